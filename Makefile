@@ -1,0 +1,32 @@
+# make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default)
+# make test    all tests
+# make lab     JupyterLab on the notebooks
+# Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
+
+PYTHON ?= python3
+PROFILE ?= tiny
+BIN := .venv/bin
+
+.PHONY: study test lab setup clean
+
+study: setup
+	$(BIN)/fasnb run --profile $(PROFILE)
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+
+lab: setup
+	$(BIN)/jupyter lab notebooks
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fasnb needs Python 3.11 or newer; make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv fasnb.egg-info

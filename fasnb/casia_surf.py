@@ -1,0 +1,437 @@
+"""CASIA-SURF on disk: find it, decode it as the authors did, check it, and write other data in its layout.
+
+The challenge lays its files out as ``phase1/{Training,Val}`` and ``phase2/Testing`` with the organisers' lists beside
+the folders; the authors of the paper prefix the same names with ``train/`` and ``valid/``; the data set owner's later
+release puts them under ``CASIA_SURF/Data``. Names from any list are found in any of these.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from fasnb.files import replace_file, write_text
+from fasnb.frames import ATTACK_FOLDERS, FRAME_COLUMNS, FRAME_TYPES, MODALITIES, read_list
+from fasnb.store import Source, parallel_map
+
+DECODER_VERSION = 1  # raise when the same files give other pixels
+
+FOLDERS = {"train": "Training", "valid": "Val", "test": "Testing"}
+PHASES = {"train": "phase1", "valid": "phase1", "test": "phase2"}
+LISTS = {  # split -> names of its list, those with labels first
+    "train": ("train_list.txt", "CASIA_SURF@p1_image_train.txt"),
+    "valid": ("val_private_list.txt", "CASIA_SURF@p1_image_dev.txt", "phase1_list.txt", "val_public_list.txt"),
+    "test": ("test_private_list.txt", "CASIA_SURF@p1_image_test.txt", "test_public_list.txt"),
+}
+KNOWN = {  # the challenge subset of Zhang et al.: what a complete copy counts
+    "train": {"frames": 29266, "bona fide": 8942, "attack": 20324, "attack 4": 6518, "attack 5": 6942,
+              "attack 6": 6864, "subjects": 300},
+    "valid": {"frames": 9608, "bona fide": 2994, "attack": 6614, "attack 1": 2243, "attack 2": 2118,
+              "attack 3": 2253, "subjects": 100},
+    "test": {"frames": 57710, "bona fide": 17458, "attack": 40252, "subjects": 600},
+}  # fmt: skip
+
+_BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "Data")
+_PLACE = re.compile(r"(?:^|.*/)(?=(?:Training|Val|Testing)/)")
+_MODALITY_IN_NAME = re.compile(r"(?<=[-/])(color|depth|ir)(?=[./])")
+_COLOUR_TOLERANCE = 8  # grey levels by which the channels of a grey image may differ after JPEG
+_ASPECT_TOLERANCE = 1.5  # factor; the three images show the same box of one face
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a copy of the data lies: the list of each split that was found, and a sentence for each that was not."""
+
+    root: Path
+    lists: dict[str, Path]
+    missing: dict[str, str]
+
+    def frames(self, splits: Iterable[str] = tuple(LISTS)) -> pd.DataFrame:
+        """The frame table of these splits, in list order.
+
+        Raises:
+            FileNotFoundError: a split was not found; the message says what to lay where.
+        """
+        absent = [self.missing[split] for split in splits if split not in self.lists]
+        if absent:
+            raise FileNotFoundError("; ".join(absent))
+        tables = [read_list(self.lists[split], split=split) for split in splits]
+        return pd.concat(tables, ignore_index=True).astype(FRAME_TYPES)
+
+
+def find(root: str | Path, authors: str | Path | None = None) -> Layout:
+    """The challenge data at or below a folder: ``phase1`` and ``phase2`` in it, one of these, or all in one folder.
+
+    Args:
+        root: the data root.
+        authors: a clone of the authors' repository, whose ``data/lists`` has the validation labels.
+
+    Raises:
+        FileNotFoundError: neither a list nor an image folder of CASIA-SURF is there.
+    """
+    root = Path(root)
+    where = [root / base for base in _BASES] + [root / "CASIA_SURF"]
+    where += [Path(clone) / "data" / "lists" for clone in (authors, root) if clone is not None]
+    lists, missing = {}, {}
+    for split, names in LISTS.items():
+        found = next((folder / name for name in names for folder in where if (folder / name).is_file()), None)
+        images = any((folder / FOLDERS[split]).is_dir() for folder in where)
+        if found is not None and images:
+            lists[split] = found
+        else:
+            lacking = f"the folder {FOLDERS[split]}" if found else f"the list {names[0]} or {names[-1]}"
+            missing[split] = (
+                f"{root} lacks {lacking} of the {split} split, expected in {PHASES[split]}; data/README.md says how to "
+                "obtain CASIA-SURF and where to lay it"
+            )
+    if not lists:
+        raise FileNotFoundError(
+            f"no CASIA-SURF data at {root}: expected phase1/Training with phase1/train_list.txt, phase1/Val with "
+            "phase1/val_public_list.txt, or phase2/Testing; data/README.md says how to obtain it"
+        )
+    return Layout(root, lists, missing)
+
+
+class CasiaSurf:
+    """The frames of CASIA-SURF as a source of ``fasnb.store``.
+
+    Each frame is decoded as the authors did (Section 5.1 and their code): depth and IR are resized to the colour
+    image's size (PIL, bicubic), then all three to size x size (torchvision's Resize of a PIL image: PIL, bilinear,
+    which averages when it reduces). The authors saved the first step as JPEG (``*_resized.jpg``), this does not: values
+    may differ from theirs by a JPEG's rounding. Such a file is used where it exists, else its original.
+
+    Attributes:
+        frames: the frame table; size: pixels; channels: modality -> 1 or 3.
+    """
+
+    def __init__(self, frames: pd.DataFrame, root: str | Path, size: int = 125) -> None:
+        self.frames, self.root, self.size = frames.reset_index(drop=True), Path(root), int(size)
+        names = self.frames[list(MODALITIES)].to_numpy(dtype=object)
+        outside = [name for name in names.flat if name.startswith("/") or ".." in name.split("/")]
+        if outside:
+            raise ValueError(f"{outside[0]!r} leaves the data root ({len(outside):,} such names); correct the list")
+        self._names = names
+        self._bases = _bases(self.root, names)
+
+    @cached_property
+    def channels(self) -> dict[str, int]:
+        """3 for colour; for depth and IR 1, unless one of sixteen frames, spread over the table, is colour-coded."""
+        rows = np.unique(np.linspace(0, len(self.frames) - 1, 16).astype(int)) if len(self.frames) else []
+        coded = {name: any(_colour_coded(self.path(row, name)) for row in rows) for name in MODALITIES[1:]}
+        return {"rgb": 3} | {name: 3 if coded[name] else 1 for name in coded}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the table and over the name, size and modification time of every file; nothing is decoded."""
+        digest = hashlib.sha256(f"casia-surf {DECODER_VERSION} {self.size}\n".encode())
+        digest.update(self.frames[list(FRAME_COLUMNS)].to_csv(index=False).encode())
+        for row in range(len(self.frames)):
+            for name in MODALITIES:
+                path = self.path(row, name)
+                try:
+                    status = os.stat(path)
+                    found = f"{status.st_size} {status.st_mtime_ns}"
+                except OSError:
+                    found = "missing"
+                digest.update(f"{path.relative_to(self.root).as_posix()} {found}\n".encode())
+        return digest.hexdigest()
+
+    def path(self, row: int, modality: str) -> Path:
+        """The file of one modality of one frame."""
+        name = self._names[row, MODALITIES.index(modality)]
+        place = _PLACE.match(name)
+        path = self.root / (self._bases[place[0]] + name[place.end() :] if place else name)
+        if path.stem.endswith("_resized") and not path.exists():
+            original = path.with_name(path.name.replace("_resized.", "."))
+            return original if original.exists() else path
+        return path
+
+    def read(self, indices) -> np.ndarray:
+        """Frames as uint8 (len(indices), channels, size, size).
+
+        Raises:
+            ValueError: a frame is missing a file or has a broken one.
+        """
+        images = np.empty((len(indices), sum(self.channels.values()), self.size, self.size), dtype=np.uint8)
+        for place, row in enumerate(indices):
+            found, problems = self.inspect(row)
+            if problems:
+                raise ValueError("; ".join(text for _, text in problems))
+            images[place] = np.concatenate([self._resized(found[name], found["rgb"].size) for name in MODALITIES])
+        return images
+
+    def inspect(self, row: int) -> tuple[dict[str, Image.Image], list[tuple[str, str]]]:
+        """The decoded images of one frame, and its problems as (kind, sentence)."""
+        images, problems = {}, []
+        for modality in MODALITIES:
+            path = self.path(row, modality)
+            try:
+                images[modality] = _decode(path, self.channels[modality], modality == "rgb")
+            except _Problem as problem:
+                problems.append((problem.kind, f"{path.relative_to(self.root)} {problem}"))
+        return images, problems + self._mismatches(row, images)
+
+    def _mismatches(self, row: int, images: dict[str, Image.Image]) -> list[tuple[str, str]]:
+        colour, *others = self._names[row]
+        problems = [("mismatched", f"{name} is not of the frame {colour}")
+                    for name in others if _MODALITY_IN_NAME.search(colour) and _capture(name) != _capture(colour)]  # fmt: skip
+        sizes = {name: image.size for name, image in images.items()}
+        if {"depth", "ir"} <= sizes.keys() and sizes["depth"] != sizes["ir"]:
+            problems.append(("size", f"{colour}: depth is {_by(sizes['depth'])} and IR {_by(sizes['ir'])}, not equal"))
+        for name in {"rgb", "depth"} <= sizes.keys() and ("depth",) or ():
+            (width, height), (w, h) = sizes["rgb"], sizes[name]
+            if abs(math.log(width * h / (height * w))) > math.log(_ASPECT_TOLERANCE):
+                problems.append(("size", f"{colour} is {_by(sizes['rgb'])} but its {name} {_by(sizes[name])}"))
+        return problems
+
+    def _resized(self, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        pixels = np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR))
+        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+class _Problem(Exception):
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+def _bases(root: Path, names: np.ndarray) -> dict[str, str]:
+    """For every way in which names lead to Training, Val or Testing: where these really lie below the root."""
+    first = {}
+    for name in names.flat:
+        place = _PLACE.match(name)
+        if place:
+            first.setdefault(place[0], name[place.end() :])
+    bases = {}
+    for written, name in first.items():
+        candidates = [written, *(f"{base}/" if base else "" for base in _BASES)]
+        originals = (name, name.replace("_resized.", "."))
+        bases[written] = next((c for c in candidates if any((root / (c + o)).exists() for o in originals)), None) or next(
+            (c for c in candidates if (root / c / name.split("/")[0]).is_dir()), written
+        )
+    return bases
+
+
+def _decode(path: Path, channels: int, colour: bool) -> Image.Image:
+    """One file as an image of mode L (1 channel) or RGB (3)."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except FileNotFoundError:
+        raise _Problem("missing", "is missing") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not an image or cut off"
+        raise _Problem("unreadable", f"is unreadable: {reason}") from None
+    if image.mode not in ("RGB",) + ("L",) * (not colour):
+        expected = "an 8-bit colour image" if colour else "an 8-bit grey or colour image"
+        raise _Problem("mode", f"is a {image.format} of mode {image.mode}, expected {expected}")
+    if channels == 1 and image.mode == "RGB":
+        if _channel_spread(image) > _COLOUR_TOLERANCE:
+            raise _Problem("mode", "is coloured, others of its kind are grey")
+        return image.convert("L")
+    return image.convert("RGB") if channels == 3 else image
+
+
+def _channel_spread(image: Image.Image) -> int:
+    return int(np.ptp(np.asarray(image), axis=2).max())
+
+
+def _colour_coded(path: Path) -> bool:
+    try:
+        return _channel_spread(_decode(path, 3, False)) > _COLOUR_TOLERANCE
+    except _Problem:
+        return False
+
+
+def _capture(name: str) -> str:
+    """What the three names of a frame share."""
+    return _MODALITY_IN_NAME.sub("*", name.rsplit(".", 1)[0].removesuffix("_resized") + ".")
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+# Checking
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``check`` found. ``str(report)`` is for people.
+
+    Attributes:
+        frames: frames looked at.
+        counts: columns split, what, found, expected (missing where the set is not the full challenge).
+        problems: columns sample, kind (count, missing, unreadable, mode, size, mismatched), problem; one row each.
+    """
+
+    frames: int
+    counts: pd.DataFrame
+    problems: pd.DataFrame
+
+    @property
+    def ok(self) -> bool:
+        return self.problems.empty
+
+    def __str__(self) -> str:
+        lines = [f"{count.split}: {count.found:,} {count.what}" + ("" if pd.isna(count.expected) else " as expected")
+                 for count in self.counts.itertuples() if pd.isna(count.expected) or count.found == count.expected]  # fmt: skip
+        if self.ok:
+            return "\n".join([*lines, f"{self.frames:,} frames, no problems"])
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.problems["kind"].value_counts().items())
+        lines.append(f"{self.frames:,} frames, {len(self.problems):,} problems ({kinds}); the first ten:")
+        return "\n".join(lines + [f"  {text}" for text in self.problems["problem"].head(10)])
+
+
+def check(
+    frames: pd.DataFrame,
+    root: str | Path,
+    *,
+    complete: bool | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Report:
+    """Decode every file of a frame table once and report all that is wrong; nothing is raised on the way.
+
+    Args:
+        complete: whether the set claims to be the whole challenge, so that other counts than the known ones are
+            problems; by default a split claims it when it has at least half of the known number of frames.
+    """
+    source = CasiaSurf(frames, root)
+    counts = _counts(source.frames, complete)
+    wrong = counts[counts["expected"].notna() & (counts["found"] != counts["expected"])]
+    found = [(-1, "", "count", f"{c.split}: {c.found:,} {c.what} instead of {c.expected:,}") for c in wrong.itertuples()]
+    chunks = [range(first, min(first + 64, len(frames))) for first in range(0, len(frames), 64)]
+    source.channels  # decided once, here, and sent to the workers  # noqa: B018
+    with tqdm(total=len(frames), unit="frame", desc="checking", disable=not progress) as bar:
+        for chunk, problems in parallel_map(partial(_check_rows, source), chunks, workers):
+            found += problems
+            bar.update(len(chunk))
+    table = pd.DataFrame(sorted(found), columns=["row", "sample", "kind", "problem"]).drop(columns="row")
+    return Report(len(frames), counts, table)
+
+
+def _check_rows(source: CasiaSurf, rows: Iterable[int]) -> list[tuple[int, str, str, str]]:
+    samples = source.frames["sample"]
+    return [(row, samples[row], kind, text) for row in rows for kind, text in source.inspect(row)[1]]
+
+
+def _counts(frames: pd.DataFrame, complete: bool | None) -> pd.DataFrame:
+    rows = []
+    for split, part in frames.groupby("split", sort=False):
+        found = {"frames": len(part), "bona fide": (part["label"] == 1).sum(), "attack": (part["label"] == 0).sum()}
+        found |= {f"attack {k}": (part["attack"] == k).sum() for k in range(1, 7)}
+        found |= {"subjects": part["subject"].nunique()}
+        known = KNOWN[split] if complete or complete is None and 2 * len(part) >= KNOWN[split]["frames"] else {}
+        unknown = {"bona fide", "attack"} if part["label"].isna().all() else set()
+        unknown |= {what for what in found if what.startswith("attack ") and part["attack"].isna().all()}
+        unknown |= {"subjects"} if part["subject"].isna().all() else set()
+        rows += [(split, what, int(n), known.get(what)) for what, n in found.items()
+                 if what not in unknown and (n or known.get(what))]  # fmt: skip
+    counts = pd.DataFrame(rows, columns=["split", "what", "found", "expected"])
+    return counts.astype({"found": "int64", "expected": "Int64"})
+
+
+# Writing
+
+
+def write(
+    source: Source, root: str | Path, *, quality: int = 95, workers: int | None = None, progress: bool = True
+) -> pd.DataFrame:
+    """Write a source in the challenge's layout: JPEG files, ``*.rssdk`` folders, the organisers' public and private lists.
+
+    The colour image is about as large as the source's, depth and IR half as large, all varying from frame to frame by
+    its name. Files that an interrupted run has finished are kept.
+
+    Args:
+        root: gets ``phase1`` and ``phase2``.
+        quality: of the JPEG files.
+
+    Returns:
+        The frame table with the names as written, relative to ``phase1`` or ``phase2``.
+
+    Raises:
+        ValueError: the folder holds another set.
+    """
+    root = Path(root)
+    made, origin = root / "made_from.json", json.dumps({"fingerprint": source.fingerprint, "quality": quality})
+    if made.exists() and made.read_text() != origin:
+        raise ValueError(f"{root} holds another set; delete it or choose another folder")
+    write_text(made, origin)
+    frames = challenge_names(source.frames)
+    chunks = [range(first, min(first + 64, len(frames))) for first in range(0, len(frames), 64)]
+    with tqdm(total=len(frames), unit="frame", desc="writing", disable=not progress) as bar:
+        for chunk, _ in parallel_map(partial(_write_frames, source, frames, root, quality), chunks, workers):
+            bar.update(len(chunk))
+    _write_lists(frames, root)
+    return frames
+
+
+def challenge_names(frames: pd.DataFrame) -> pd.DataFrame:
+    """The frame table with the names that the challenge would give; a table that has such names stays as it is."""
+    begins = frames["split"].map(FOLDERS) + "/"
+    if all(name.startswith(begin) for name, begin in zip(frames["sample"], begins, strict=True)):
+        return frames.reset_index(drop=True)
+    kinds = {number: f"fake_part/{{}}/{folder}.rssdk" for folder, number in ATTACK_FOLDERS.items()}
+    kinds[0] = "real_part/{}/real.rssdk"
+    number = frames.groupby(["split", "subject", "attack"], dropna=False).cumcount() + 1
+    place = frames.groupby("split").cumcount()
+    frames = frames.reset_index(drop=True).copy()
+    for modality, written in zip(MODALITIES, ("color", "depth", "ir"), strict=True):
+        frames[modality] = [
+            f"Training/{kinds[row.attack].format(row.subject)}/{written}/{n}.jpg" if row.split == "train"
+            else f"{FOLDERS[row.split]}/{k // 1000:04d}/{k:06d}-{written}.jpg"
+            for row, n, k in zip(frames.itertuples(), number, place, strict=True)
+        ]  # fmt: skip
+    return frames.assign(sample=frames["rgb"]).astype(FRAME_TYPES)
+
+
+def _write_frames(source: Source, frames: pd.DataFrame, root: Path, quality: int, rows: range) -> None:
+    files = [[root / PHASES[frames["split"][row]] / frames[name][row] for name in MODALITIES] for row in rows]
+    todo = [place for place, paths in enumerate(files) if not all(path.exists() for path in paths)]
+    if not todo:
+        return
+    ends = np.cumsum(list(source.channels.values()))
+    for place, pixels in zip(todo, source.read(np.array(rows)[todo]), strict=True):
+        sizes = _sizes(frames["sample"][rows[place]], source.size)
+        for path, image, size in zip(files[place], np.split(pixels, ends[:-1]), sizes, strict=True):
+            image = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+            replace_file(path, partial(image.resize(size, Image.Resampling.BICUBIC).save, quality=quality))
+
+
+def _sizes(sample: str, size: int) -> tuple[tuple[int, int], ...]:
+    """(width, height) of colour, depth and IR: the source's size and up to an eighth more, and half of that."""
+    drawn = zlib.crc32(sample.encode())
+    width, height = (size + part % (size // 8 + 1) for part in (drawn & 0xFFFF, drawn >> 16))
+    half = (-(-width // 2), -(-height // 2))
+    return (width, height), half, half
+
+
+def _write_lists(frames: pd.DataFrame, root: Path) -> None:
+    for split, part in frames.groupby("split", sort=False):
+        folder = root / PHASES[split]
+        names = part["rgb"] + " " + part["depth"] + " " + part["ir"] + " "
+        if split == "train":
+            write_text(folder / "train_list.txt", _text(names + part["label"].astype("string")))
+            continue
+        name = {"valid": "val", "test": "test"}[split]
+        write_text(folder / f"{name}_public_list.txt", _text(names))
+        if part["label"].notna().all():
+            write_text(folder / f"{name}_private_list.txt", _text(names + part["label"].astype("string")))
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,138 @@
+"""From scores to rows of a table: measured values with intervals, beside the published ones, and paired differences.
+
+Rates are in percent here, as the paper prints them.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from fasnb import metrics
+from fasnb.scores import average, facts, matrix
+
+
+def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
+    """TPR@FPR in percent of every method of a scores table, with 95% intervals.
+
+    Args:
+        table: scores table; one score a frame for each combination of the columns ``by``, which name a method.
+        fprs: target FPRs in [0, 1].
+
+    Returns:
+        One row a method and FPR: the columns ``by``, ``FPR``, ``measured``, ``low``, ``high`` (bootstrap; subjects where
+        known, else frames), ``exact low``, ``exact high`` (Clopper-Pearson, threshold fixed) and ``false positives``.
+    """
+    wide, frames = matrix(table, list(by)), facts(table)
+    labels, values = frames["label"].to_numpy(dtype=int), wide.to_numpy().T
+    rows = []
+    for fpr in fprs:
+        drawn = metrics.bootstrap(labels, values, fpr, groups(frames), replicates)
+        for name, score, replicate in zip(wide.columns, values, drawn, strict=True):
+            accepted = score >= metrics.threshold_at_fpr(labels, score, fpr)
+            passed = int(accepted[labels == 1].sum())
+            exact = metrics.clopper_pearson(passed, int(labels.sum()))
+            rates = (passed / labels.sum(), *metrics.interval(replicate), *exact)
+            names = name if isinstance(name, tuple) else (name,)
+            rows.append((*names, fpr, *(100 * float(rate) for rate in rates), int(accepted[labels == 0].sum())))
+    limits = ["measured", "low", "high", "exact low", "exact high", "false positives"]
+    return pd.DataFrame(rows, columns=[*by, "FPR", *limits])
+
+
+def groups(frames: pd.DataFrame) -> pd.Series | None:
+    """The subjects to resample, or None where they are unknown and frames are resampled."""
+    return None if frames["subject"].isna().any() else frames["subject"]
+
+
+def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a published table (column ``experiment``) with the measured columns beside; missing where not measured."""
+    return published.merge(measured.drop(columns="FPR"), on="experiment", how="left")
+
+
+def compare_all(
+    table: pd.DataFrame, fpr: float, pairs: Sequence[tuple[str, str]] | None = None, replicates: int = 1000
+):
+    """Paired differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% intervals.
+
+    Args:
+        pairs: (a, b) for a - b; by default all pairs in order of appearance.
+
+    Returns:
+        ``a``, ``b``, ``difference``, ``low``, ``high``, ``clear`` (the interval does not hold zero).
+    """
+    wide, frames = matrix(table), facts(table)
+    labels = frames["label"].to_numpy(dtype=int)
+    values = metrics.bootstrap(labels, wide.to_numpy().T, fpr, groups(frames), replicates)
+    drawn = dict(zip(wide, values, strict=True))
+    tpr = {name: metrics.tpr_at_fpr(labels, wide[name], fpr) for name in wide}
+    rows = []
+    for a, b in pairs or combinations(table["experiment"].unique(), 2):
+        limits = metrics.interval(drawn[a] - drawn[b])
+        clear = limits[0] > 0 or limits[1] < 0
+        rows.append((a, b, *(100 * x for x in (tpr[a] - tpr[b], *limits)), clear))
+    return pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "clear"])
+
+
+def errors_by_attack(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
+    """APCER in percent of each attack type, and BPCER, at each method's own threshold for ``fpr``.
+
+    Returns:
+        One row a method (column ``experiment``); the attack columns are absent where attack types are unknown.
+    """
+    wide, frames = matrix(table), facts(table)
+    labels = frames["label"].to_numpy(dtype=int)
+    rows = []
+    for name in wide:
+        threshold = metrics.threshold_at_fpr(labels, wide[name], fpr)
+        row = {"experiment": name, "BPCER %": 100 * metrics.bpcer(labels, wide[name], threshold)}
+        if frames["attack"].notna().all():
+            by_attack = metrics.apcer_by_attack(labels, wide[name], threshold, frames["attack"])
+            row |= {f"APCER % attack {attack}": 100 * rate for attack, rate in by_attack.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def thresholds(table: pd.DataFrame, fpr: float) -> dict[str, float]:
+    """Each method's threshold for ``fpr``."""
+    labels = facts(table)["label"].to_numpy(dtype=int)
+    return {name: float(metrics.threshold_at_fpr(labels, score, fpr)) for name, score in matrix(table).items()}
+
+
+def seed_spread(measured: pd.DataFrame) -> pd.DataFrame:
+    """Spread between seeds of one method beside the spread between methods, in points of TPR.
+
+    Args:
+        measured: rows of ``measure`` by experiment and seed.
+
+    Returns:
+        One row a method with two seeds or more, and a last row ``between methods`` over the methods' means.
+    """
+    by = measured.groupby("experiment")["measured"].agg(["size", "mean", "min", "max"])
+    rows = [(name, int(r["size"]), r["mean"], r["max"] - r["min"]) for name, r in by.iterrows() if r["size"] > 1]
+    means = by["mean"]
+    rows.append(("between methods", len(means), float(means.mean()), float(np.ptp(means))))
+    return pd.DataFrame(rows, columns=["method", "values", "mean", "range"])
+
+
+def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
+    """TPR in percent on validation and test, and on test with the validation's threshold (Section 5.8, Table 4).
+
+    Args:
+        valid, test: scores tables of the same networks, one score a frame and network.
+
+    Returns:
+        One row a method and one for the ensemble: ``valid``, ``test``, ``low``, ``high`` (test), and with the threshold
+        of validation ``carried TPR`` and ``carried FPR``.
+    """
+    rows = []
+    for mean in (average, lambda table: average(table, over=["fold", "seed", "experiment"])):
+        a, b = mean(valid), mean(test)
+        labels = facts(b)["label"].to_numpy(dtype=int)
+        on_valid, on_test = (measure(table, [fpr], replicates=replicates).set_index("experiment") for table in (a, b))
+        for name, threshold in thresholds(a, fpr).items():
+            score = matrix(b)[name]
+            carried = 1 - metrics.bpcer(labels, score, threshold), metrics.apcer(labels, score, threshold)
+            limits = on_test.loc[name, ["measured", "low", "high"]]
+            rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in carried)))
+    return pd.DataFrame(rows, columns=["method", "valid", "test", "low", "high", "carried TPR", "carried FPR"])

@@ -1,0 +1,208 @@
+"""Every figure, in one style: the paper's column width, colour-blind safe, the same colour for the same thing."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fasnb import metrics
+
+COLUMN = 3.25  # inches, one column of the paper
+PAGE = 6.875  # inches, both columns
+
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#7F5539"
+MODALITY_COLOURS = {"rgb": _RED, "ir": _PURPLE, "depth": _BLUE, "all": "#000000"}
+METHOD_COLOURS = {"A": _BLUE, "B": _ORANGE, "C": _GREEN, "D": _PURPLE, "ensemble": "#000000"}
+CLASS_COLOURS = {"bona fide": _GREEN, "attack": _RED}
+ATTACK_COLOURS = {1: "#56B4E9", 2: _BLUE, 3: _ORANGE, 4: _RED, 5: _PURPLE, 6: _BROWN}
+INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}
+
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "figure.dpi": 150,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+
+
+def use_style() -> None:
+    """Make ``STYLE`` the default of all figures of this process."""
+    plt.rcParams.update(STYLE)
+
+
+def method_colour(name: str, position: int = 0) -> str:
+    """Colour of a method: its own where it has one, else one by position."""
+    return METHOD_COLOURS.get(name, (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN)[position % 6])
+
+
+def intervals(table: pd.DataFrame, published: str | None = "published", label: str = "TPR (%)") -> Figure:
+    """Measured values with intervals beside the published ones, one row a method.
+
+    Args:
+        table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, if named, the published value.
+    """
+    fig, ax = plt.subplots(figsize=(PAGE * 0.75, 0.55 + 0.24 * len(table)))
+    y = np.arange(len(table))[::-1]
+    spread = np.clip([table["measured"] - table["low"], table["high"] - table["measured"]], 0, None)
+    ax.errorbar(
+        table["measured"], y, xerr=spread, fmt="o", ms=4, color=_BLUE, label="measured, 95% interval", **INTERVAL
+    )
+    if published in table:
+        ax.plot(table[published], y, "D", ms=4, mfc="none", color=_RED, label="published")
+    ax.set(yticks=y, yticklabels=table["method"], xlabel=label)
+    ax.grid(axis="x", lw=0.4, alpha=0.5)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18 - 0.6 / len(table)), ncols=2, frameon=False)
+    return fig
+
+
+def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str, float]) -> Figure:
+    """Score histograms of each method, both classes, count on a log axis.
+
+    Args:
+        scores: (n, methods), columns named after the methods, P(bona fide) in [0, 1].
+        labels: (n,).
+        thresholds: method -> threshold, drawn as a line.
+    """
+    fig, axes = plt.subplots(1, scores.shape[1], figsize=(PAGE, 1.7), sharey=True)
+    bins = np.linspace(0, 1, 41)
+    for ax, name in zip(np.atleast_1d(axes), scores, strict=True):
+        for label, cls in ((0, "attack"), (1, "bona fide")):
+            ax.hist(
+                scores[name][labels == label],
+                bins,
+                histtype="stepfilled",
+                alpha=0.55,
+                color=CLASS_COLOURS[cls],
+                label=cls,
+            )
+        ax.axvline(thresholds[name], color="k", lw=0.8, ls="--")
+        ax.set(title=name, xlabel="score", yscale="log", xlim=(0, 1))
+    np.atleast_1d(axes)[0].set_ylabel("frames")
+    np.atleast_1d(axes)[0].legend(frameon=False, loc="upper center")
+    return fig
+
+
+def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> Figure:
+    """ROC and DET on a log axis, down to 1 / n_attack, below which the data say nothing.
+
+    Args:
+        scores: (n, methods), columns named after the methods.
+        labels: (n,).
+        fprs: target FPRs, marked by vertical lines.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5))
+    n_attack, n_bona_fide = int((labels == 0).sum()), int((labels == 1).sum())
+    left = 10 ** np.floor(np.log10(min(min(fprs), 1 / n_attack))) / 2
+    lowest = 100.0
+    for i, name in enumerate(scores):
+        fpr, fnr, _ = metrics.det(labels, scores[name])
+        best = np.append(fpr[1:] > fpr[:-1], True)  # of the thresholds with one FPR, the one that refuses fewest
+        # drawn from half a frame on, so that "no attack frame accepted" is visible on a log axis
+        x, y = np.maximum(fpr[best], 0.5 / n_attack), np.maximum(fnr[best], 0.5 / n_bona_fide)
+        for ax, rate in zip(axes, (1 - fnr[best], y), strict=True):
+            ax.step(
+                np.insert(x, 0, left),
+                np.insert(100 * rate, 0, 100 * rate[0]),
+                where="post",
+                color=method_colour(name, i),
+            )
+        lowest = min(lowest, 100 * (1 - fnr[best][0]))
+    for ax in axes:
+        for fpr in fprs:
+            ax.axvline(fpr, color="0.6", lw=0.6, ls=":")
+        ax.axvspan(left, 1 / n_attack, color="0.93", lw=0)
+        ax.set(xscale="log", xlim=(left, 1), xlabel="FPR = APCER over all attacks")
+    axes[0].set(
+        ylabel="TPR (%)", ylim=(max(0, lowest - 0.08 * (100 - lowest) - 0.05), 100 + 0.04 * (100 - lowest) + 0.02)
+    )
+    axes[1].set(ylabel="BPCER (%)", yscale="log")
+    for i, name in enumerate(scores):
+        axes[0].plot([], [], color=method_colour(name, i), label=name)
+    axes[0].legend(frameon=False, loc="lower right")
+    axes[0].set_title(f"grey: finer than 1 / {n_attack:,} attack frames", fontsize=6, color="0.35", loc="left")
+    return fig
+
+
+def growth(table: pd.DataFrame, label: str) -> Figure:
+    """How a value grows with the number of averaged networks: median and range over random orders, and greedy.
+
+    Args:
+        table: columns ``networks``, ``median``, ``low``, ``high`` and optionally ``greedy`` (percent).
+    """
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.2, 2.1))
+    ax.fill_between(table["networks"], table["low"], table["high"], color=_BLUE, alpha=0.2, lw=0)
+    ax.plot(table["networks"], table["median"], color=_BLUE)
+    ends = [("random order: median, 90% range", "median", _BLUE)]
+    if "greedy" in table:
+        ax.plot(table["networks"], table["greedy"], color=_ORANGE)
+        ends.append(("greedy", "greedy", _ORANGE))
+    for text, name, colour in ends:
+        at = len(table) // 3 if name == "median" else 0
+        ax.annotate(text, (table["networks"][at], table[name][at]), (4, -12 if name == "median" else 4),
+                    textcoords="offset points", color=colour, fontsize=7)  # fmt: skip
+    ax.set(xlabel="networks averaged", ylabel=label)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return fig
+
+
+def seed_spread(table: pd.DataFrame, label: str) -> Figure:
+    """One dot a seed beside the methods: the spread between seeds against the spread between methods.
+
+    Args:
+        table: columns ``experiment``, ``seed``, ``measured``, ``low``, ``high`` (percent).
+    """
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.0))
+    methods = list(dict.fromkeys(table["experiment"]))
+    for i, name in enumerate(methods):
+        rows = table[table["experiment"] == name]
+        x = i + np.linspace(-0.15, 0.15, len(rows)) * (len(rows) > 1)
+        spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
+        ax.errorbar(x, rows["measured"], yerr=spread, fmt="o", ms=4, color=method_colour(name, i), **INTERVAL)
+        for at, (value, seed) in zip(x, rows[["measured", "seed"]].to_numpy(), strict=True):
+            ax.annotate(f"seed {seed:g}", (at, value), (4, 2), textcoords="offset points", fontsize=6)
+    ax.set(xticks=range(len(methods)), xticklabels=methods, ylabel=label, xlim=(-0.5, len(methods) - 0.3))
+    return fig
+
+
+def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping[str, float] | None = None) -> Figure:
+    """Scores of several networks for a few frames: one row a frame, one dot a network.
+
+    Args:
+        table: columns ``frame``, ``class`` and one column a method, P(bona fide) in [0, 1].
+        threshold: method -> threshold, drawn as a tick in the method's colour.
+    """
+    fig, ax = plt.subplots(figsize=(PAGE * 0.75, 0.6 + 0.22 * len(table)))
+    y = np.arange(len(table))[::-1]
+    methods = list(methods)
+    ax.hlines(y, table[methods].min(axis=1), table[methods].max(axis=1), color="0.8", lw=1)
+    for i, name in enumerate(methods):
+        ax.plot(table[name], y, "o", ms=4.5, color=method_colour(name, i), label=name)
+        if threshold:
+            ax.axvline(threshold[name], ymin=0, ymax=0.03, color=method_colour(name, i), lw=2)
+    ax.set(yticks=y, xlabel="score", xlim=(-0.02, 1.02), ylim=(-0.6, len(table) - 0.4))
+    ax.set_yticklabels([f"{frame} ({cls})" for frame, cls in zip(table["frame"], table["class"], strict=True)])
+    for text, cls in zip(ax.get_yticklabels(), table["class"], strict=True):
+        text.set_color(CLASS_COLOURS[cls])
+    ax.legend(frameon=False, ncols=len(methods), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return fig
+
+
+def plain(ax: Axes) -> Axes:
+    """An axes for an image: no ticks, no frame."""
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax

@@ -1,0 +1,272 @@
+"""The frame table: which frames there are, what is known of each, and how training frames are split into folds.
+
+A frame is one capture with three registered images. The table has one row a frame and the columns ``FRAME_COLUMNS``:
+``sample`` (unique: the colour path relative to the data root), ``rgb``, ``depth``, ``ir`` (relative paths), ``label``
+(1 bona fide, 0 attack, missing where the list has none), ``subject``, ``attack`` (0 bona fide, 1 to 6 as in Table 1 of
+the paper, missing where unknown) and ``split`` (train, valid or test).
+"""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MODALITIES = ("rgb", "depth", "ir")
+FRAME_COLUMNS = ("sample", *MODALITIES, "label", "subject", "attack", "split")
+FRAME_TYPES = {"label": "Int8", "attack": "Int8"} | dict.fromkeys(("sample", *MODALITIES, "subject", "split"), "string")
+
+ATTACK_FOLDERS = {"01_e_s": 1, "02_e_b": 2, "03_en_s": 3, "04_en_b": 4, "05_enm_s": 5, "06_enm_b": 6}
+"""Folder name -> attack of Table 1: e, n, m = eyes, nose, mouth cut out; s = flat (still), b = bent."""
+
+TRAIN_ATTACKS = (4, 5, 6)
+
+_SPLIT_OF_FOLDER = {"train": "train", "training": "train", "val": "valid", "valid": "valid", "dev": "valid"}
+_SPLIT_OF_FOLDER |= {"test": "test", "testing": "test"}
+_CAPTURE = re.compile(r"(?:^|/)(?P<part>real|fake)_part/(?P<subject>[^/]+)/(?P<kind>[^/]+?)(?:\.rssdk)?/")
+_CSV_HEADERS = (["rgb", "depth", "ir", "label"], ["rgb", "depth", "ir"])
+
+
+class ListError(ValueError):
+    """A list file that cannot be read whole; the message names the file, the first bad line and how many are bad."""
+
+
+def read_list(
+    path: str | Path, root: str | Path | None = None, *, bona_fide_label: int | None = None, split: str | None = None
+) -> pd.DataFrame:
+    """Read one list file into a frame table.
+
+    Three formats are recognised by their content:
+
+    - the challenge organisers' lines ``color depth ir [label]``, separated by blanks, 1 = bona fide;
+    - the authors' CSV with the header ``rgb,depth,ir,label``, 1 = bona fide;
+    - the data set owner's later release, lines ``color label``; depth and IR stand in the sibling folders ``depth``
+      and ``ir``. Its labels are reversed (0 = bona fide), which the folders ``real_part`` and ``fake_part`` show.
+
+    Args:
+        path: the list file.
+        root: data root; absolute paths below it are made relative to it. Without it absolute paths are refused.
+        bona_fide_label: 0 or 1, the label that means bona fide. Needed only where neither the format nor the folder
+            names tell, which is the case of ``color label`` lines without ``real_part`` and ``fake_part``.
+        split: train, valid or test for all frames; by default read from the folder names.
+
+    Returns:
+        The frame table. Subject and attack come from the folder names and are missing where those have none.
+
+    Raises:
+        ListError: anything wrong in any line; nothing is returned then.
+    """
+    path = Path(path)
+    if bona_fide_label not in (None, 0, 1):
+        raise ValueError(f"bona_fide_label is {bona_fide_label!r}; it must be 0 or 1, the label that means bona fide")
+    if split not in (None, "train", "valid", "test"):
+        raise ValueError(f"split is {split!r}; it must be train, valid or test")
+    lines = _text_lines(path)
+    header = lines[0].split(",") in _CSV_HEADERS
+    rows = [line.split(",") if header else line.split() for line in lines]
+    width = len(rows[0])
+    if not header and ("," in lines[0] or width not in (2, 3, 4)):
+        raise ListError(
+            f"{path}, line 1: not a known list format; expected the header 'rgb,depth,ir,label' or lines "
+            "'color depth ir', 'color depth ir label' or 'color label'"
+        )
+    first = 1 if header else 0
+    if len(rows) == first:
+        raise ListError(f"{path} holds a header and no frames (0 lines of data); use a complete list")
+    _refuse(path, ((n, _field_problem(row, width, header)) for n, row in enumerate(rows[first:], first + 1)))
+
+    columns = list(zip(*rows[first:], strict=True))
+    colour = _relative(path, columns[0], root, first)
+    if width == 2:
+        siblings = {name: [_sibling(sample, name) for sample in colour] for name in ("depth", "ir")}
+    else:
+        siblings = {name: _relative(path, columns[i], root, first) for i, name in enumerate(("depth", "ir"), 1)}
+    _refuse(path, _duplicates(colour, first))
+
+    captures = [_CAPTURE.search(sample) for sample in colour]
+    labels = None
+    if width in (2, 4):
+        written = [int(value) for value in columns[-1]]
+        known = 1 if width == 4 else None
+        live = _bona_fide_label(path, written, captures, bona_fide_label, known, first)
+        labels = [int(value == live) for value in written]
+    return frame_table(
+        sample=colour,
+        rgb=colour,
+        **siblings,
+        label=labels,
+        subject=[c and c["subject"] for c in captures],
+        attack=[c and (0 if c["part"] == "real" else ATTACK_FOLDERS.get(c["kind"])) for c in captures],
+        split=split or [_split_of(sample) for sample in colour],
+    )
+
+
+def frame_table(**columns) -> pd.DataFrame:
+    """A frame table from its columns; a column may be a list, one value for all rows, or None where unknown."""
+    table = pd.DataFrame({name: columns.get(name) for name in FRAME_COLUMNS}, index=range(len(columns["sample"])))
+    return table.astype(FRAME_TYPES)
+
+
+def _text_lines(path: Path) -> list[str]:
+    raw = path.read_bytes()
+    if not raw.strip():
+        raise ListError(f"{path} is empty (0 lines); use a complete list")
+    lines, problems = [], []
+    for number, line in enumerate(raw.rstrip().split(b"\n"), 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            problems.append((number, f"byte 0x{line[error.start]:02x} is not text"))
+            continue
+        control = next((c for c in text if not c.isprintable() and c != "\t"), None)
+        if control:
+            problems.append((number, f"byte 0x{ord(control):02x} is not text"))
+        lines.append(text)
+    _refuse(path, problems)
+    return lines
+
+
+def _refuse(path: Path, problems) -> None:
+    """Raise one ListError for all problems, (line number, what) with what = None for a good line."""
+    bad = [(number, what) for number, what in problems if what]
+    if bad:
+        number, what = bad[0]
+        count = "1 bad line" if len(bad) == 1 else f"{len(bad):,} bad lines"
+        raise ListError(f"{path}, line {number}: {what} ({count}); nothing was read, correct the list")
+
+
+def _field_problem(row: list[str], width: int, comma: bool) -> str | None:
+    if len(row) != width or not all(row):
+        found = sum(map(bool, row))
+        other = len(row) == 1 and "," in row[0] if not comma else " " in row[0]
+        kind = "mixed list formats" if other or found in (2, 3, 4) and found > width else "missing field"
+        return f"{kind}: {found} fields where the first line has {width}"
+    if width in (2, 4) and row[-1] not in ("0", "1"):
+        return f"label {row[-1]!r} is neither 0 nor 1"
+    return None
+
+
+def _relative(path: Path, column: Sequence[str], root: str | Path | None, first: int) -> list[str]:
+    base = None if root is None else Path(root).absolute().as_posix().rstrip("/") + "/"
+
+    def inside(name: str) -> str | None:
+        if base and name.startswith(base):
+            name = name[len(base) :]
+        clean = posixpath.normpath(name)
+        return None if clean.startswith(("/", "../")) or clean in (".", "..") or "\\" in name else clean
+
+    cleaned = [inside(name) for name in column]
+    outside = zip(column, cleaned, strict=True)
+    where = "the data root" if root is None else f"the data root {root}"
+    problems = (
+        (number, None if clean else f"the path {name!r} leaves {where}")
+        for number, (name, clean) in enumerate(outside, first + 1)
+    )
+    _refuse(path, problems)
+    return cleaned
+
+
+def _sibling(colour: str, modality: str) -> str:
+    """``.../color/0022.jpg`` -> ``.../depth/0022.jpg``; ``000000-color.jpg`` -> ``000000-depth.jpg``."""
+    folder, name = posixpath.split(colour)
+    if posixpath.basename(folder) == "color":
+        return posixpath.join(posixpath.dirname(folder), modality, name)
+    return posixpath.join(folder, name.replace("-color.", f"-{modality}."))
+
+
+def _duplicates(samples: Sequence[str], first: int):
+    line_of = {}
+    for number, sample in enumerate(samples, first + 1):
+        earlier = line_of.setdefault(sample, number)
+        yield number, None if earlier == number else f"duplicate sample {sample!r}, first in line {earlier}"
+
+
+def _bona_fide_label(path, written, captures, given, known, first) -> int:
+    """Which label means bona fide: the folder names tell, else the argument, else the format."""
+    implied = [None if c is None else value if c["part"] == "real" else 1 - value
+               for value, c in zip(written, captures, strict=True)]  # fmt: skip
+    evidence = next((value for value in implied if value is not None), None)
+    expected = given if evidence is None else evidence
+    if evidence is not None and given is not None and given != evidence:
+        raise ListError(f"{path}: bona_fide_label={given} contradicts the folders real_part and fake_part of its paths")
+    if expected is None:
+        expected = known
+    if expected is None:
+        raise ListError(
+            f"{path}: nothing in the {len(written):,} lines 'color label' tells which label means bona fide; "
+            "pass bona_fide_label=1 (challenge) or bona_fide_label=0 (the owner's later release)"
+        )
+    clash = "the label contradicts the folder real_part or fake_part, judged by the first line"
+    _refuse(path, ((n, clash if v not in (None, expected) else None) for n, v in enumerate(implied, first + 1)))
+    return expected
+
+
+def _split_of(sample: str) -> str | None:
+    folders = sample.lower().split("/")[:-1]
+    return next((_SPLIT_OF_FOLDER[folder] for folder in folders if folder in _SPLIT_OF_FOLDER), None)
+
+
+# Folds. A fold assignment is one Series `fold`, indexed as the frame table: the fold, from 1, that holds the frame out.
+# Network k is trained on the frames with fold != k.
+
+
+def subject_folds(frames: pd.DataFrame, seed: int, folds: int = 5) -> pd.Series:
+    """Subject k-fold of Section 5.3: every subject's frames are held out together, by one fold."""
+    return _fold_of_subject(frames, frames["subject"].unique(), seed, folds).rename("fold")
+
+
+def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
+    """Attack folds of Sections 4.1 and 5.4: each fold holds out one train attack and a third of the subjects' bona fide.
+
+    Fold 1, 2, 3 holds out the lowest, middle, highest attack present (4, 5, 6 in CASIA-SURF); the bona fide frames are
+    dealt out by subject, at random by ``seed``.
+    """
+    _require_known(frames, "attack")
+    attacks = sorted(set(frames["attack"]) - {0})
+    if len(attacks) != 3:
+        raise ValueError(f"attack folds need three attacks in the training frames, found {attacks}")
+    bona_fide = frames["attack"] == 0
+    if not bona_fide.any():
+        raise ValueError("attack folds need bona fide training frames, found none")
+    fold = frames["attack"].map({attack: k for k, attack in enumerate(attacks, 1)})
+    fold[bona_fide] = _fold_of_subject(frames[bona_fide], frames.loc[bona_fide, "subject"].unique(), seed, 3)
+    return fold.astype("int64").rename("fold")
+
+
+def _fold_of_subject(frames: pd.DataFrame, subjects, seed: int, folds: int) -> pd.Series:
+    _require_known(frames, "subject")
+    if len(subjects) < folds:
+        raise ValueError(f"{folds} folds need at least {folds} subjects, found {len(subjects)}")
+    shuffled = np.random.default_rng(seed).permutation(np.sort(np.asarray(subjects, dtype=str)))
+    return frames["subject"].map({subject: i % folds + 1 for i, subject in enumerate(shuffled)}).astype("int64")
+
+
+def _require_known(frames: pd.DataFrame, column: str) -> None:
+    missing = int(frames[column].isna().sum())
+    if missing:
+        raise ValueError(f"folds need the {column} of every training frame; it is missing for {missing:,} frames")
+
+
+def read_attack_folds(root: str | Path) -> tuple[pd.DataFrame, pd.Series]:
+    """The authors' own attack folds, ``data/lists/folds_by_fakes/fold{1,2,3}`` in a clone of their repository.
+
+    Returns:
+        The frame table of all training frames and the fold that holds each out.
+
+    Raises:
+        FileNotFoundError: a list is not there.
+        ListError: a train list is not the complement of its fold's held-out list.
+    """
+    folder = Path(root) / "data" / "lists" / "folds_by_fakes"
+    held = [read_list(folder / f"fold{k}" / "val_list_orgl.txt").assign(fold=k) for k in (1, 2, 3)]
+    frames = pd.concat(held, ignore_index=True)
+    for k in (1, 2, 3):
+        path = folder / f"fold{k}" / "train_list.txt"
+        trained = set(read_list(path)["sample"])
+        expected = set(frames.loc[frames["fold"] != k, "sample"])
+        if trained != expected or frames["sample"].duplicated().any():
+            differing = len(trained ^ expected)
+            raise ListError(f"{path}: {differing:,} frames differ from what the folds hold out; clone the lists anew")
+    return frames.drop(columns="fold"), frames["fold"]

@@ -1,0 +1,208 @@
+"""Executing the notebooks with papermill, and one self-contained HTML page of what they show."""
+
+import html
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+
+from fasnb.environment import environment
+from fasnb.files import replace_file, write_text
+from fasnb.profiles import Profile, ProfileError
+from fasnb.session import SOURCES, best_device, home
+from fasnb.study import NOTEBOOKS
+
+CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
+
+
+class NotebookError(RuntimeError):
+    """A notebook stopped; the message names the notebook, the cell and the reason."""
+
+
+def chosen_notebooks(profile: Profile, only: Sequence[str] = ()) -> list[str]:
+    """Names of the notebooks to execute, in order: those that serve the profile's source, or those of ``only``.
+
+    Args:
+        only: beginnings of names, such as ``03`` or ``06_modalities``.
+
+    Raises:
+        ProfileError: a beginning names no notebook, or one that does not serve this source.
+    """
+    serving = [name for name, notebook in NOTEBOOKS.items() if profile.source in notebook.sources]
+    for beginning in only:
+        matching = [name for name in NOTEBOOKS if name.startswith(beginning)]
+        if not matching:
+            raise ProfileError(f"no notebook begins with {beginning!r}; there are {', '.join(NOTEBOOKS)}")
+        if not set(matching) & set(serving):
+            raise ProfileError(f"{matching[0]} does not serve the {profile.source} source")
+    return [name for name in serving if not only or any(name.startswith(beginning) for beginning in only)]
+
+
+def execute(name: str, parameters: dict, out: Path) -> float:
+    """Execute one notebook and keep the executed copy as ``out/notebooks/<name>.ipynb``.
+
+    Returns:
+        Seconds it took.
+
+    Raises:
+        NotebookError: a cell failed, timed out or killed the kernel. The broken copy is kept beside as
+            ``<name>.failed.ipynb``; an earlier whole copy stays as it was.
+    """
+    folder = out / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = folder / f"{name}.failed.ipynb"
+    source = home() / "notebooks" / f"{name}.ipynb"
+    _check_parameters(source, parameters)
+    started = time.monotonic()
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(failed),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(home()),
+            progress_bar=False,
+            log_output=False,
+            execution_timeout=CELL_TIMEOUT,
+            iopub_timeout=60,
+            start_timeout=120,
+            coalesce_streams=True,
+        )
+    except PapermillExecutionError as error:
+        where = f"cell {error.exec_count}" if error.exec_count else "a cell"
+        raise NotebookError(f"{name}, {where}: {error.ename}: {_plain(error.evalue)}; see {_shown(failed)}") from None
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise NotebookError(f"{name}: {type(error).__name__}: {_plain(str(error))}; see {_shown(failed)}") from None
+    seconds = time.monotonic() - started
+    notebook = nbformat.read(failed, as_version=4)
+    _forget_machine(notebook, name, seconds)
+    replace_file(folder / f"{name}.ipynb", lambda to: nbformat.write(notebook, to))
+    failed.unlink()
+    return seconds
+
+
+def _check_parameters(source: Path, parameters: dict) -> None:
+    """papermill only warns of a parameter that no cell uses; refuse it."""
+    notebook = nbformat.read(source, as_version=4)
+    tagged = "\n".join(c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
+    unknown = [key for key in parameters if not re.search(rf"^{re.escape(key)}\b", tagged, re.MULTILINE)]
+    if unknown:
+        raise ProfileError(f"{source.name} has no parameter {unknown[0]!r}")
+
+
+def _forget_machine(notebook, name: str, seconds: float) -> None:
+    """Drop what papermill notes of this machine and moment; keep what says how the copy was made."""
+    kept = notebook.metadata.pop("papermill", {})
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    notebook.metadata["fasnb"] = {
+        "notebook": name,
+        "parameters": kept.get("parameters", {}),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text or "").strip()
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(home()))
+    except ValueError:
+        return str(path)
+
+
+def run_notebooks(
+    profile: Profile, settings: dict, names: Sequence[str], out: Path, done: Callable[[str, float], None]
+) -> None:
+    """Execute notebooks in order, stop at the first failure, and write the report.
+
+    Args:
+        settings: the changed values, handed to each notebook.
+        done: called with the name and seconds of each finished notebook.
+    """
+    for name in names:
+        parameters = {"profile": profile.name, "settings": settings, "out": _shown(out)}
+        done(name, execute(name, parameters, out))
+    write_report(profile, settings, out)
+
+
+def write_report(profile: Profile, settings: dict, out: Path) -> Path:
+    """One HTML page of all executed notebooks in ``out``: prose, tables and figures, code left out."""
+    chapters = []
+    for name in NOTEBOOKS:
+        path = out / "notebooks" / f"{name}.ipynb"
+        if path.is_file():
+            chapters.append((name, nbformat.read(path, as_version=4)))
+    body = "\n".join(_chapter(name, notebook) for name, notebook in chapters)
+    links = "".join(f'<li><a href="#{name}">{html.escape(_title(nb))}</a></li>' for name, nb in chapters)
+    rows = _facts(profile, settings, chapters)
+    facts = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
+    source = html.escape(SOURCES[profile.source])
+    page = _PAGE.format(title=f"fasnb: {profile.name}", source=source, links=links, facts=facts, body=body)
+    return write_text(out / "report.html", page)
+
+
+def _title(notebook) -> str:
+    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
+
+
+def _facts(profile: Profile, settings: dict, chapters) -> list[tuple[str, str]]:
+    """What the page was made with: the first thing a reader should know."""
+    made = environment(best_device(profile.device))
+    commit = f"{made['commit']}{' with uncommitted changes' if made['dirty'] else ''}"
+    seconds = sum(notebook.metadata.get("fasnb", {}).get("seconds", 0) for _, notebook in chapters)
+    changed = {k: v for k, v in profile.as_dict().items() if k not in ("title", "budget_minutes", "budget_machine")}
+    facts = [
+        ("profile", f"{profile.name}: {profile.title}"),
+        ("source", SOURCES[profile.source]),
+        ("changed values", json.dumps(settings) if settings else "none"),
+        ("commit", commit if made["commit"] else "not in a repository"),
+        ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
+        ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
+        ("notebooks", f"{len(chapters)} executed in {seconds:,.0f} s"),
+        ("budget", f"{profile.budget_minutes:g} minutes on {profile.budget_machine}"),
+    ]
+    return facts + [("all values", ", ".join(f"{k} = {v}" for k, v in changed.items() if v not in ("", {}, None)))]
+
+
+def _chapter(name: str, notebook) -> str:
+    hidden = dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True)
+    exporter = HTMLExporter(template_name="basic", **hidden)
+    body, _ = exporter.from_notebook_node(notebook)
+    link = f'<p class="source"><a href="notebooks/{name}.ipynb">executed notebook {name}.ipynb</a></p>'
+    return f'<section id="{name}">{body}{link}</section>'
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+h1, h2, h3 {{ line-height: 1.25; margin: 2.2em 0 .6em; }} section > div:first-child h1 {{ border-top: 2px solid #ddd; padding-top: 1em; }}
+.anchor-link, .jp-InputPrompt, .jp-OutputPrompt, .prompt {{ display: none; }}
+table {{ border-collapse: collapse; font-size: .8rem; margin: 1em 0; display: block; overflow-x: auto; }}
+caption {{ display: block; width: max-content; max-width: min(58rem, 92vw); white-space: normal; text-align: left; color: #444; padding: .3em 0; }}
+th, td {{ padding: .25em .7em; border-bottom: 1px solid #e4e4e4; text-align: right; vertical-align: top; white-space: nowrap; }}
+thead th {{ border-bottom: 1.5px solid #888; }}
+td:first-child, th:first-child {{ text-align: left; }}
+table.facts td {{ text-align: left; white-space: normal; word-break: break-word; }} table.facts th {{ text-align: left; }}
+img {{ max-width: 100%; height: auto; }} pre {{ white-space: pre-wrap; color: #444; font-size: .8rem; }}
+em {{ color: #444; }} .source {{ font-size: .85rem; }}
+</style></head><body>
+<h1>{title}</h1><p>{source}.</p>
+<table class="facts">{facts}</table>
+<ol>{links}</ol>
+{body}
+</body></html>
+"""

@@ -1,0 +1,34 @@
+"""``fasnb run``: from a profile to its report, with the progress of the whole study."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fasnb.report import chosen_notebooks, run_notebooks
+from fasnb.session import Session, released_root
+
+
+def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out: Path | None = None) -> Path:
+    """Train what is missing, execute the notebooks and write ``report.html``; can be stopped and run again.
+
+    Returns:
+        Path of the report.
+    """
+    session = Session(profile, settings, out)
+    names = chosen_notebooks(session.profile, only)
+    if session.profile.source == "released":
+        released_root(session.profile)
+    print(
+        f"{session}: {len(names)} notebooks; budget {session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
+    )
+    with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
+
+        def done(name: str, seconds: float) -> None:
+            bar.update()
+            bar.write(f"{name}: {seconds:.0f} s")
+
+        run_notebooks(session.profile, dict(settings), names, session.out, done)
+    print(f"report: {session.out / 'report.html'}")
+    return session.out / "report.html"

@@ -1,0 +1,197 @@
+"""The paper's experiments and its published numbers, as data.
+
+Rates are in percent, as printed. Sections and tables are those of Parkin and Grinchuk, "Recognizing Multi-Modal Face
+Spoofing with Face Recognition Networks", CVPR Workshops 2019.
+"""
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+SEEDS = (7, 704, 2019, 1905, 26, 112, 125, 1080)
+"""Seeds of the networks: first the two of the released options, then more."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of a table: a network, its initialisation and its folds. Trained once for each fold and seed."""
+
+    id: str
+    title: str
+    backbone: str
+    mlfa: bool
+    initialisation: str  # random, or the name of a source task below
+    folds: str  # "subject" (5 folds, Section 5.3) or "attack" (3 folds, Section 4.1)
+    baseline: bool = False  # fusion of Zhang et al.: after their res3, with its own head
+    modalities: tuple[str, str, str] = ("rgb", "depth", "ir")
+    member: bool = False  # of the ensemble (Section 5.7), and so trained with several seeds
+    like: str | None = None  # takes over the changed values of this experiment, so that the comparison stays fair
+    extra: bool = False  # not in the paper
+
+    @property
+    def fold_count(self) -> int:
+        return 5 if self.folds == "subject" else 3
+
+
+_A = Experiment("A", "A. resnet-34 with MLFA", "face_resnet34", True, "face", "attack", member=True)
+_FACE = Experiment("resnet34-face", "resnet-34, face recognition", "face_resnet34", False, "face", "attack")
+
+EXPERIMENTS = {
+    experiment.id: experiment
+    for experiment in (
+        Experiment("zhang", "resnet-18, Zhang et al.", "resnet18", False, "random", "subject", baseline=True),
+        Experiment("resnet34-subject", "resnet-34, subject folds", "resnet34", False, "random", "subject"),
+        Experiment("resnet34-attack", "resnet-34, attack folds", "resnet34", False, "random", "attack"),
+        Experiment("resnet34-imagenet", "resnet-34, ImageNet", "resnet34", False, "imagenet", "attack"),
+        _FACE,
+        _A,
+        Experiment("B", "B. resnet-50 with MLFA", "ir50", True, "msceleb", "attack", member=True),
+        Experiment("C", "C. resnet-50 with MLFA", "ir50", True, "asian", "attack", member=True),
+        Experiment("D", "D. resnet-34 with MLFA", "face_resnet34", True, "gender", "attack", member=True),
+        replace(_A, id="A-rgb", title="RGB", modalities=("rgb",) * 3, member=False, like="A"),
+        replace(_A, id="A-ir", title="IR", modalities=("ir",) * 3, member=False, like="A"),
+        replace(_A, id="A-depth", title="Depth", modalities=("depth",) * 3, member=False, like="A"),
+        # The paper changes the network together with its initialisation (Section 5.5). These three keep the network of
+        # resnet34-face and change the initialisation alone.
+        replace(_FACE, id="face34-random", title="same network, random", initialisation="random", extra=True),
+        replace(
+            _FACE, id="face34-generic", title="same network, generic objects", initialisation="generic", extra=True
+        ),
+        replace(_FACE, id="face34-gender", title="same network, gender", initialisation="gender", extra=True),
+    )
+}
+
+MEMBERS = tuple(experiment.id for experiment in EXPERIMENTS.values() if experiment.member)
+MODALITY_EXPERIMENTS = ("A-rgb", "A-ir", "A-depth", "A")
+
+
+RELEASED_SECOND_STAGE = {
+    "A": {"second_epochs": 20, "second_rotation": 30.0, "second_scale_low": 0.5, "second_jitter": 0.25}
+}
+"""Experiment A alone was trained on with weaker augmentation in the released options."""
+
+
+# Published numbers
+
+
+TABLE1 = pd.DataFrame(
+    [
+        (1, "flat", True, False, False, "val/test"),
+        (2, "curved", True, False, False, "val/test"),
+        (3, "flat", True, True, False, "val/test"),
+        (4, "curved", True, True, False, "train"),
+        (5, "flat", True, True, True, "train"),
+        (6, "curved", True, True, True, "train"),
+    ],
+    columns=["attack", "surface", "eyes", "nose", "mouth", "split"],
+)
+"""Table 1, Section 3: the six print attacks; which regions are cut out of the print."""
+
+TABLE2 = pd.DataFrame(
+    [
+        ("A", "resnet-34", "CASIA-WebFace", "face recognition"),
+        ("D", "resnet-34", "AFAD-lite", "gender classification"),
+        ("B", "resnet-50", "MSCeleb-1M", "face recognition"),
+        ("C", "resnet-50", "Asian dataset", "face recognition"),
+    ],
+    columns=["experiment", "backbone", "dataset", "task"],
+)
+"""Table 2, Section 4.2: what the four members of the ensemble were pre-trained on."""
+
+TABLE3 = pd.DataFrame(
+    [
+        ("zhang", "resnet-18", "", "subject 5-fold", 60.54, "5.3"),
+        ("resnet34-subject", "resnet-34", "", "subject 5-fold", 74.55, "5.3"),
+        ("resnet34-attack", "resnet-34", "", "attack 3-fold", 78.89, "5.4"),
+        ("resnet34-imagenet", "resnet-34", "ImageNet", "attack 3-fold", 92.12, "5.5"),
+        ("resnet34-face", "resnet-34", "CASIA-WebFace", "attack 3-fold", 99.80, "5.5"),
+        ("A", "A. resnet-34 with MLFA", "CASIA-WebFace", "attack 3-fold", 99.87, "5.6"),
+        ("B", "B. resnet-50 with MLFA", "MSCeleb-1M", "attack 3-fold", 99.63, "5.7"),
+        ("C", "C. resnet-50 with MLFA", "Asian dataset", "attack 3-fold", 99.33, "5.7"),
+        ("D", "D. resnet-34 with MLFA", "AFAD-lite", "attack 3-fold", 98.70, "5.7"),
+        ("ensemble", "A, B, C, D ensemble", "", "attack 3-fold", 100.00, "5.7"),
+    ],
+    columns=["experiment", "method", "initialization", "fold", "published", "section"],
+)
+"""Table 3, Sections 5.3 to 5.7: TPR in percent at FPR = 1e-4 on the validation set."""
+
+ZHANG_TEST = 56.80
+"""First row of Table 3, from Zhang et al.: TPR in percent at FPR = 1e-4 on the test set."""
+
+TABLE4 = pd.DataFrame(
+    [
+        ("Ours", 100.0000, 99.8739),
+        ("Team 2", 100.0000, 99.8282),
+        ("Team 3", 100.0000, 99.8052),
+        ("Team 4", 100.0000, 98.1441),
+        ("Team 5", 99.9665, 93.1550),
+        ("Team 6", 100.0000, 87.2094),
+        ("Team 7", 100.0000, 25.0601),
+    ],
+    columns=["team", "valid", "test"],
+)
+"""Table 4, Section 5.8: TPR in percent at FPR = 1e-4 on the validation and the test set."""
+
+TABLE5 = pd.DataFrame(
+    [
+        ("A-rgb", "RGB", 71.74, 22.34, 7.85),
+        ("A-ir", "IR", 91.82, 72.25, 57.41),
+        ("A-depth", "Depth", 100.00, 99.77, 98.40),
+        ("A", "RGB+IR+Depth", 100.00, 100.00, 99.87),
+    ],
+    columns=["experiment", "modality", 1e-2, 1e-3, 1e-4],
+)
+"""Table 5, Section 5.10: TPR in percent at three FPRs on the validation set, one network type fed with each modality."""
+
+PUBLISHED_FPR = 1e-4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of the paper as a comparison of two methods: ``better`` should have the higher TPR@FPR."""
+
+    claim: str
+    section: str
+    better: str
+    worse: str
+
+
+FINDINGS = (
+    Finding("A deeper backbone helps: resnet-34 above resnet-18", "5.3", "resnet34-subject", "zhang"),
+    Finding(
+        "Attack-specific folds help: 3 attack folds above 5 subject folds", "5.4", "resnet34-attack", "resnet34-subject"
+    ),
+    Finding("ImageNet initialisation helps", "5.5", "resnet34-imagenet", "resnet34-attack"),
+    Finding("Face recognition is a better start than ImageNet", "5.5", "resnet34-face", "resnet34-imagenet"),
+    Finding("Multi-level feature aggregation helps", "5.6", "A", "resnet34-face"),
+    Finding("The ensemble is above its best member A", "5.7", "ensemble", "A"),
+    Finding("Gender is a weaker start than face recognition: A above D", "5.7", "A", "D"),
+    Finding("IR is above RGB", "5.10", "A-ir", "A-rgb"),
+    Finding("Depth is above IR", "5.10", "A-depth", "A-ir"),
+    Finding("All modalities together are above depth alone", "5.10", "A", "A-depth"),
+)
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """What one notebook asks of a session."""
+
+    sources: tuple[str, ...]
+    experiments: tuple[str, ...] = ()
+
+
+_TRAINED = ("synthetic", "casia-surf")
+_FACE34 = ("face34-random", "face34-generic", "face34-gender")
+
+NOTEBOOKS = {
+    "00_data": Notebook(_TRAINED),
+    "01_baseline": Notebook(_TRAINED, ("zhang", "resnet34-subject")),
+    "02_attack_folds": Notebook(_TRAINED, ("resnet34-subject", "resnet34-attack")),
+    "03_initialization": Notebook(_TRAINED, ("resnet34-attack", "resnet34-imagenet", "resnet34-face", *_FACE34)),
+    "04_mlfa": Notebook(_TRAINED, ("resnet34-face", "A")),
+    "05_ensemble": Notebook((*_TRAINED, "released"), MEMBERS),
+    "06_modalities": Notebook((*_TRAINED, "released"), MODALITY_EXPERIMENTS),
+    "07_disagreement": Notebook((*_TRAINED, "released"), MEMBERS),
+    "08_report": Notebook((*_TRAINED, "released"), tuple(e.id for e in EXPERIMENTS.values() if not e.extra)),
+}
+"""Notebook -> the sources it serves and the experiments it needs, in order of execution."""

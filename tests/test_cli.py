@@ -1,0 +1,85 @@
+"""The command line as a user runs it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fasnb.cli import main
+from fasnb.metrics import tpr_at_fpr
+
+
+@pytest.fixture
+def scores_file(tmp_path):
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 500)
+    path = tmp_path / "scores.csv"
+    pd.DataFrame({"label": label, "score": rng.normal(label, 0.5)}).to_csv(path, index=False)
+    return path
+
+
+def test_evaluate_json(scores_file, capsys):
+    assert main(["evaluate", str(scores_file), "--fpr", "0.01", "--fpr", "0.1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    table = pd.read_csv(scores_file)
+    assert (report["n_bona_fide"], report["n_attack"]) == (int(table["label"].sum()), int((1 - table["label"]).sum()))
+    assert [point["fpr"] for point in report["tpr_at_fpr"]] == [0.01, 0.1]
+    for point in report["tpr_at_fpr"]:
+        assert point["tpr"] == tpr_at_fpr(table["label"], table["score"], point["fpr"])
+        assert point["low"] <= point["tpr"] <= point["high"]
+
+
+def test_evaluate_prints_limits_and_the_meaning_of_a_score(scores_file, capsys):
+    assert main(["evaluate", str(scores_file)]) == 0
+    out = capsys.readouterr().out
+    assert "high means a living face" in out and "finer than 1 /" in out and "exact low" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("label,scores\n1,0.5\n", "has no column score"),
+        ("label,score\n1,0.5\n", "none of them attack"),
+        ("label,score\n1,high\n0,0.1\n", "score 'high' is not a number"),
+        ("label,score\n1,0.5\n0,\n", "1 scores are NaN"),
+        ("label,score\n3,0.5\n0,0.2\n", "label 3 is neither"),
+        ("", "cannot be read as a table"),
+    ],
+)
+def test_evaluate_refuses_a_broken_file_by_name(tmp_path, capsys, content, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    assert main(["evaluate", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "bad.csv" in error and len(error.strip().splitlines()) == 1
+
+
+def test_released_json(released, capsys):
+    assert main(["released", str(released), "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    at = {name: round(100 * row["tpr_at_fpr"][-1]["tpr"], 2) for name, row in rows.items()}
+    assert at["exp1_2stage_seed1"] == 99.87 and at["ensemble"] == 100.0 and len(rows) == 8
+    assert all(row["folds"] == 3 for row in rows.values())
+
+
+def test_run_without_the_released_files_says_what_to_obtain(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("FASNB_RELEASED", raising=False)
+    status = main(
+        ["run", "--profile", "released", "--set", f"released_root={tmp_path}", "--out", str(tmp_path / "out")]
+    )
+    assert status == 2
+    assert "github.com/AlexanderParkin/ChaLearn_liveness_challenge" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("FASNB_RELEASED", str(tmp_path))
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "ok      torch" in out and "missing the authors' released scores" in out
+
+
+def test_a_setting_without_value(capsys):
+    assert main(["run", "--profile", "released", "--set", "seeds"]) == 2
+    assert "write key=value" in capsys.readouterr().err

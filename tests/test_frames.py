@@ -1,0 +1,153 @@
+"""Reading lists in the three published formats, refusing broken ones, and folds."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from fasnb.frames import FRAME_COLUMNS, ListError, attack_folds, read_attack_folds, read_list, subject_folds
+
+FACTS_HELD_OUT = {1: (6518, 2826), 2: (6942, 3044), 3: (6864, 3072)}
+
+
+def write(tmp_path, text, name="list.txt"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def organisers(n, label=True):
+    names = [f"Val/0000/{i:06d}" for i in range(n)]
+    return "".join(
+        f"{p}-color.jpg {p}-depth.jpg {p}-ir.jpg{f' {i % 2}' if label else ''} \n" for i, p in enumerate(names)
+    )
+
+
+def test_authors_validation_list(released):
+    frames = read_list(released / "data/lists/phase1_list.txt")
+    assert tuple(frames.columns) == FRAME_COLUMNS
+    assert (len(frames), int((frames["label"] == 1).sum()), int((frames["label"] == 0).sum())) == (9608, 2994, 6614)
+    assert frames["subject"].isna().all() and frames["attack"].isna().all()
+    assert set(frames["split"]) == {"valid"}
+
+
+def test_organisers_public_list_names_the_same_frames(reference, released):
+    public = read_list(reference / "official/val_public_list.txt")
+    private = read_list(released / "data/lists/phase1_list.txt")
+    assert public["label"].isna().all()
+    assert public[["sample", "rgb", "depth", "ir"]].equals(private[["sample", "rgb", "depth", "ir"]])
+
+
+def test_owners_list_has_its_labels_turned_round(reference):
+    frames = read_list(reference / "owner/CASIA_SURF@p1_image_dev.txt")
+    assert frames["label"].value_counts().to_dict() == {0: 6614, 1: 2994}
+    assert frames["attack"].value_counts().to_dict() == {0: 2994, 1: 2243, 2: 2118, 3: 2253}
+    assert frames["subject"].nunique() == 100
+    first = frames.iloc[0]
+    assert first["depth"] == first["rgb"].replace("/color/", "/depth/")
+
+
+def test_authors_attack_folds(released):
+    frames, fold = read_attack_folds(released)
+    assert (len(frames), frames["subject"].nunique(), set(frames["split"])) == (29266, 300, {"train"})
+    assert frames["attack"].value_counts().to_dict() == {0: 8942, 4: 6518, 5: 6942, 6: 6864}
+    held = pd.crosstab(fold, frames["label"])
+    assert {k: tuple(row) for k, row in zip(held.index, held.to_numpy().tolist(), strict=True)} == FACTS_HELD_OUT
+    bona_fide = frames["label"] == 1
+    assert frames[bona_fide].groupby("subject").apply(lambda rows: fold[rows.index].nunique()).max() == 1
+
+
+def test_attack_folds_hold_out_one_attack_and_a_third_of_the_subjects(released):
+    frames, _ = read_attack_folds(released)
+    fold = attack_folds(frames, seed=7)
+    for k, attack in ((1, 4), (2, 5), (3, 6)):
+        held = frames[fold == k]
+        assert set(held["attack"]) == {0, attack}
+        trained, kept = frames[(fold != k) & (frames["label"] == 1)], held[held["label"] == 1]
+        assert not set(trained["subject"]) & set(kept["subject"])
+        assert kept["subject"].nunique() == 100
+    assert fold.equals(attack_folds(frames, seed=7))
+    assert not fold.equals(attack_folds(frames, seed=8))
+
+
+def test_subject_folds_keep_a_subject_together(released):
+    frames, _ = read_attack_folds(released)
+    fold = subject_folds(frames, seed=7)
+    assert frames.groupby("subject").apply(lambda rows: fold[rows.index].nunique()).max() == 1
+    assert frames.groupby(fold)["subject"].nunique().to_dict() == dict.fromkeys(range(1, 6), 60)
+
+
+def test_folds_refuse_unknown_subjects(tmp_path):
+    frames = read_list(write(tmp_path, organisers(10)))
+    with pytest.raises(ValueError, match="subject of every training frame; it is missing for 10"):
+        subject_folds(frames, seed=0)
+
+
+def test_absolute_paths_below_the_root_become_relative(tmp_path):
+    path = write(tmp_path, f"{tmp_path}/a-color.jpg {tmp_path}/a-depth.jpg ./a-ir.jpg 1\n")
+    assert read_list(path, root=tmp_path).loc[0, ["rgb", "depth", "ir"]].to_list() == [
+        "a-color.jpg",
+        "a-depth.jpg",
+        "a-ir.jpg",
+    ]
+
+
+GOOD = "a-color.jpg a-depth.jpg a-ir.jpg 1\nb-color.jpg b-depth.jpg b-ir.jpg 0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what", "count"),
+    [
+        (GOOD + "c-color.jpg c-depth.jpg c-ir.jpg\n", 3, "missing field", 1),
+        (GOOD + "c-color.jpg c-depth.jpg c-ir.jpg 2\n" * 2, 3, "label '2'", 2),
+        (GOOD + "c-color.jpg c-depth.jpg c-ir.jpg real\n", 3, "label 'real'", 1),
+        (GOOD + GOOD, 3, "duplicate sample 'a-color.jpg', first in line 1", 2),
+        (GOOD + "../c-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
+        (GOOD + "c-color.jpg x/../../c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
+        (GOOD + "/etc/passwd c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
+        (GOOD + "c-color.jpg,c-depth.jpg,c-ir.jpg,1\n", 3, "mixed list formats", 1),
+        (GOOD.encode() + b"c\xff-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "byte 0xff is not text", 1),
+        (GOOD.encode() + b"c\x00-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "byte 0x00 is not text", 1),
+        ("rgb,depth,ir,label\na,b,c,1\nd,e,f\n", 3, "missing field", 1),
+        ("rgb,depth,ir,label\na,b,c,1\nd,,f,0\n", 3, "missing field", 1),
+        ("rgb,depth,ir,label\na,b,c,1\nd e f 0\n", 3, "mixed list formats", 1),
+        (
+            "x/real_part/s/real.rssdk/color/1.jpg 0\nx/fake_part/s/01_e_s.rssdk/color/1.jpg 0\n",
+            2,
+            "contradicts the folder",
+            1,
+        ),
+    ],
+)
+def test_broken_lists_are_refused_whole(tmp_path, text, line, what, count):
+    path = write(tmp_path, text)
+    with pytest.raises(ListError, match=re.escape(what)) as error:
+        read_list(path)
+    assert f"{path}, line {line}:" in str(error.value) and f"({count} bad line" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "rgb,depth,ir,label\n"])
+def test_empty_lists_are_refused(tmp_path, text):
+    path = write(tmp_path, text)
+    with pytest.raises(ListError, match=re.escape(str(path))):
+        read_list(path)
+
+
+def test_unknown_format_is_refused(tmp_path):
+    with pytest.raises(ListError, match="not a known list format"):
+        read_list(write(tmp_path, "one\n"))
+
+
+def test_label_convention_has_no_silent_default(tmp_path):
+    path = write(tmp_path, "a-color.jpg 1\nb-color.jpg 0\n")
+    with pytest.raises(ListError, match="bona_fide_label"):
+        read_list(path)
+    assert read_list(path, bona_fide_label=1)["label"].to_list() == [1, 0]
+    turned = read_list(path, bona_fide_label=0)
+    assert turned["label"].to_list() == [0, 1]
+    assert turned["depth"].to_list() == ["a-depth.jpg", "b-depth.jpg"]
+
+
+def test_label_argument_may_not_contradict_the_folders(reference):
+    with pytest.raises(ListError, match="contradicts the folders"):
+        read_list(reference / "owner/CASIA_SURF@p1_image_dev.txt", bona_fide_label=1)

@@ -1,0 +1,217 @@
+"""The networks against torchvision, the authors' parameter counts and the shapes of Figure 2."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from fasnb.backbones import PReLU
+from fasnb.networks import BACKBONES, Architecture, Backbone, autocast, build, describe, trace
+from fasnb.weights import initialise
+
+TINY = {"width": 0.125, "blocks": (1, 1, 1, 1), "small_images": True}
+
+
+def frames(count=2, size=44, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, 3, size, size, generator=generator) for _ in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+# Independent references
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_backbone_is_torchvisions_resnet(name):
+    theirs = getattr(torchvision.models, name)(weights=None).eval()
+    for module in theirs.modules():  # statistics that a wrong order of layers would show in
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    network = build(Architecture(name, fusion="se", mlfa=True)).eval()
+    initialise(network, theirs.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        levels = network.branches[2].levels(images)
+        levels.append(network.aggregation[2].stage(levels[2]))  # a copy of stage 4
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
+        for stage, ours in zip((theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4), levels, strict=True):
+            x = stage(x)
+            torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5 * float(x.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_multiply_adds_equal_torchvisions_published_figure(name):
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    with torch.device("meta"):
+        backbone = Backbone(name)
+        classifier = nn.Sequential(backbone, nn.Linear(backbone.embedding_size, 1000)).eval()
+        _, counts = trace(classifier, torch.empty(1, 3, 224, 224))
+    assert sum(counts.values()) / 1e9 == pytest.approx(weights.meta["_ops"], abs=6e-4)  # three decimals are published
+    assert sum(p.numel() for p in classifier.parameters()) == weights.meta["num_params"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters"),
+    [("face_resnet34", 61_059_520), ("ir50", 99_335_552)],
+)
+def test_released_networks_have_the_authors_parameter_counts(backbone, parameters):
+    table = describe(Architecture(backbone, fusion="concat", mlfa=True)).set_index("part")
+    assert table.loc["total", "parameters"] - table.loc["head", "parameters"] == parameters
+
+
+def test_baseline_of_zhang_has_the_count_of_the_second_placed_team():
+    """Their 13,336,428 include a batch norm of the three input channels in each branch (6 parameters each)."""
+    table = describe(Architecture("resnet18", fusion="zhang", mlfa=False)).set_index("part")
+    assert table.loc["total", "parameters"] == 13_336_428 - 3 * 6
+
+
+def test_face_resnet34_has_27_convolutions():
+    with torch.device("meta"):
+        backbone = Backbone("face_resnet34")
+    assert sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) == 27
+
+
+def test_prelu_has_pytorchs_values_and_gradients():
+    ours, theirs = PReLU(5), nn.PReLU(5)
+    with torch.no_grad():
+        ours.weight.copy_(torch.linspace(-0.5, 1.5, 5))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 5, 4, 4)
+    x[0, 0, 0] = 0.0
+    weights = torch.randn_like(x)
+    results = []
+    for module in (ours, theirs):
+        inputs = x.clone().requires_grad_(True)
+        out = module(inputs)
+        (out * weights).sum().backward()
+        results.append((out.detach(), inputs.grad, module.weight.grad))
+    for mine, reference in zip(*results, strict=True):
+        torch.testing.assert_close(mine, reference)
+
+
+# Shapes and behaviour of every combination
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(("fusion", "mlfa"), [("se", True), ("concat", True), ("se", False), ("zhang", False)])
+def test_every_combination_trains_a_step(backbone, fusion, mlfa):
+    network = build(Architecture(backbone, fusion, mlfa, **TINY))
+    images = frames()
+    logits = network(*images)
+    assert logits.shape == (2, 2)
+    assert network.embed(*images).shape == (2, 64 * BACKBONES[backbone].expansion)
+    assert network.architecture.embedding_size == 64 * BACKBONES[backbone].expansion
+    nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    unused = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert unused == []
+
+
+def test_aggregation_adds_to_the_main_path():
+    """Without MLFA the network is the main path and the head: zeroing the third aggregation gives the same."""
+    torch.manual_seed(1)
+    full = build(Architecture("ir50", "se", True, **TINY)).eval()
+    plain = build(Architecture("ir50", "se", False, **TINY)).eval()
+    main = {key: value for key, value in full.state_dict().items() if not key.startswith("aggregation")}
+    plain.load_state_dict(main)
+    images = frames()
+    with torch.no_grad():
+        difference = full.embed(*images) - plain.embed(*images)
+        levels = [branch.levels(x) for branch, x in zip(full.branches, images, strict=True)]
+        previous = 0.0
+        for level, block in enumerate(full.aggregation):
+            joined = torch.cat([outputs[level] for outputs in levels], dim=1)
+            previous = block.stage(nn.functional.relu(block.reduce(joined)) + previous)
+    torch.testing.assert_close(difference, previous.mean(dim=(2, 3)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("modality", [0, 1, 2])
+def test_one_modality_in_all_branches_ignores_the_others(modality):
+    name = ("rgb", "depth", "ir")[modality]
+    network = build(Architecture("resnet18", "se", True, modalities=(name,) * 3, **TINY)).eval()
+    images, others = frames(seed=1), frames(seed=2)
+    others[modality] = images[modality]
+    with torch.no_grad():
+        torch.testing.assert_close(network(*images), network(*others), rtol=0, atol=0)
+        others[modality] = frames(seed=3)[modality]
+        assert not torch.allclose(network(*images), network(*others))
+
+
+def test_squeeze_and_excitation_weighs_each_branch_by_its_own_features():
+    network = build(Architecture("resnet34", "se", False, **TINY)).eval()
+    features = [torch.randn(2, 32, 3, 3) for _ in range(3)]
+    with torch.no_grad():
+        fused = network.fusion(features)
+        for number, (x, excite) in enumerate(zip(features, network.fusion.excitations, strict=True)):
+            pooled = x.mean(dim=(2, 3))
+            hidden = torch.relu(pooled @ excite.fc1.weight[:, :, 0, 0].T + excite.fc1.bias)
+            factor = torch.sigmoid(hidden @ excite.fc2.weight[:, :, 0, 0].T + excite.fc2.bias)
+            torch.testing.assert_close(fused[:, 32 * number : 32 * (number + 1)], x * factor[:, :, None, None])
+
+
+def test_zhang_shares_stages_three_and_four():
+    network = build(Architecture("resnet18", "zhang", False, width=0.125, small_images=True))
+    assert [name for name, _ in network.branches[0].named_children()] == ["stem", "stage1", "stage2"]
+    assert [name for name, _ in network.shared.named_children()] == ["stage3", "stage4"]
+    assert network.shared.stage3[0].conv1.in_channels == 3 * 16
+    assert [m.out_features for m in network.head if isinstance(m, nn.Linear)] == [32, 2]
+
+
+def test_bfloat16_stays_close_to_float32():
+    torch.manual_seed(2)
+    network = build(Architecture("face_resnet34", "concat", True, **TINY))
+    images = frames(8)
+    with torch.no_grad():
+        network(*images)  # running statistics away from their first values
+        network = network.eval()
+        exact = network(*images).softmax(1)
+        with autocast("cpu"):
+            channels_last = network.to(memory_format=torch.channels_last)
+            fast = channels_last.embed(*[x.to(memory_format=torch.channels_last) for x in images])
+        scores = network.head(fast.float()).softmax(1)
+    assert float((scores - exact).abs().max()) < 1e-2
+
+
+# The table of parts
+
+
+def test_description_adds_up_and_names_the_modalities():
+    architecture = Architecture("resnet34", "se", True, modalities=("depth", "depth", "ir"), **TINY)
+    table = describe(architecture, size=44)
+    total = table.iloc[-1]
+    assert total.parameters == sum(p.numel() for p in build(architecture).parameters())
+    assert table.multiply_adds[:-1].sum() == total.multiply_adds
+    assert table.part[4] == "branch 2 (depth) stem"
+    assert table.set_index("part").output["shared stage4"] == (64, 3, 3)
+
+
+def test_too_small_images_are_named():
+    with pytest.raises(ValueError, match=r"face_resnet34 cannot take images of 44 pixels.*small_images"):
+        describe(Architecture("face_resnet34", "concat", True, width=0.125), size=44)
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"backbone": "vgg16"}, "backbone 'vgg16' is unknown; choose one of resnet18"),
+        ({"fusion": "sum"}, "fusion 'sum' is unknown"),
+        ({"fusion": "zhang", "mlfa": True}, "set mlfa to false"),
+        ({"modalities": ("rgb", "ir")}, "must be three out of rgb, depth, ir"),
+        ({"modalities": ("rgb", "ir", "thermal")}, "must be three out of rgb, depth, ir"),
+        ({"width": 0.1}, "width 0.1 must make"),
+        ({"width": 0}, "width 0 must make"),
+        ({"blocks": (1, 1, 1)}, "must be four whole numbers"),
+        ({"blocks": (1, 1, 0, 1)}, "must be four whole numbers"),
+        ({"mlfa": "yes"}, "mlfa and small_images must be true or false"),
+    ],
+)
+def test_values_that_make_no_network_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Architecture(**values)
