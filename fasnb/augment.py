@@ -51,7 +51,7 @@ def evaluation(
         rgb, depth, ir: each (B, 3, crop, crop), channels-last.
 
     Raises:
-        ValueError: images of another type or shape, or a crop larger than the frame.
+        ValueError: images of another type or shape.
     """
     images = _resized(images, recipe)
     edge = _centre(images.shape[-1], recipe.crop)
@@ -111,6 +111,7 @@ def batches(
     mirror: bool = False,
     batch_size: int | None = None,
     drop_last: bool = False,
+    first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """One epoch of (rgb, depth, ir, label), each image batch (B, 3, crop, crop), labels int64 (B,).
 
@@ -124,6 +125,7 @@ def batches(
         augment: as in ``training``; otherwise as in ``evaluation``, with ``mirror``.
         batch_size: frames per batch, by default the recipe's.
         drop_last: leave out a last batch that is not full.
+        first: number of the batch to begin with, to go on within an epoch; those before cost nothing.
 
     Raises:
         ValueError: a frame to train on has no label. Elsewhere missing labels are -1.
@@ -134,7 +136,7 @@ def batches(
         sample = store.frames["sample"].iloc[index[int((labels < 0).nonzero()[0])]]
         raise ValueError(f"{sample} has no label; train on frames whose list gives one")
     order = torch.randperm(len(index), generator=_generator(seed, epoch, 0)) if shuffle else torch.arange(len(index))
-    parts = [part for part in order.split(size) if len(part) == size or not drop_last]
+    parts = [part for part in order.split(size) if len(part) == size or not drop_last][first:]
 
     def prepare(number: int, images: Tensor) -> Batch:
         options = {"channels": tuple(store.channels.values()), "dtype": dtype or torch.float32}
@@ -145,7 +147,7 @@ def batches(
     def run() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         pin = torch.device(device).type == "cuda"
         ahead = _read_ahead(store, [index[part.numpy()] for part in parts], pin)
-        for number, (part, images) in enumerate(zip(parts, ahead, strict=True)):
+        for number, (part, images) in enumerate(zip(parts, ahead, strict=True), first):
             label = labels[part].to(device, non_blocking=True)
             yield *prepare(number, images.to(device, non_blocking=True)), label
 
@@ -200,8 +202,6 @@ def _read_ahead(store: Store, parts: list[np.ndarray], pin: bool) -> Iterator[Te
 def _resized(images: Tensor, recipe: Recipe) -> Tensor:
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != images.shape[-2]:
         raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; expected uint8 (frames, channels, S, S)")
-    if recipe.crop > recipe.resize:
-        raise ValueError(f"the recipe's crop {recipe.crop} is larger than its frame, resize {recipe.resize}; lower it")
     if images.shape[-1] == recipe.resize:
         return images
     size = (recipe.resize, recipe.resize)
@@ -242,6 +242,13 @@ def _grids(maps: Tensor, crop: int) -> Tensor:
     pixel = (2 * torch.arange(crop, device=maps.device) + 1) / crop - 1
     across, down, shift = torch.view_as_complex(maps.transpose(1, 2).contiguous())[..., None].unbind(1)
     return torch.view_as_real((across * pixel)[:, None, :] + (down * pixel + shift)[:, :, None])
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``torch.empty``; on the CPU by numpy, which asks for huge pages (fresh small ones cost a third of the time)."""
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
 def _parts(images: Tensor) -> tuple[Tensor, ...]:
@@ -334,7 +341,7 @@ def _normalised(
 
     def normalise(images: Tensor) -> Tensor:
         count, _, height, width = images.shape
-        out = torch.empty((count, height, width * 3), dtype=dtype, device=images.device)
+        out = _empty((count, height, width * 3), dtype, images.device)
         for source, target in zip(_parts(images), _parts(out), strict=True):
             planes = source.unbind(1) if source.shape[1] == 3 else [source[:, 0]] * 3
             lines = torch.stack(planes, dim=-1).view(target.shape)

@@ -22,7 +22,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from fasnb.files import replace_file, write_text
-from fasnb.frames import ATTACK_FOLDERS, FRAME_COLUMNS, FRAME_TYPES, MODALITIES, read_list
+from fasnb.frames import FRAME_COLUMNS, FRAME_TYPES, MODALITIES, read_list
 from fasnb.store import Source, parallel_map
 
 DECODER_VERSION = 1  # raise when the same files give other pixels
@@ -44,7 +44,7 @@ KNOWN = {  # the challenge subset of Zhang et al.: what a complete copy counts
 
 _BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "Data")
 _PLACE = re.compile(r"(?:^|.*/)(?=(?:Training|Val|Testing)/)")
-_MODALITY_IN_NAME = re.compile(r"(?<=[-/])(color|depth|ir)(?=[./])")
+_MODALITY_IN_NAME = re.compile(r"(?<![^-_/])(color|rgb|depth|ir)(?![^-_./])")
 _COLOUR_TOLERANCE = 8  # grey levels by which the channels of a grey image may differ after JPEG
 _ASPECT_TOLERANCE = 1.5  # factor; the three images show the same box of one face
 
@@ -126,10 +126,10 @@ class CasiaSurf:
 
     @cached_property
     def channels(self) -> dict[str, int]:
-        """3 for colour; for depth and IR 1, unless one of sixteen frames, spread over the table, is colour-coded."""
+        """3 for colour; for depth and IR 1, unless most of sixteen frames, spread over the table, are colour-coded."""
         rows = np.unique(np.linspace(0, len(self.frames) - 1, 16).astype(int)) if len(self.frames) else []
-        coded = {name: any(_colour_coded(self.path(row, name)) for row in rows) for name in MODALITIES[1:]}
-        return {"rgb": 3} | {name: 3 if coded[name] else 1 for name in coded}
+        coded = {name: sum(_colour_coded(self.path(row, name)) for row in rows) for name in MODALITIES[1:]}
+        return {"rgb": 3} | {name: 3 if 2 * coded[name] > len(rows) else 1 for name in coded}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -184,15 +184,15 @@ class CasiaSurf:
 
     def _mismatches(self, row: int, images: dict[str, Image.Image]) -> list[tuple[str, str]]:
         colour, *others = self._names[row]
-        problems = [("mismatched", f"{name} is not of the frame {colour}")
-                    for name in others if _MODALITY_IN_NAME.search(colour) and _capture(name) != _capture(colour)]  # fmt: skip
+        strangers = [name for name in others if _capture(name) != _capture(colour)]
+        problems = [("mismatched", f"{name} is not of the frame {colour}") for name in strangers]
         sizes = {name: image.size for name, image in images.items()}
         if {"depth", "ir"} <= sizes.keys() and sizes["depth"] != sizes["ir"]:
             problems.append(("size", f"{colour}: depth is {_by(sizes['depth'])} and IR {_by(sizes['ir'])}, not equal"))
-        for name in {"rgb", "depth"} <= sizes.keys() and ("depth",) or ():
-            (width, height), (w, h) = sizes["rgb"], sizes[name]
-            if abs(math.log(width * h / (height * w))) > math.log(_ASPECT_TOLERANCE):
-                problems.append(("size", f"{colour} is {_by(sizes['rgb'])} but its {name} {_by(sizes[name])}"))
+        if {"rgb", "depth"} <= sizes.keys():
+            (width, height), (other_width, other_height) = sizes["rgb"], sizes["depth"]
+            if abs(math.log(width * other_height / (height * other_width))) > math.log(_ASPECT_TOLERANCE):
+                problems.append(("size", f"{colour} is {_by(sizes['rgb'])}, its depth {_by(sizes['depth'])}"))
         return problems
 
     def _resized(self, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
@@ -219,9 +219,9 @@ def _bases(root: Path, names: np.ndarray) -> dict[str, str]:
     for written, name in first.items():
         candidates = [written, *(f"{base}/" if base else "" for base in _BASES)]
         originals = (name, name.replace("_resized.", "."))
-        bases[written] = next((c for c in candidates if any((root / (c + o)).exists() for o in originals)), None) or next(
-            (c for c in candidates if (root / c / name.split("/")[0]).is_dir()), written
-        )
+        exact = (base for base in candidates if any((root / (base + name)).exists() for name in originals))
+        folder = (base for base in candidates if (root / base / name.split("/")[0]).is_dir())
+        bases[written] = next(exact, next(folder, written))
     return bases
 
 
@@ -257,7 +257,7 @@ def _colour_coded(path: Path) -> bool:
 
 
 def _capture(name: str) -> str:
-    """What the three names of a frame share."""
+    """What the three names of a frame share: all but the modality, ``_resized`` and the file type."""
     return _MODALITY_IN_NAME.sub("*", name.rsplit(".", 1)[0].removesuffix("_resized") + ".")
 
 
@@ -287,8 +287,10 @@ class Report:
         return self.problems.empty
 
     def __str__(self) -> str:
-        lines = [f"{count.split}: {count.found:,} {count.what}" + ("" if pd.isna(count.expected) else " as expected")
-                 for count in self.counts.itertuples() if pd.isna(count.expected) or count.found == count.expected]  # fmt: skip
+        lines = []
+        for count in self.counts.itertuples():
+            known = "" if pd.isna(count.expected) else f" of {count.expected:,}"
+            lines.append(f"{count.split}: {count.found:,}{known} {count.what}")
         if self.ok:
             return "\n".join([*lines, f"{self.frames:,} frames, no problems"])
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.problems["kind"].value_counts().items())
@@ -313,7 +315,8 @@ def check(
     source = CasiaSurf(frames, root)
     counts = _counts(source.frames, complete)
     wrong = counts[counts["expected"].notna() & (counts["found"] != counts["expected"])]
-    found = [(-1, "", "count", f"{c.split}: {c.found:,} {c.what} instead of {c.expected:,}") for c in wrong.itertuples()]
+    texts = [f"{c.split}: {c.found:,} {c.what} instead of {c.expected:,}" for c in wrong.itertuples()]
+    found = [(-1, "", "count", text) for text in texts]
     chunks = [range(first, min(first + 64, len(frames))) for first in range(0, len(frames), 64)]
     source.channels  # decided once, here, and sent to the workers  # noqa: B018
     with tqdm(total=len(frames), unit="frame", desc="checking", disable=not progress) as bar:
@@ -350,53 +353,43 @@ def _counts(frames: pd.DataFrame, complete: bool | None) -> pd.DataFrame:
 
 def write(
     source: Source, root: str | Path, *, quality: int = 95, workers: int | None = None, progress: bool = True
-) -> pd.DataFrame:
-    """Write a source in the challenge's layout: JPEG files, ``*.rssdk`` folders, the organisers' public and private lists.
+) -> None:
+    """Write a source in the challenge's layout: JPEG files, ``*.rssdk`` folders, the organisers' lists.
 
+    A source may hold one split or several; splits of different sources can go to one folder, one after the other.
     The colour image is about as large as the source's, depth and IR half as large, all varying from frame to frame by
     its name. Files that an interrupted run has finished are kept.
 
     Args:
+        source: its frame table must have the challenge's names.
         root: gets ``phase1`` and ``phase2``.
         quality: of the JPEG files.
 
-    Returns:
-        The frame table with the names as written, relative to ``phase1`` or ``phase2``.
-
     Raises:
-        ValueError: the folder holds another set.
+        ValueError: the folder holds another set, or names are not the challenge's.
     """
     root = Path(root)
-    made, origin = root / "made_from.json", json.dumps({"fingerprint": source.fingerprint, "quality": quality})
-    if made.exists() and made.read_text() != origin:
-        raise ValueError(f"{root} holds another set; delete it or choose another folder")
-    write_text(made, origin)
-    frames = challenge_names(source.frames)
+    frames = source.frames.reset_index(drop=True)
+    begins = frames["split"].map(FOLDERS) + "/"
+    strange = [name for name, begin in zip(frames["rgb"], begins, strict=True) if not name.startswith(begin)]
+    if strange:
+        raise ValueError(f"{strange[0]!r} is not a name of the challenge; expected e.g. Val/0000/000000-color.jpg")
+    _claim(root, frames["split"].unique(), f"{source.fingerprint}, quality {quality}")
     chunks = [range(first, min(first + 64, len(frames))) for first in range(0, len(frames), 64)]
     with tqdm(total=len(frames), unit="frame", desc="writing", disable=not progress) as bar:
         for chunk, _ in parallel_map(partial(_write_frames, source, frames, root, quality), chunks, workers):
             bar.update(len(chunk))
     _write_lists(frames, root)
-    return frames
 
 
-def challenge_names(frames: pd.DataFrame) -> pd.DataFrame:
-    """The frame table with the names that the challenge would give; a table that has such names stays as it is."""
-    begins = frames["split"].map(FOLDERS) + "/"
-    if all(name.startswith(begin) for name, begin in zip(frames["sample"], begins, strict=True)):
-        return frames.reset_index(drop=True)
-    kinds = {number: f"fake_part/{{}}/{folder}.rssdk" for folder, number in ATTACK_FOLDERS.items()}
-    kinds[0] = "real_part/{}/real.rssdk"
-    number = frames.groupby(["split", "subject", "attack"], dropna=False).cumcount() + 1
-    place = frames.groupby("split").cumcount()
-    frames = frames.reset_index(drop=True).copy()
-    for modality, written in zip(MODALITIES, ("color", "depth", "ir"), strict=True):
-        frames[modality] = [
-            f"Training/{kinds[row.attack].format(row.subject)}/{written}/{n}.jpg" if row.split == "train"
-            else f"{FOLDERS[row.split]}/{k // 1000:04d}/{k:06d}-{written}.jpg"
-            for row, n, k in zip(frames.itertuples(), number, place, strict=True)
-        ]  # fmt: skip
-    return frames.assign(sample=frames["rgb"]).astype(FRAME_TYPES)
+def _claim(root: Path, splits: Iterable[str], origin: str) -> None:
+    """Notes beside the data what each split is made from, so that two sets are never mixed."""
+    note = root / "made_from.json"
+    known = json.loads(note.read_text()) if note.exists() else {}
+    for split in splits:
+        if known.setdefault(split, origin) != origin:
+            raise ValueError(f"{root} holds another {split} set; delete it or choose another folder")
+    write_text(note, json.dumps(known, indent=1))
 
 
 def _write_frames(source: Source, frames: pd.DataFrame, root: Path, quality: int, rows: range) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from fasnb import metrics
 from fasnb.scores import average, facts, matrix
+from fasnb.study import Finding
 
 
 def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
@@ -136,3 +137,65 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
             limits = on_test.loc[name, ["measured", "low", "high"]]
             rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in carried)))
     return pd.DataFrame(rows, columns=["method", "valid", "test", "low", "high", "carried TPR", "carried FPR"])
+
+
+def judge(models: pd.DataFrame, findings: Sequence[Finding], fpr: float, replicates: int = 1000) -> pd.DataFrame:
+    """What a study's scores say of the paper's claims.
+
+    Each claim says that one method has the higher TPR@FPR. The two are compared on the same frames, once for each seed
+    that both have. The difference is the mean over these seeds, its 95% interval a paired bootstrap of that mean.
+
+    Args:
+        models: scores table with one score a frame, experiment and seed.
+
+    Returns:
+        One row a claim: ``claim``, ``section``, ``difference``, ``low``, ``high`` (points), ``seeds`` (how many of them
+        are positive) and ``verdict``: shown (interval above zero and no seed below), opposite (interval below zero and
+        no seed above), not shown, or not measured.
+    """
+    wide, frames = matrix(models, ["experiment", "seed"]), facts(models)
+    labels = frames["label"].to_numpy(dtype=int)
+    drawn = metrics.bootstrap(labels, wide.to_numpy().T, fpr, groups(frames), replicates)
+    drawn = dict(zip(wide.columns, drawn, strict=True))
+    tpr = {name: metrics.tpr_at_fpr(labels, wide[name], fpr) for name in wide}
+    rows = []
+    for finding in findings:
+        seeds = [seed for name, seed in wide if name == finding.better and (finding.worse, seed) in tpr]
+        if not seeds:
+            rows.append((finding.claim, finding.section, np.nan, np.nan, np.nan, "–", "not measured"))
+            continue
+        pairs = [((finding.better, seed), (finding.worse, seed)) for seed in seeds]
+        each = [tpr[a] - tpr[b] for a, b in pairs]
+        low, high = metrics.interval(np.mean([drawn[a] - drawn[b] for a, b in pairs], axis=0))
+        shown, opposite = low > 0 and min(each) >= 0, high < 0 and max(each) <= 0
+        verdict = "shown" if shown else "opposite" if opposite else "not shown"
+        positive = f"{sum(value > 0 for value in each)} of {len(each)}"
+        points = (100 * float(value) for value in (np.mean(each), low, high))
+        rows.append((finding.claim, finding.section, *points, positive, verdict))
+    return pd.DataFrame(rows, columns=["claim", "section", "difference", "low", "high", "seeds", "verdict"])
+
+
+def pooled_for(members: pd.DataFrame, rival: str) -> pd.DataFrame:
+    """The ensemble of all members, labelled with the first seed of ``rival``, so that ``judge`` can compare the two."""
+    seed = members.loc[members["experiment"] == rival, "seed"].min()
+    return average(members, over=["fold", "seed", "experiment"]).assign(seed=seed)
+
+
+def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:
+    """TPR@FPR in percent of the mean score of every choice of ``size`` networks of a scores table."""
+    wide, labels = matrix(table, ["experiment", "fold", "seed"]), facts(table)["label"].to_numpy(dtype=int)
+    choices = [list(choice) for choice in combinations(wide.columns, size)]
+    return pd.Series([100 * metrics.tpr_at_fpr(labels, wide[choice].mean(axis=1), fpr) for choice in choices], name="TPR %")
+
+
+def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
+    """Share in percent of the bona fide frames that the row's method refuses and the column's accepts."""
+    wide = matrix(table)
+    bona_fide = facts(table)["label"].to_numpy(dtype=int) == 1
+    accepted = (wide >= pd.Series(thresholds(table, fpr)))[bona_fide]
+    rows = [
+        {"refused by": row, "frames": int((~accepted[row]).sum())}
+        | {name: 100 * accepted[name][~accepted[row]].mean() for name in wide}
+        for row in wide
+    ]
+    return pd.DataFrame(rows)

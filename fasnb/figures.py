@@ -200,6 +200,166 @@ def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping
     return fig
 
 
+def frame_grid(images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1) -> Figure:
+    """Frames as pictures of their three modalities: one row a frame, or ``across`` frames side by side in a row.
+
+    Args:
+        images: uint8 (n, C, size, size) in a store's channel order; n = len(rows) * across.
+        rows: label of each row.
+        channels: modality -> number of channels, in order.
+    """
+    edges = np.cumsum([0, *channels.values()])
+    columns = len(channels) * across
+    cell = min(0.62, PAGE * 0.92 / columns)
+    size = (cell * columns + 1.25, cell * len(rows) + 0.2)
+    fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout=None)
+    fig.subplots_adjust(left=1.2 / size[0], right=1, bottom=0, top=1 - 0.18 / size[1], wspace=0.03, hspace=0.03)
+    for i, image in enumerate(images):
+        for j, name in enumerate(channels):
+            ax = plain(axes[i // across, i % across * len(channels) + j])
+            part = image[edges[j] : edges[j + 1]]
+            ax.imshow(part.transpose(1, 2, 0) if len(part) == 3 else part[0], cmap="gray", vmin=0, vmax=255)
+            if i < across:
+                ax.set_title({"rgb": "RGB", "depth": "depth", "ir": "IR"}[name], fontsize=7, pad=2)
+    for ax, label in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
+    return fig
+
+
+def views(batches: Sequence[tuple[str, np.ndarray]]) -> Figure:
+    """One frame on its way into a network: one row of three images for each step.
+
+    Args:
+        batches: (label, array (3, 3, H, W): rgb, depth, ir in [0, 1]).
+    """
+    fig, axes = plt.subplots(3, len(batches), figsize=(0.85 * len(batches) + 0.4, 2.9), squeeze=False)
+    for j, (label, triple) in enumerate(batches):
+        for i, (name, image) in enumerate(zip(("RGB", "depth", "IR"), triple, strict=True)):
+            plain(axes[i, j]).imshow(np.clip(image, 0, 1).transpose(1, 2, 0))
+            if j == 0:
+                axes[i, j].set_ylabel(name)
+        axes[0, j].set_title(label, fontsize=7)
+    return fig
+
+
+def by_attack(table: pd.DataFrame, columns: Sequence[str], label: str) -> Figure:
+    """Distribution of frame statistics for bona fide frames and each attack.
+
+    Args:
+        table: columns ``attack`` (0 = bona fide) and those named.
+    """
+    kinds = sorted(table["attack"].unique())
+    fig, axes = plt.subplots(1, len(columns), figsize=(PAGE, 1.9))
+    for ax, name in zip(axes, columns, strict=True):
+        parts = ax.boxplot([table.loc[table["attack"] == kind, name] for kind in kinds], widths=0.6, showfliers=False,
+                           patch_artist=True, medianprops={"color": "k"})  # fmt: skip
+        for kind, box in zip(kinds, parts["boxes"], strict=True):
+            box.set(facecolor=ATTACK_COLOURS.get(kind, CLASS_COLOURS["bona fide"]), alpha=0.8, lw=0.6)
+        ax.set_xticklabels(["bona\nfide" if kind == 0 else str(kind) for kind in kinds])
+        ax.set_title(name)
+    axes[0].set_ylabel(label)
+    fig.supxlabel("attack", fontsize=8)
+    return fig
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: str, log: bool = False) -> Figure:
+    """A column of training histories against the epoch; one line a network, one colour a method.
+
+    Args:
+        histories: ``<method> ...`` -> history with the columns ``epoch`` and ``column``.
+    """
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.4, 2.1))
+    methods = list(dict.fromkeys(name.split(" ")[0] for name in histories))
+    for name, history in histories.items():
+        method = name.split(" ")[0]
+        colour = method_colour(method, methods.index(method))
+        ax.plot(history["epoch"], history[column], color=colour, lw=0.9, alpha=0.8, label=method)
+    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    ax.legend(handles.values(), handles.keys(), frameon=False)
+    ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return fig
+
+
+def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
+    """Table 5 as bars: one group an FPR, one bar a modality, 95% intervals; open diamonds are published values.
+
+    Args:
+        table: columns ``modality``, ``experiment``, ``FPR`` (text), ``measured``, ``low``, ``high``, ``published``.
+    """
+    fig, ax = plt.subplots(figsize=(PAGE * 0.7, 2.3))
+    names = list(dict.fromkeys(table["modality"]))
+    colours = [MODALITY_COLOURS[{"RGB": "rgb", "IR": "ir", "Depth": "depth"}.get(name, "all")] for name in names]
+    for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        rows = table[table["modality"] == name].set_index("FPR").reindex(fprs)
+        x = np.arange(len(fprs)) + (i - (len(names) - 1) / 2) * 0.2
+        ax.bar(x, rows["measured"], 0.18, color=colour, label=name, alpha=0.85)
+        spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
+        ax.errorbar(x, rows["measured"], yerr=spread, fmt="none", ecolor="0.25", **INTERVAL)
+        ax.plot(x, rows["published"], "D", ms=4, mfc="w", mec=colour, lw=0)
+    ax.set(xticks=range(len(fprs)), xticklabels=[f"FPR = {fpr}" for fpr in fprs], ylabel="TPR (%)", ylim=(0, 105))
+    ax.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return fig
+
+
+def architecture(network, size: int = 112) -> Figure:
+    """Figure 2, drawn from the network: its parts, their output shapes, and what feeds what.
+
+    Args:
+        network: a ``ThreeBranchNetwork``.
+        size: height and width of its images in pixels.
+    """
+    from fasnb.networks import describe
+
+    shapes = dict(describe(network.architecture, size)[["part", "output"]].itertuples(index=False))
+    fig, ax = plt.subplots(figsize=(PAGE, 3.3))
+    ax.set(xlim=(-0.8, 12.2), ylim=(-3.5, 3.4))
+    plain(ax)
+
+    def box(x, y, text, part, colour):
+        shape = "x".join(map(str, shapes[part])) if part in shapes else ""
+        ax.add_patch(plt.Rectangle((x - 0.6, y - 0.38), 1.2, 0.76, fc=colour, ec="0.3", lw=0.6, alpha=0.35))
+        ax.text(x, y + 0.1 * bool(shape), text, ha="center", va="center", fontsize=6.5)
+        if shape:
+            ax.text(x, y - 0.2, shape, ha="center", va="center", fontsize=5, color="0.25")
+
+    def arrow(start, end, bend=0.0):
+        style = f"arc3,rad={bend}"
+        arrows = {"arrowstyle": "-|>", "lw": 0.6, "color": "0.4", "connectionstyle": style, "mutation_scale": 6}
+        ax.annotate("", end, start, arrowprops=arrows)
+
+    last, deep = network.architecture.fused_after, [name for name, _ in network.shared.named_children()]
+    for i, (y, modality) in enumerate(zip((2.4, 1.2, 0.0), network.architecture.modalities, strict=True)):
+        ax.text(-0.75, y, {"rgb": "RGB", "depth": "depth", "ir": "IR"}[modality], va="center", fontsize=8)
+        for j, name in enumerate(["stem", *(f"stage{n}" for n in range(1, last + 1))]):
+            box(0.75 + 1.5 * j, y, name, f"branch {i + 1} ({modality}) {name}", MODALITY_COLOURS[modality])
+            if j:
+                arrow((1.5 * j - 0.15, y), (1.5 * j + 0.15, y))
+        arrow((1.35 + 1.5 * last, y), (1.65 + 1.5 * last, 1.2 + (y - 1.2) * 0.2))
+    x = 2.25 + 1.5 * last
+    box(x, 1.2, "SE fusion" if network.architecture.fusion != "concat" else "concatenation", "fusion", "0.6")
+    for name in deep:
+        arrow((x + 0.6, 1.2), (x + 0.9, 1.2))
+        x += 1.5
+        box(x, 1.2, name, f"shared {name}", "0.6")
+    end = max(x + 1.5, 9.9)
+    arrow((x + 0.6, 1.2), (end - 0.6, 1.2))
+    box(end, 1.2, "GAP +" if network.aggregation else "GAP", "", "0.85")
+    box(end + 1.5, 1.2, "head", "head", "0.85")
+    arrow((end + 0.6, 1.2), (end + 0.9, 1.2))
+    for level in range(1, len(network.aggregation) + 1):
+        at = 0.75 + 1.5 * level
+        box(at + 1.5, -2.4, f"agg {level}: stage{level + 1}", f"aggregation {level}", _ORANGE)
+        for y in (2.4, 1.2, 0.0):
+            arrow((at + 0.2, y - 0.38), (at + 1.3, -2.02), 0.08)
+        if level > 1:
+            arrow((at + 0.6, -2.4), (at + 0.9, -2.4))
+    if network.aggregation:
+        arrow((0.75 + 1.5 * 4 + 0.6, -2.4), (end, 0.8), 0.25)
+        ax.text(end - 1.2, -2.4, "GAP", fontsize=6.5)
+    return fig
+
+
 def plain(ax: Axes) -> Axes:
     """An axes for an image: no ticks, no frame."""
     ax.set(xticks=[], yticks=[])

@@ -46,8 +46,11 @@ def _checked(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     return labels, scores
 
 
-def _allowed(fpr, attacks):
-    """Largest count of accepted attack frames with count / attacks <= fpr; exact where fpr * attacks is a whole."""
+def allowed_attacks(fpr, attacks):
+    """Largest count of accepted attack frames with count / attacks <= fpr; exact where fpr * attacks is a whole.
+
+    Both may be arrays.
+    """
     if not np.all((np.asarray(fpr) >= 0) & (np.asarray(fpr) <= 1)):
         raise ValueError(f"fpr is {fpr!r}; it must lie in [0, 1]")
     count = np.floor(fpr * np.asarray(attacks, dtype=np.float64))
@@ -63,7 +66,7 @@ def threshold_at_fpr(labels, scores, fpr: float) -> np.float64:
     """
     labels, scores = _checked(labels, scores)
     attacks = np.sort(scores[~labels])[::-1]
-    allowed = _allowed(fpr, attacks.size)
+    allowed = allowed_attacks(fpr, attacks.size)
     return np.float64(-np.inf) if allowed >= attacks.size else np.nextafter(attacks[allowed], np.inf)
 
 
@@ -196,7 +199,7 @@ class _Ranked:
     def tpr(self, bona_fide: np.ndarray, attack: np.ndarray, fpr: float) -> np.ndarray:
         """Weights (replicates, n_bona_fide) and (replicates, n_attack) -> TPR@FPR (replicates,)."""
         total = attack.sum(1)
-        allowed = _allowed(fpr, np.maximum(total, 1))
+        allowed = allowed_attacks(fpr, np.maximum(total, 1))
         rank = self._first_refused(attack, allowed)
         counted = np.zeros((len(bona_fide), bona_fide.shape[1] + 1))
         np.cumsum(bona_fide[:, self.bona_fide_order], axis=1, out=counted[:, 1:])

@@ -66,6 +66,7 @@ class Profile:
     seeds: int = _number(2, 1, len(SEEDS), help="seeds of the ensemble's members A to D")
     row_seeds: int = _number(1, 1, len(SEEDS), help="seeds of the other experiments")
     fold_seed: int = _number(0, 0, help="seed of the random assignment of subjects to folds")
+    authors_folds: bool = field(default=False, metadata={"help": "attack folds of the authors' lists (casia-surf)"})
 
     # source tasks of the initialisations (synthetic)
     pretrain_identities: int = _number(300, 2)

@@ -17,8 +17,9 @@ from papermill.exceptions import PapermillExecutionError
 from fasnb.environment import environment
 from fasnb.files import replace_file, write_text
 from fasnb.profiles import Profile, ProfileError
-from fasnb.session import SOURCES, best_device, home
+from fasnb.session import SOURCES, home
 from fasnb.study import NOTEBOOKS
+from fasnb.tasks import device_of
 
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
 
@@ -159,7 +160,7 @@ def _title(notebook) -> str:
 
 def _facts(profile: Profile, settings: dict, chapters) -> list[tuple[str, str]]:
     """What the page was made with: the first thing a reader should know."""
-    made = environment(best_device(profile.device))
+    made = environment(device_of(profile))
     commit = f"{made['commit']}{' with uncommitted changes' if made['dirty'] else ''}"
     seconds = sum(notebook.metadata.get("fasnb", {}).get("seconds", 0) for _, notebook in chapters)
     changed = {k: v for k, v in profile.as_dict().items() if k not in ("title", "budget_minutes", "budget_machine")}

@@ -8,6 +8,8 @@ from tqdm import tqdm
 
 from fasnb.report import chosen_notebooks, run_notebooks
 from fasnb.session import Session, released_root
+from fasnb.study import NOTEBOOKS
+from fasnb.tasks import make
 
 
 def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out: Path | None = None) -> Path:
@@ -18,16 +20,22 @@ def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out
     """
     session = Session(profile, settings, out)
     names = chosen_notebooks(session.profile, only)
+    budget = f"{session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
+    print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
     if session.profile.source == "released":
         released_root(session.profile)
-    print(
-        f"{session}: {len(names)} notebooks; budget {session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
-    )
+    else:
+        wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
+        served = [experiment for experiment in wanted if session.serves(experiment)]
+        missing = [experiment for experiment in wanted if experiment not in served]
+        if missing:
+            print(f"left out, because their backbone weights are not there: {', '.join(missing)}")
+        make(session.workshop, session.workshop.tasks(served))
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
 
         def done(name: str, seconds: float) -> None:
-            bar.update()
             bar.write(f"{name}: {seconds:.0f} s")
+            bar.update()
 
         run_notebooks(session.profile, dict(settings), names, session.out, done)
     print(f"report: {session.out / 'report.html'}")

@@ -1,23 +1,34 @@
 """What a notebook works with: one profile, its scores from whichever source, and where tables and figures go."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+import torch
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from fasnb import profiles, scores
-from fasnb.figures import use_style
+from fasnb import augment, profiles, scores
+from fasnb.casia_surf import CasiaSurf
+from fasnb.figures import frame_grid, use_style
 from fasnb.files import replace_file, write_text
+from fasnb.networks import Normalisation
 from fasnb.profiles import Profile
-from fasnb.study import EXPERIMENTS
+from fasnb.recipe import Recipe
+from fasnb.runs import finished, load_runs
+from fasnb.statistics import frame_statistics
+from fasnb.study import EXPERIMENTS, MEMBERS, TABLE1
+from fasnb.synthetic import SynthSurf
 from fasnb.tables import styled, write_table
+from fasnb.tasks import Workshop, make
 
 SOURCES = {
     "synthetic": "SynthSURF, a synthetic stand-in for CASIA-SURF",
@@ -53,15 +64,6 @@ def released_root(profile: Profile | None = None) -> Path:
     return root
 
 
-def best_device(wanted: str = "auto") -> str:
-    """``cuda`` where there is a GPU, else ``cpu``; a wanted GPU that is not there is refused."""
-    import torch  # takes seconds to import, and scores alone need no network
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = 'cuda', but PyTorch finds no CUDA GPU here; use --set device=cpu")
-    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
 class Session:
     """One profile, opened.
 
@@ -85,6 +87,16 @@ class Session:
         """The released scores of all networks."""
         return scores.read_released(released_root(self.profile), self.profile.released_epoch)
 
+    @cached_property
+    def workshop(self) -> Workshop:
+        """Data, backbones and tasks of a source whose networks are trained here."""
+        profile, authors = self.profile, None
+        with suppress(MissingData):
+            authors = released_root(profile)
+        data = home() / (profile.data_root or Path("data") / "casia-surf")
+        weights = home() / (profile.weights_root or Path("data") / "weights")
+        return Workshop(profile, home() / "data" / "cache", self.out, data, weights, authors)
+
     def scores(self, *experiments: str, split: str = "valid") -> pd.DataFrame:
         """Scores table of all folds and seeds of the experiments; networks that are not there are trained first.
 
@@ -99,13 +111,107 @@ class Session:
             if missing:
                 raise scores.IncompleteError(f"no {split} scores were released for {', '.join(missing)}")
             return self.released[self.released["experiment"].isin(experiments)].reset_index(drop=True)
-        raise NotImplementedError
+        tasks = self.workshop.tasks(experiments)
+        make(self.workshop, tasks)
+        return load_runs(self.out, [task.specification for task in tasks], split)
+
+    def histories(self, *experiments: str) -> dict[str, pd.DataFrame]:
+        """``<experiment> fold <k> seed <s>`` -> training history, of networks that are there."""
+        specifications = [task.specification for task in self.workshop.tasks(experiments)]
+        folders = {spec.title: self.out / "runs" / spec.name for spec in specifications}
+        return {title: pd.read_csv(folder / "history.csv") for title, folder in folders.items()}
+
+    def pretraining_histories(self, *experiments: str) -> dict[str, pd.DataFrame]:
+        """Initialisation -> history of its pre-training, of the synthetic source's experiments that have one."""
+        started = [EXPERIMENTS[name] for name in experiments if EXPERIMENTS[name].initialisation != "random"]
+        folders = {e.initialisation: self.workshop.backbone_folder(e) for e in started}
+        return {name: pd.read_csv(folder / "history.csv") for name, folder in folders.items()}
 
     def serves(self, experiment: str, split: str = "valid") -> bool:
         """Whether this source has, or can make, the labelled scores of an experiment on a split."""
         if self.profile.source == "released":
             return split == "valid" and experiment in set(self.released["experiment"])
-        return True
+        try:
+            self.workshop.initialisation(EXPERIMENTS[experiment])
+        except FileNotFoundError:
+            return False
+        return self.workshop.labelled(split)
+
+    def frames(self, split: str) -> pd.DataFrame:
+        """The frame table of a split."""
+        return self.workshop.source(split).frames
+
+    def images(self, samples: Sequence[str], split: str = "valid") -> np.ndarray | None:
+        """The stored images of some frames, uint8 (n, C, size, size), or None where they are not on this machine."""
+        if self.profile.source == "released":
+            try:
+                source = CasiaSurf(scores.released_frames(released_root(self.profile)), self.workshop.data_root)
+                return source.read([list(source.frames["sample"]).index(sample) for sample in samples])
+            except (FileNotFoundError, ValueError):
+                return None
+        source = self.workshop.source(split)
+        row = dict(zip(source.frames["sample"], range(len(source.frames)), strict=True))
+        return source.read([row[sample] for sample in samples])
+
+    def pick(self, subjects: int = 3, seed: int = 0) -> tuple[pd.DataFrame, list[str], str]:
+        """Frames for Figure 1: ``subjects`` frames of bona fide and of each attack, from a split that names attacks.
+
+        Returns:
+            Their rows of the frame table, kind by kind; a label for each kind; the split.
+        """
+        split = next((name for name in ("valid", "train") if self.frames(name)["attack"].notna().all()), "train")
+        frames = self.frames(split).sample(frac=1, random_state=seed)
+        kinds = sorted(frames["attack"].unique())
+        chosen = [frames[frames["attack"] == kind].drop_duplicates("subject").head(subjects) for kind in kinds]
+        return pd.concat(chosen), ["bona fide" if kind == 0 else f"attack {kind}" for kind in kinds], split
+
+    def attack_examples(self) -> tuple[np.ndarray, list[str]] | None:
+        """One subject bona fide and with all six attacks (Table 1), each twice the profile's size; synthetic only."""
+        if self.profile.source != "synthetic":
+            return None
+        source = SynthSurf("valid", 4, 1, size=2 * self.workshop.size, preset=self.profile.preset, seed=self.profile.data_seed)
+        names = ["bona fide"] + [f"{row.attack}: {row.surface},\n" + "+".join(r for r in ("eyes", "nose", "mouth") if getattr(row, r))
+                                 for row in TABLE1.itertuples()]  # fmt: skip
+        return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), names
+
+    def statistics(self, split: str) -> pd.DataFrame:
+        """Simple numbers of every frame of a split, see ``fasnb.statistics``."""
+        source = self.workshop.source(split)
+        parts = np.array_split(np.arange(len(source.frames)), max(1, len(source.frames) // 256))
+        return pd.concat([frame_statistics(source.read(part)) for part in parts], ignore_index=True)
+
+    def batch_views(self, recipes: Mapping[str, Recipe], count: int = 3) -> list[tuple[str, np.ndarray]]:
+        """One train frame as stored, as the test sees it, and in training views of each recipe: (label, (3, 3, H, W))."""
+        source = self.workshop.source("train")
+        image = torch.from_numpy(source.read([0]))
+        size, plain = source.size, Normalisation((0.0,) * 3, (1.0,) * 3)
+        crop = max(1, round(size * 112 / 125))
+        sized = {name: replace(recipe, resize=size, crop=crop) for name, recipe in recipes.items()}
+        whole = replace(next(iter(sized.values())), crop=size)
+        views = [("stored", augment.evaluation(image, whole, plain))]
+        views += [("test", augment.evaluation(image, next(iter(sized.values())), plain))]
+        for name, recipe in sized.items():
+            draws = torch.Generator().manual_seed(1)
+            views += [(name, augment.training(image, recipe, plain, draws)) for _ in range(count)]
+        return [(name, np.stack([part[0].numpy() for part in parts])) for name, parts in views]
+
+    def costs(self, experiments: Sequence[str]) -> pd.DataFrame:
+        """What one network of each experiment cost: mean seconds, frames per second, device; empty where not trained here."""
+        columns = ["experiment", "networks", "train frames", "epochs", "seconds", "frames per second", "device"]
+        if self.profile.source == "released":
+            return pd.DataFrame(columns=columns)
+        rows = []
+        for name in experiments:
+            runs = [finished(task, self.out) for task in self.workshop.tasks([name])]
+            training = pd.DataFrame([run.result["training"] for run in runs])
+            means = training[["frames", "epochs", "seconds", "frames_per_second"]].mean()
+            rows.append((name, len(runs), int(means["frames"]), int(means["epochs"]), *means.iloc[2:], runs[0].result["device"]))
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Modality -> channels of the stored images."""
+        return {"rgb": 3, "depth": 1, "ir": 1} if self.profile.source == "released" else self.workshop.source("valid").channels
 
     def caption(self, text: str, table: pd.DataFrame | None = None, interval: str = "") -> str:
         """A caption that says what the numbers come from: source, profile, seeds, frames, kind of interval."""
@@ -137,6 +243,17 @@ class Session:
         plt.show()
         display(Markdown(f"*{caption}*"))
 
-    def show_frames(self, frames: pd.DataFrame, name: str, caption: str) -> None:
-        """Show frames (column ``frame``: samples) as pictures of the three modalities, where images are at hand."""
-        display(Markdown("The images of these frames are not on this machine, so only their paths are shown."))
+    def show_frames(self, frames: pd.DataFrame, name: str, caption: str, split: str = "valid") -> None:
+        """Show frames (columns ``frame``, ``class`` and scores) as pictures, where images are at hand."""
+        images = self.images(list(frames["frame"]), split)
+        if images is None:
+            display(Markdown("The images of these frames are not on this machine, so only their paths are shown."))
+            return
+        scored = [column for column in frames if column in (*MEMBERS, "ensemble")]
+        rows = [
+            f"{row['class']}" + (f" {row['attack']}" if row.get("attack") else "") + "\n" + "\n".join(
+                "  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair) for pair in (scored[:2], scored[2:4], scored[4:]) if pair
+            )
+            for _, row in frames.iterrows()
+        ]
+        self.figure(frame_grid(images, rows, self.channels), name, caption)

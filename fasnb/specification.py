@@ -105,6 +105,6 @@ def specify(
 
 def frames_hash(frames: pd.DataFrame, index) -> str:
     """SHA-256 over samples and labels in the order of ``index``: which frames a fold trains on."""
-    chosen = frames.iloc[np.asarray(index)]
+    chosen = frames.iloc[np.asarray(index, dtype=np.int64)]
     lines = [f"{sample} {label}\n" for sample, label in zip(chosen["sample"], chosen["label"], strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -115,7 +115,8 @@ class Store:
         if index.size and not 0 <= index.min() <= index.max() < len(self):
             raise ValueError(f"{self.folder} has frames 0 to {len(self) - 1}, asked for {index.min()} to {index.max()}")
         images = torch.empty((len(index), *self.shape[1:]), dtype=torch.uint8, pin_memory=pin)
-        rows, step = images.numpy().reshape(len(index), -1), math.prod(self.shape[1:])
+        step = math.prod(self.shape[1:])
+        rows = images.numpy().reshape(len(index), step)
         for place in np.argsort(index, kind="stable"):
             if os.preadv(self._file.fileno(), [rows[place]], self._start + int(index[place]) * step) != step:
                 raise ValueError(f"{self.folder} is damaged: frame {index[place]} cannot be read whole; rebuild it")

@@ -106,7 +106,12 @@ def file_sha256(path: str | Path) -> str:
 
 def write(content: dict, path: str | Path) -> None:
     """Save a dictionary of tensors and plain values; ``path`` either keeps what it had or holds all of it."""
-    replace_file(path, lambda temporary: torch.save(content, temporary))
+
+    def save(temporary: Path) -> None:
+        with open(temporary, "wb") as file:  # given a name instead, torch.save would write that name into the file
+            torch.save(content, file)
+
+    replace_file(path, save)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

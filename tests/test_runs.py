@@ -20,7 +20,7 @@ from test_training import RECIPE, TINY, Stripes, equal
 from fasnb import metrics, runs, store, training
 from fasnb.backbones import Backbone
 from fasnb.files import write_text
-from fasnb.runs import RunError, Task, list_runs, load_runs, run_folder, run_many, run_or_load
+from fasnb.runs import RunError, Task, done, list_runs, load_runs, run_folder, run_many, run_or_load
 from fasnb.scores import SCORE_COLUMNS, IncompleteError
 from fasnb.specification import Specification, specify
 from fasnb.weights import save_backbone
@@ -104,7 +104,9 @@ def train_at_once(task: str, results: str, me: int) -> None:
 
 def test_a_run_is_trained_once_and_loaded_after(stores, tmp_path):
     task = task_of(stores)
+    assert not done(tmp_path, task)
     run = run_or_load(replace(task, held_out=np.arange(0, 96, 3)), tmp_path, device="cpu")
+    assert done(tmp_path, task) and not done(tmp_path, replace(task, splits=("valid", "test")))
     assert {path.name for path in run.folder.iterdir()} - {"run.lock"} == FILES
     assert run.folder == tmp_path / "runs" / task.specification.name
     config = Specification.from_json((run.folder / "config.json").read_text())
@@ -151,7 +153,7 @@ def test_killed_within_an_epoch_the_run_goes_on_to_the_same_bits(stores, tmp_pat
 
 
 def test_two_processes_on_one_specification_train_it_once(stores, tmp_path):
-    task = task_of(stores, recipe=replace(RECIPE, epochs=20, schedule_epochs=20))
+    task = task_of(stores, recipe=replace(RECIPE, epochs=50, schedule_epochs=50))
     processes = [child("train_at_once", task, tmp_path, me) for me in (0, 1)]
     one, other = (json.loads(process.communicate(timeout=100)[0]) for process in processes)
     assert {one["trained"], other["trained"]} == {True, False}
@@ -173,19 +175,19 @@ def test_missing_runs_are_all_named(stores, tmp_path):
 def test_many_runs_in_processes_come_back_in_order(stores, tmp_path):
     tasks = [task_of(stores, seed) for seed in (704, 7)]
     lines = []
-    done = run_many(tasks, tmp_path, workers=2, device="cpu", progress=lines.append)
-    assert [run.specification.seed for run in done] == [704, 7]
+    trained = run_many(tasks, tmp_path, workers=2, threads=1, device="cpu", progress=lines.append)
+    assert [run.specification.seed for run in trained] == [704, 7]
     assert len(lines) == 2 and lines[1].startswith("[2/2] A fold 1 seed ") and "TPR@5e-2" in lines[1]
     assert "left" in lines[0] and "left" not in lines[1]
     alone = run_or_load(tasks[0], tmp_path / "alone", device="cpu")
-    assert alone.scores("valid").equals(done[0].scores("valid")), "a worker gives other bits than this process"
+    assert alone.scores("valid").equals(trained[0].scores("valid")), "a worker gives other bits than this process"
     table = list_runs(tmp_path)
     assert table["state"].tolist() == ["done", "done"] and set(table["seed"]) == {7, 704}
     assert (table["metric"] == "TPR@5e-2").all() and table["value"].between(0, 1).all() and (table["seconds"] > 0).all()
 
     lines.clear()
     again = run_many(tasks, tmp_path, workers=2, device="cpu", progress=lines.append)
-    assert lines == ["2 of 2 networks are done already"] and [r.folder for r in again] == [r.folder for r in done]
+    assert lines == ["2 of 2 networks are done already"] and [r.folder for r in again] == [r.folder for r in trained]
 
 
 def test_a_failing_run_stops_the_study_and_is_named(stores, tmp_path):
@@ -265,5 +267,9 @@ def test_a_folder_that_holds_something_else_is_refused(stores, tmp_path):
     write_text(folder / "result.json", '{"key": ')
     with pytest.raises(ValueError, match="result.json is damaged"):
         run_or_load(task, tmp_path, device="cpu")
+    with pytest.raises(ValueError, match="A fold 1 seed 7: no store is given for split 'dev'"):
+        replace(task, splits=("valid", "dev"))
+    with pytest.raises(ValueError, match="device 'cuda:99' is not on this machine"):
+        run_or_load(task_of(stores, seed=8), tmp_path, device="cuda:99")
     with pytest.raises(ValueError, match="no frames of split 'test'"):
         run_or_load(task_of(stores | {"test": stores["valid"]}, seed=8, splits=("test",)), tmp_path, device="cpu")

@@ -1,0 +1,344 @@
+"""Source tasks: a backbone learns identities, gender or objects before it learns liveness (paper, Section 4.2).
+
+A source is any object with
+
+* ``read(indices)``: images as uint8 (n, 3, H, W), R, G, B, all of one size;
+* ``labels``: integers (N,), 0 .. ``classes`` - 1;
+* ``classes``: number of classes;
+* ``fingerprint``: a string that changes with images and labels.
+
+``fasnb.synthetic`` makes such sources; ``identity_folder`` and ``gender_folder`` read real ones. ``pretrain`` returns a
+backbone whose saved file ``fasnb.weights.initialise`` takes.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fasnb.backbones import Backbone, Plan
+from fasnb.heads import HEADS
+from fasnb.networks import autocast
+from fasnb.weights import save_backbone
+
+TASKS = ("identity", "gender", "generic")
+HELD_IN_MEMORY = 2**31  # bytes of pixels; a larger source is read again in every epoch
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+AFAD_GENDERS = {"111": 0, "112": 1}  # folder names of AFAD: male, female
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Specification and result
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Everything but the source that determines a pretrained backbone. Raises ValueError for values without sense."""
+
+    plan: Plan
+    task: str = "identity"
+    head: str = "softmax"
+    margin: float | None = None  # None: 4 for sphereface, 0.5 radians for arcface
+    scale: float = 64.0  # of arcface's logits
+    epochs: int = 12
+    batch_size: int = 64
+    learning_rate: float = 3e-3  # Adam, cosine to zero over all steps
+    warmup: float = 0.05  # share of all steps over which the learning rate rises linearly from zero
+    weight_decay: float = 0.0
+    flip: float = 0.5  # probability of mirroring a training image
+    held_out: float = 0.1  # share of every class kept for the accuracy
+    seed: int = 0
+    precision: str = "fp32"  # or "bf16": autocast where the hardware has it
+
+    def __post_init__(self):
+        if self.task not in TASKS:
+            raise ValueError(f"task {self.task!r} is unknown; choose one of {', '.join(TASKS)}")
+        if self.head not in HEADS:
+            raise ValueError(f"head {self.head!r} is unknown; choose one of {', '.join(HEADS)}")
+        if self.task != "identity" and self.head != "softmax":
+            raise ValueError(f"head {self.head!r} is for identities; task {self.task!r} takes 'softmax'")
+        if self.epochs < 1 or self.batch_size < 2 or not self.learning_rate > 0 or not self.scale > 0:
+            raise ValueError("epochs must be at least 1, batch_size at least 2, learning_rate and scale above 0")
+        if not (0 <= self.held_out < 1 and 0 <= self.flip <= 1 and 0 <= self.warmup < 1):
+            raise ValueError("held_out and warmup must lie in [0, 1), flip in [0, 1]")
+        if self.margin is not None and not (self.margin >= 1 if self.head == "sphereface" else 0 <= self.margin < 3):
+            raise ValueError(f"margin {self.margin} does not fit {self.head}: whole number from 1, or radians below 3")
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision {self.precision!r} is unknown; choose fp32 or bf16")
+
+    def make_head(self, features: int, classes: int) -> nn.Module:
+        options = {} if self.margin is None or self.head == "softmax" else {"margin": self.margin}
+        if self.head == "arcface":
+            options["scale"] = self.scale
+        return HEADS[self.head](features, classes, **options)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A backbone in evaluation mode on the CPU and how it came about.
+
+    history: one row per epoch with ``epoch``, ``loss`` (mean over the training batches), ``accuracy`` (share of the
+    held-out images classified rightly, NaN if none are held out) and ``seconds``.
+    """
+
+    backbone: Backbone
+    history: pd.DataFrame
+    specification: Pretraining
+    source: str  # fingerprint
+
+    def save(self, path: str | Path) -> None:
+        """Write the file that ``fasnb.weights.initialise`` takes; equal trainings give equal files."""
+        history = self.history.drop(columns="seconds").to_dict("list")
+        save_backbone(
+            self.backbone, path, specification=asdict(self.specification), source=self.source, history=history
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def pretrain(
+    specification: Pretraining,
+    source,
+    device: str | torch.device = "cpu",
+    progress: Callable[[dict], object] | None = None,
+) -> Pretrained:
+    """Train a backbone with a head on ``source``; ``progress`` is called with every row of the history.
+
+    The same specification, source and number of threads give the same weights on a CPU. PyTorch's global generator is
+    left as it was. Raises ValueError if the source does not fit, FloatingPointError if a loss is not finite.
+    """
+    device = torch.device(device)
+    labels = torch.as_tensor(np.asarray(source.labels), dtype=torch.long)
+    train, held_out = _split(labels.numpy(), specification)
+    _check(specification, source, labels, train)
+    images = _Images(source, device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(specification.seed)
+        backbone = Backbone(**_backbone_options(specification.plan))
+        head = specification.make_head(backbone.embedding_size, int(source.classes))
+    backbone = backbone.to(device, memory_format=torch.channels_last)
+    trainer = _Trainer(specification, backbone, head.to(device), images, labels.to(device), train)
+    history = []
+    for epoch in range(1, specification.epochs + 1):
+        start = time.perf_counter()
+        loss = trainer.epoch(epoch)
+        accuracy = trainer.accuracy(held_out)
+        history.append({"epoch": epoch, "loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - start})
+        if progress is not None:
+            progress(history[-1])
+    return Pretrained(backbone.cpu().eval(), pd.DataFrame(history), specification, source.fingerprint)
+
+
+class _Trainer:
+    """The state of one pretraining: backbone, head, optimiser, schedule."""
+
+    def __init__(self, specification, backbone: Backbone, head: nn.Module, images, labels: Tensor, train: np.ndarray):
+        self.specification, self.backbone, self.head = specification, backbone, head
+        self.images, self.labels, self.train = images, labels, train
+        parameters = [*backbone.parameters(), *head.parameters()]
+        self.optimiser = torch.optim.Adam(
+            parameters, specification.learning_rate, weight_decay=specification.weight_decay, fused=True
+        )
+        self.steps_per_epoch = len(train) // specification.batch_size
+        rate = _rate(specification.epochs * self.steps_per_epoch, specification.warmup)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate)
+        normalisation = specification.plan.spec.normalisation
+        self.mean, self.std = (
+            255.0 * torch.tensor(values, device=labels.device).view(1, 3, 1, 1)
+            for values in (normalisation.mean, normalisation.std)
+        )
+
+    def epoch(self, number: int) -> float:
+        """One pass over the training images in a new order; the mean loss."""
+        draw = np.random.default_rng([self.specification.seed, number])
+        size = self.specification.batch_size
+        order = draw.permutation(self.train)[: self.steps_per_epoch * size].reshape(-1, size)
+        mirrored = torch.from_numpy(draw.random(order.shape) < self.specification.flip).to(self.labels.device)
+        self.backbone.train()
+        losses = []
+        for batch, (index, images) in enumerate(zip(order, self.images.batches(order), strict=True)):
+            images = torch.where(mirrored[batch][:, None, None, None], images.flip(3), images)
+            losses.append(self.step(images, self.labels_of(index)))
+        losses = torch.stack(losses).cpu()
+        if not losses.isfinite().all():
+            first = int((~losses.isfinite()).nonzero()[0, 0])
+            raise FloatingPointError(
+                f"pretraining: the loss of epoch {number}, batch {first + 1} is {losses[first]}; lower learning_rate"
+            )
+        return float(losses.mean())
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        step = self.schedule.last_epoch
+        loss = functional.cross_entropy(self.head(self.features(images), labels, step), labels)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return loss.detach()
+
+    def features(self, images: Tensor) -> Tensor:
+        """uint8 (n, 3, H, W) -> float32 features (n, F); the head always works in float32."""
+        images = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        with autocast(images.device, self.specification.precision == "bf16"):
+            return self.backbone(images).float()
+
+    def labels_of(self, index: np.ndarray) -> Tensor:
+        return self.labels[torch.from_numpy(index).to(self.labels.device)]
+
+    @torch.no_grad()
+    def accuracy(self, index: np.ndarray) -> float:
+        """Share of the images that the head gives their label, without any margin."""
+        if not len(index):
+            return float("nan")
+        self.backbone.eval()
+        chunks = [index[i : i + 256] for i in range(0, len(index), 256)]
+        right = [
+            (self.head(self.features(images)).argmax(dim=1) == self.labels_of(chunk)).sum()
+            for chunk, images in zip(chunks, self.images.batches(chunks), strict=True)
+        ]
+        return int(torch.stack(right).sum()) / len(index)
+
+
+class _Images:
+    """A source's images as uint8 tensors on the device: held there if they are few, otherwise read one batch ahead."""
+
+    def __init__(self, source, device: torch.device):
+        self.source, self.device, self.held = source, device, None
+        count = len(source.labels)
+        if count * source.read([0]).nbytes <= HELD_IN_MEMORY:
+            parts = [source.read(np.arange(i, min(i + 512, count))) for i in range(0, count, 512)]
+            self.held = torch.from_numpy(np.concatenate(parts)).to(device)
+
+    def batches(self, order: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        if self.held is not None:
+            yield from (self.held[torch.from_numpy(index).to(self.device)] for index in order)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self.source.read, order[0])
+            for following in [*order[1:], None]:
+                images = ahead.result()
+                if following is not None:
+                    ahead = pool.submit(self.source.read, following)
+                yield torch.from_numpy(images).to(self.device)
+
+
+def _rate(total: int, warmup: float) -> Callable[[int], float]:
+    """Factor of the learning rate by step: linear rise over ``warmup`` of the steps, cosine to zero over all."""
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / (warmup * total)) if warmup else 1.0
+        return rise * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
+
+    return factor
+
+
+def _split(labels: np.ndarray, specification: Pretraining) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and to hold out; every class gives the same share, but keeps one image for training."""
+    draw = np.random.default_rng([specification.seed, 0])
+    order = draw.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # class by class, shuffled within
+    sizes = np.bincount(labels) if len(labels) else np.zeros(0, int)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    keep = np.maximum(np.round((1 - specification.held_out) * sizes), 1)
+    train = rank < np.repeat(keep, sizes)
+    return np.sort(order[train]), np.sort(order[~train])
+
+
+def _check(specification: Pretraining, source, labels: Tensor, train: np.ndarray) -> None:
+    if not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= source.classes:
+        raise ValueError(f"the labels of the source must be 0 .. {source.classes - 1}, and there must be some")
+    if specification.task == "gender" and source.classes != 2:
+        raise ValueError(f"task 'gender' needs two classes, and the source has {source.classes}; take another task")
+    if len(train) < specification.batch_size:
+        raise ValueError(f"batch_size {specification.batch_size} is above the {len(train)} training images; lower it")
+
+
+def _backbone_options(plan: Plan) -> dict:
+    options = asdict(plan)
+    return {"name": options.pop("backbone"), **options}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Real images
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class ImageFolder:
+    """A source of image files, decoded on demand to RGB and resized to ``size`` x ``size`` pixels (bilinear).
+
+    ``fingerprint`` covers names, lengths in bytes and labels of the files, the classes and ``size``, not the pixels.
+    """
+
+    def __init__(self, root: str | Path, files: Sequence[Path], labels: Sequence[int], names: Sequence[str], size: int):
+        self.root, self.files, self.size = Path(root), list(files), size
+        self.labels, self.names, self.classes = np.asarray(labels, dtype=np.int64), tuple(names), len(names)
+        digest = hashlib.sha256(repr((size, self.names)).encode())
+        for path, label in zip(self.files, labels, strict=True):
+            digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size} {label}\n".encode())
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Images as uint8 (n, 3, size, size). Raises ValueError with the name of a file that is no image."""
+        with ThreadPoolExecutor(8) as pool:  # decoding releases the interpreter's lock
+            return np.stack(list(pool.map(self._decode, [self.files[int(index)] for index in indices])))
+
+    def _decode(self, path: Path) -> np.ndarray:
+        try:
+            with Image.open(path) as image:
+                image.draft("RGB", (self.size, self.size))  # a JPEG decodes no larger than needed
+                image = image.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
+        except (OSError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path}: it cannot be read as an image; replace or remove it") from error
+        return np.asarray(image).transpose(2, 0, 1)
+
+
+def identity_folder(root: str | Path, size: int = 112) -> ImageFolder:
+    """Face recognition data in the layout of CASIA-WebFace: ``root/identity/*.jpg``, one folder per person."""
+    root = _existing(root)
+    names = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    found = [(path, label) for label, name in enumerate(names) for path in _images(root / name)]
+    return _folder(root, found, names, size, "identity/*.jpg")
+
+
+def gender_folder(root: str | Path, size: int = 112) -> ImageFolder:
+    """Gender data in the layout of AFAD-Lite: ``root/age/gender/*.jpg``, gender folders 111 (male) and 112 (female)."""
+    root = _existing(root)
+    ages = sorted(folder for folder in root.iterdir() if folder.is_dir())
+    found = [(path, label) for age in ages for name, label in AFAD_GENDERS.items() for path in _images(age / name)]
+    return _folder(root, found, ("male", "female"), size, "age/111/*.jpg and age/112/*.jpg")
+
+
+def _existing(root: str | Path) -> Path:
+    if not Path(root).is_dir():
+        raise FileNotFoundError(f"{root}: there is no such folder; check the path, or obtain the data (data/README.md)")
+    return Path(root)
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _folder(root: Path, found: list[tuple[Path, int]], names: Sequence[str], size: int, layout: str) -> ImageFolder:
+    filled = {label for _, label in found}
+    empty = [name for label, name in enumerate(names) if label not in filled]
+    if len(names) < 2 or empty:
+        which = f"{len(empty)} of {len(names)} classes have no images ({', '.join(empty[:10])})"
+        raise ValueError(f"{root}: {which if empty else 'fewer than two classes'}; the layout must be {layout}")
+    return ImageFolder(root, [path for path, _ in found], [label for _, label in found], names, size)

@@ -1,0 +1,133 @@
+"""Where runs execute: this process, one spawned process per GPU or per share of the CPU, or a Ray cluster."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+
+import torch
+
+
+class WorkerError(RuntimeError):
+    """Work could not be done elsewhere; the message says why and what to do."""
+
+
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device of that name; None and "auto" are CUDA where there is one. ValueError where CUDA is not there."""
+    device = torch.device(default_device() if device in (None, "auto") else device)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {str(device)!r} is not on this machine; choose cpu or auto")
+    return device
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def devices_for(device: str | None, processes: int) -> list[str]:
+    """One entry for each process: ``processes`` times the CPU (0: once a core), or every GPU, or the GPU named."""
+    chosen = choose_device(device)
+    if chosen.type == "cpu":
+        return ["cpu"] * (processes or cores())
+    return [str(chosen)] if chosen.index is not None else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def execute(work: Callable, tasks: Iterable, devices: list[str], threads: int = 0, executor: str = "local") -> Iterator:
+    """``work(task, device)`` of every task, as they finish; ``work`` and ``tasks`` are picklable.
+
+    Args:
+        devices: one entry for each process; a single one, and a single task, are worked on in this process.
+        threads: of PyTorch for each entry (0: an equal share of the cores). It is the same however few tasks there are,
+            because the number of threads changes how sums are rounded.
+        executor: "local", or "ray" for a Ray cluster, which gives every task one GPU.
+
+    Raises:
+        What ``work`` raises, at once: all other work is stopped. WorkerError where a process dies.
+    """
+    tasks, threads = list(tasks), threads or max(1, cores() // len(devices))
+    if executor == "ray":
+        return _with_ray(work, tasks)
+    if executor != "local":
+        raise ValueError(f"executor {executor!r} is unknown; choose local or ray")
+    if min(len(devices), len(tasks)) > 1:
+        return _in_processes(work, tasks, devices[: len(tasks)], threads)
+    return _here(work, tasks, devices[0], threads)
+
+
+def _here(work: Callable, tasks: list, device: str, threads: int) -> Iterator:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield from (work(task, device) for task in tasks)
+    finally:
+        torch.set_num_threads(before)
+
+
+_device: str  # of this worker process
+
+
+def _start(devices, threads: int) -> None:
+    global _device
+    _device = devices.get()
+    torch.set_num_threads(threads)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _call(work: Callable, task):
+    return work(task, _device)
+
+
+def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int) -> Iterator:
+    context = multiprocessing.get_context("spawn")  # never fork: torch and CUDA may have threads
+    queue, others = context.SimpleQueue(), set(multiprocessing.active_children())
+    for device in devices:
+        queue.put(device)
+    pool = ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(queue, threads))
+    try:
+        for future in as_completed([pool.submit(_call, work, task) for task in tasks]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a worker process could not start or was killed; take fewer workers, free memory, or guard the script's "
+            "own code with: if __name__ == '__main__'"
+        ) from error
+    finally:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()  # idle, unless other work failed
+        pool.shutdown(cancel_futures=True)
+
+
+def _with_ray(work: Callable, tasks: list) -> Iterator:
+    """On the cluster of RAY_ADDRESS, or one started on this machine. All its machines share the files of the tasks."""
+    try:
+        import ray
+    except ImportError:
+        raise WorkerError("executor 'ray' needs the package ray; install it: pip install 'fasnb[ray]'") from None
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    on_device = partial(work, device="cuda" if gpus else "cpu")
+    remote = ray.remote(num_gpus=gpus, max_retries=3)(lambda task: on_device(task))  # retried when a machine dies
+    waiting = [remote.remote(task) for task in tasks]
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            yield ray.get(done[0])
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        for task in waiting:
+            ray.cancel(task, force=True)
