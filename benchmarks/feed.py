@@ -1,10 +1,11 @@
 """How fast batches come from the store, beside a plain DataLoader on the same JPEG files.
 
-    python benchmarks/feed.py [--frames 1024] [--rounds 3] [--folder DIR]
+    python benchmarks/feed.py [--frames 1024] [--rounds 3] [--threads N] [--folder DIR]
 
 The plain way decodes three JPEG files a frame with PIL, then resizes, augments, converts and normalises frame by frame
 with torchvision (num_workers=0). Both sides run in a process of their own, in turn, ``--rounds`` times; the ratio is
-that of the medians. The pictures are smooth random fields with sensor noise: colour about 270 pixels wide, depth and IR
+that of the medians, of wall time and of processor time; on a machine that others use only the latter, with
+``--threads 1``, says much (one thread against one thread). The pictures are smooth random fields with sensor noise: colour about 270 pixels wide, depth and IR
 half of that, as in CASIA-SURF. Last, the peak memory of the store's side with eight times the frames.
 """
 
@@ -135,17 +136,17 @@ def epoch_of(side: str, folder: Path, recipe: Recipe, epoch: int):
 
 
 def measure(side: str, folder: Path, name: str) -> dict:
-    """Seconds a batch in the second epoch of this process, and its peak memory."""
+    """Wall and processor seconds a batch in the second epoch of this process, and its peak memory."""
     if side == "plain":
         next(epoch_of(side, folder, RECIPES[name], 0))
     else:
         for _ in epoch_of(side, folder, RECIPES[name], 0):
             pass
-    begin, count = time.perf_counter(), 0
+    begin, processor, count = time.perf_counter(), time.process_time(), 0
     for rgb, *_ in epoch_of(side, folder, RECIPES[name], 1):
         count += len(rgb) / BATCH
-    seconds = (time.perf_counter() - begin) / count
-    return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    spent = {"wall": (time.perf_counter() - begin) / count, "cpu": (time.process_time() - processor) / count}
+    return spent | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
 def in_process(side: str, folder: Path, name: str) -> dict:
@@ -158,20 +159,22 @@ def compare(folder: Path, name: str, rounds: int) -> None:
     for _ in range(rounds):
         for side, results in runs.items():
             results.append(in_process(side, folder, name))
-    seconds = {side: statistics.median(run["seconds"] for run in results) for side, results in runs.items()}
+    for kind in ("wall", "cpu"):
+        plain, stored = (statistics.median(run[kind] for run in runs[side]) for side in ("plain", "store"))
+        each = sorted(p[kind] / s[kind] for p, s in zip(runs["plain"], runs["store"], strict=True))
+        print(
+            f"{name:8s} {kind:4s} plain {1e3 * plain:7.1f} ms, store {1e3 * stored:6.1f} ms a batch of {BATCH}: "
+            f"{plain / stored:5.1f}x ({each[0]:.1f} to {each[-1]:.1f}; target {TARGETS[name]}x)"
+        )
     peak = {side: max(run["peak"] for run in results) / 2**20 for side, results in runs.items()}
-    each = sorted(p["seconds"] / s["seconds"] for p, s in zip(runs["plain"], runs["store"], strict=True))
-    print(
-        f"{name:9s} plain {1e3 * seconds['plain']:7.1f} ms  store {1e3 * seconds['store']:6.1f} ms a batch of {BATCH}  "
-        f"ratio {seconds['plain'] / seconds['store']:5.1f}x ({each[0]:.1f} to {each[-1]:.1f}; target {TARGETS[name]}x)"
-        f"  peak memory plain {peak['plain']:.0f} MiB, store {peak['store']:.0f} MiB"
-    )
+    print(f"{name:8s} peak memory: plain {peak['plain']:.0f} MiB, store {peak['store']:.0f} MiB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
     parser.add_argument("--folder", type=Path, help="keep the data here; by default in a temporary folder")
     parser.add_argument("--recipe", choices=RECIPES, help=argparse.SUPPRESS)
     parser.add_argument("--side", help=argparse.SUPPRESS)  # one measurement, in the process that compare() starts
@@ -181,8 +184,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
         prepare(folder, options.frames)
-        print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch "
+        print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch "
               f"{torch.__version__}, load before {os.getloadavg()[0]:.1f}, {options.frames} frames")  # fmt: skip
         for name in RECIPES:
             compare(folder, name, options.rounds)

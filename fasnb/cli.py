@@ -10,6 +10,7 @@ import pandas as pd
 
 from fasnb import __version__, metrics, profiles
 from fasnb import scores as score_tables
+from fasnb.frames import read_list
 
 MEANING = (
     "A score is P(bona fide): high means a living face, low means an attack. A frame is accepted at score >= threshold."
@@ -58,6 +59,53 @@ def _parser() -> argparse.ArgumentParser:
     released.add_argument("--epoch", type=int, default=31)
     released.add_argument("--json", action="store_true", help="print JSON")
     released.set_defaults(command=_released)
+
+    score = commands.add_parser("score", help="score frames with one trained network")
+    score.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run, or one of the authors'")
+    score.add_argument("--frames", type=Path, required=True, help="list of frames, in any format that a list may have")
+    score.add_argument("--root", type=Path, default=Path(), help="folder that the list's paths are relative to")
+    score.add_argument("--out", type=Path, default=Path("scores.csv"), help="scores table, CSV or parquet")
+    score.add_argument("--submission", type=Path, help="also write the challenge's submission file")
+    score.add_argument("--onnx", type=Path, help="also export the network; needs pip install 'fasnb[onnx]'")
+    score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    score.set_defaults(command=_score)
+
+    runs = commands.add_parser("runs", help="the networks of a profile: state, metric, duration, device")
+    _profile_options(runs)
+    runs.set_defaults(command=_runs)
+
+    networks = commands.add_parser(
+        "networks", help="parts, shapes, parameters and multiply-adds of an experiment's network"
+    )
+    _profile_options(networks)
+    networks.add_argument("experiment", nargs="?", default="A")
+    networks.set_defaults(command=_networks)
+
+    data = commands.add_parser("data", help="make or check data on disk").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    make = data.add_parser("make", help="write a profile's synthetic frames in the layout of CASIA-SURF")
+    _profile_options(make)
+    make.set_defaults(command=_data_make)
+    check = data.add_parser("check", help="decode every file of CASIA-SURF and report all that is wrong")
+    check.add_argument("--root", type=Path, required=True)
+    check.set_defaults(command=_data_check)
+
+    pretrain = commands.add_parser("pretrain", help="pre-train a backbone on folders of real images")
+    pretrain.add_argument("--task", choices=("identity", "gender"), required=True)
+    pretrain.add_argument(
+        "--images", type=Path, required=True, help="identity/*.jpg (CASIA-WebFace) or age/gender/*.jpg (AFAD)"
+    )
+    pretrain.add_argument("--backbone", default="face_resnet34", help="default face_resnet34")
+    pretrain.add_argument("--head", default="softmax", help="softmax, sphereface or arcface")
+    pretrain.add_argument("--epochs", type=int, default=30, help="default 30, as for gender in Section 5.1")
+    pretrain.add_argument("--batch-size", type=int, default=128)
+    pretrain.add_argument("--learning-rate", type=float, default=1e-3)
+    pretrain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    pretrain.add_argument(
+        "--out", type=Path, required=True, help="backbone file to write, see data/README.md for names"
+    )
+    pretrain.set_defaults(command=_pretrain)
 
     doctor = commands.add_parser("doctor", help="what is installed, found and missing, and how to get it")
     doctor.set_defaults(command=_doctor)
@@ -164,6 +212,88 @@ def _released(args: argparse.Namespace) -> None:
         limits = [f"{100 * p.tpr:.2f} [{100 * p.low:.2f}, {100 * p.high:.2f}]" for p in report.points]
         shown[name] = dict(zip([metrics.fpr_name(p.fpr) for p in report.points], limits, strict=True))
     print(pd.DataFrame(shown).T.to_string())
+
+
+def _score(args: argparse.Namespace) -> None:
+    from fasnb.scoring import export_onnx, open_checkpoint, score_frames
+
+    network, recipe = open_checkpoint(args.checkpoint)
+    if args.onnx:
+        export_onnx(network, recipe, args.onnx)
+        print(f"network: {args.onnx}")
+    frames = read_list(args.frames, args.root)
+    table = score_frames(network, recipe, frames, args.root, name=args.checkpoint.stem, device=args.device)
+    score_tables.write_scores(table, args.out)
+    print(f"{len(table):,} frames scored: {args.out}. {MEANING}")
+    if args.submission:
+        print(f"submission: {score_tables.write_submission(frames, table, args.submission)}")
+
+
+def _runs(args: argparse.Namespace) -> None:
+    from fasnb.runs import list_runs
+    from fasnb.session import Session
+
+    folder = Session(args.profile, settings_of(args), args.out).out
+    table = list_runs(folder)
+    print(table.to_string(index=False) if len(table) else f"no runs in {folder}; fasnb run makes them")
+
+
+def _networks(args: argparse.Namespace) -> None:
+    from fasnb.networks import describe
+    from fasnb.session import Session
+    from fasnb.study import EXPERIMENTS
+
+    if args.experiment not in EXPERIMENTS:
+        raise ValueError(f"no experiment {args.experiment!r}; there are {', '.join(EXPERIMENTS)}")
+    workshop = Session(args.profile, settings_of(args)).workshop
+    architecture = workshop.architecture(EXPERIMENTS[args.experiment])
+    print(f"{args.experiment} of profile {args.profile}: {architecture}\n")
+    print(describe(architecture, workshop.crop).to_string(index=False))
+
+
+def _data_make(args: argparse.Namespace) -> None:
+    from fasnb.casia_surf import write
+    from fasnb.session import Session
+
+    session = Session(args.profile, settings_of(args))
+    if args.out is None or session.profile.source != "synthetic":
+        raise ValueError("data make writes a synthetic profile's frames: give --out DIR and a profile such as tiny")
+    for split in session.workshop.splits:
+        frames = write(session.workshop.source(split), args.out)
+        print(f"{split}: {len(frames):,} frames in {args.out}")
+
+
+def _data_check(args: argparse.Namespace) -> None:
+    from fasnb.casia_surf import check, find
+
+    layout = find(args.root)
+    for sentence in layout.missing.values():
+        print(f"note: {sentence}")
+    report = check(layout.frames(list(layout.lists)), args.root)
+    print(report)
+    if not report.ok:
+        raise ValueError(f"{len(report.problems):,} problems in {args.root}; nothing was changed")
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    from fasnb.backbones import Plan
+    from fasnb.pretraining import Pretraining, gender_folder, identity_folder, pretrain
+    from fasnb.workers import choose_device
+
+    source = (gender_folder if args.task == "gender" else identity_folder)(args.images)
+    specification = Pretraining(
+        Plan(args.backbone),
+        task=args.task,
+        head=args.head,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        precision="bf16",
+    )
+    print(f"{len(source):,} images of {source.classes:,} classes")
+    made = pretrain(specification, source, choose_device(args.device), progress=print)
+    made.save(args.out)
+    print(f"backbone: {args.out}")
 
 
 def _doctor(_: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("ex
             names = name if isinstance(name, tuple) else (name,)
             rows.append((*names, fpr, *(100 * float(rate) for rate in rates), int(accepted[labels == 0].sum())))
     limits = ["measured", "low", "high", "exact low", "exact high", "false positives"]
-    return pd.DataFrame(rows, columns=[*by, "FPR", *limits])
+    return pd.DataFrame(rows, columns=[*by, "FPR", *limits]).astype({"false positives": "Int64"})
 
 
 def groups(frames: pd.DataFrame) -> pd.Series | None:
@@ -185,7 +185,9 @@ def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:
     """TPR@FPR in percent of the mean score of every choice of ``size`` networks of a scores table."""
     wide, labels = matrix(table, ["experiment", "fold", "seed"]), facts(table)["label"].to_numpy(dtype=int)
     choices = [list(choice) for choice in combinations(wide.columns, size)]
-    return pd.Series([100 * metrics.tpr_at_fpr(labels, wide[choice].mean(axis=1), fpr) for choice in choices], name="TPR %")
+    return pd.Series(
+        [100 * metrics.tpr_at_fpr(labels, wide[choice].mean(axis=1), fpr) for choice in choices], name="TPR %"
+    )
 
 
 def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:

@@ -4,7 +4,9 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from fasnb.casia_surf import find
 from fasnb.session import MissingData, home, released_root
+from fasnb.tasks import WEIGHT_FILES
 
 PACKAGES = (
     "torch",
@@ -23,7 +25,7 @@ def report() -> str:
     """Lines ``ok`` or ``missing``, one a thing that the study can use."""
     lines = [f"python {sys.version.split()[0]}, {os.cpu_count()} logical cores, repository {home().name}"]
     lines += [_package(name) for name in PACKAGES]
-    lines += [_device(), _released()]
+    lines += [_device(), _released(), *_casia_surf(), *_weights()]
     return "\n".join(lines)
 
 
@@ -44,6 +46,24 @@ def _device() -> str:
     if torch.cuda.is_available():
         return _line(True, f"GPU: {torch.cuda.get_device_name(0)}, {torch.cuda.device_count()} of them")
     return _line(True, "no GPU; the CPU is used, which serves the profiles smoke, tiny, small and released")
+
+
+def _casia_surf() -> list[str]:
+    root = home() / "data" / "casia-surf"
+    try:
+        layout = find(root)
+    except FileNotFoundError as error:
+        return [_line(False, str(error))]
+    lines = [_line(True, f"CASIA-SURF {split}: {path.relative_to(root)}") for split, path in layout.lists.items()]
+    return lines + [_line(False, sentence) for sentence in layout.missing.values()]
+
+
+def _weights() -> list[str]:
+    folder = home() / "data" / "weights"
+    return [
+        _line((folder / name).is_file(), f"weights of {initialisation!r}: data/weights/{name} (see data/README.md)")
+        for initialisation, name in WEIGHT_FILES.items()
+    ]
 
 
 def _released() -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -62,9 +63,9 @@ def intervals(table: pd.DataFrame, published: str | None = "published", label: s
     )
     if published in table:
         ax.plot(table[published], y, "D", ms=4, mfc="none", color=_RED, label="published")
-    ax.set(yticks=y, yticklabels=table["method"], xlabel=label)
+    ax.set(yticks=y, yticklabels=table["method"], xlabel=label, ylim=(-0.6, len(table) - 0.4))
     ax.grid(axis="x", lw=0.4, alpha=0.5)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18 - 0.6 / len(table)), ncols=2, frameon=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     return fig
 
 
@@ -159,7 +160,7 @@ def growth(table: pd.DataFrame, label: str) -> Figure:
 
 
 def seed_spread(table: pd.DataFrame, label: str) -> Figure:
-    """One dot a seed beside the methods: the spread between seeds against the spread between methods.
+    """One dot a seed (its number beside it) for each method: the spread between seeds against the spread between methods.
 
     Args:
         table: columns ``experiment``, ``seed``, ``measured``, ``low``, ``high`` (percent).
@@ -172,7 +173,7 @@ def seed_spread(table: pd.DataFrame, label: str) -> Figure:
         spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
         ax.errorbar(x, rows["measured"], yerr=spread, fmt="o", ms=4, color=method_colour(name, i), **INTERVAL)
         for at, (value, seed) in zip(x, rows[["measured", "seed"]].to_numpy(), strict=True):
-            ax.annotate(f"seed {seed:g}", (at, value), (4, 2), textcoords="offset points", fontsize=6)
+            ax.annotate(f"{seed:g}", (at, value), (4, 2), textcoords="offset points", fontsize=6)
     ax.set(xticks=range(len(methods)), xticklabels=methods, ylabel=label, xlim=(-0.5, len(methods) - 0.3))
     return fig
 
@@ -212,7 +213,7 @@ def frame_grid(images: np.ndarray, rows: Sequence[str], channels: Mapping[str, i
     columns = len(channels) * across
     cell = min(0.62, PAGE * 0.92 / columns)
     size = (cell * columns + 1.25, cell * len(rows) + 0.2)
-    fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout=None)
+    fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="none")
     fig.subplots_adjust(left=1.2 / size[0], right=1, bottom=0, top=1 - 0.18 / size[1], wspace=0.03, hspace=0.03)
     for i, image in enumerate(images):
         for j, name in enumerate(channels):
@@ -249,16 +250,31 @@ def by_attack(table: pd.DataFrame, columns: Sequence[str], label: str) -> Figure
         table: columns ``attack`` (0 = bona fide) and those named.
     """
     kinds = sorted(table["attack"].unique())
+    palette = {kind: ATTACK_COLOURS.get(kind, CLASS_COLOURS["bona fide"]) for kind in kinds}
     fig, axes = plt.subplots(1, len(columns), figsize=(PAGE, 1.9))
     for ax, name in zip(axes, columns, strict=True):
-        parts = ax.boxplot([table.loc[table["attack"] == kind, name] for kind in kinds], widths=0.6, showfliers=False,
-                           patch_artist=True, medianprops={"color": "k"})  # fmt: skip
-        for kind, box in zip(kinds, parts["boxes"], strict=True):
-            box.set(facecolor=ATTACK_COLOURS.get(kind, CLASS_COLOURS["bona fide"]), alpha=0.8, lw=0.6)
-        ax.set_xticklabels(["bona\nfide" if kind == 0 else str(kind) for kind in kinds])
-        ax.set_title(name)
+        sns.boxplot(
+            table, x="attack", y=name, hue="attack", palette=palette, legend=False, ax=ax, fliersize=0, linewidth=0.6
+        )
+        ax.set_xticks(range(len(kinds)), ["bona\nfide" if kind == 0 else str(kind) for kind in kinds])
+        ax.set(title=name, xlabel="", ylabel="")
     axes[0].set_ylabel(label)
     fig.supxlabel("attack", fontsize=8)
+    return fig
+
+
+def heatmap(table: pd.DataFrame, label: str, fmt: str = ".0f") -> Figure:
+    """A square of numbers in [0, 100] or [0, 1], one row and one column a method.
+
+    Args:
+        table: index and columns are methods.
+    """
+    top = 100 if table.max(axis=None) > 1 else 1
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.1, 0.5 + 0.42 * len(table)))
+    options = {"vmin": 0, "vmax": top, "cmap": "cividis", "annot_kws": {"fontsize": 7}, "cbar_kws": {"label": label}}
+    sns.heatmap(table.astype(float), annot=True, fmt=fmt, ax=ax, linewidths=0.5, **options)
+    ax.set(xlabel=table.columns.name or "", ylabel=table.index.name or "")
+    ax.tick_params(axis="y", rotation=0)
     return fig
 
 
@@ -318,10 +334,12 @@ def architecture(network, size: int = 112) -> Figure:
 
     def box(x, y, text, part, colour):
         shape = "x".join(map(str, shapes[part])) if part in shapes else ""
-        ax.add_patch(plt.Rectangle((x - 0.6, y - 0.38), 1.2, 0.76, fc=colour, ec="0.3", lw=0.6, alpha=0.35))
-        ax.text(x, y + 0.1 * bool(shape), text, ha="center", va="center", fontsize=6.5)
+        lines = text.count("\n")
+        height = 0.76 + 0.3 * lines
+        ax.add_patch(plt.Rectangle((x - 0.6, y - height / 2), 1.2, height, fc=colour, ec="0.3", lw=0.6, alpha=0.35))
+        ax.text(x, y + 0.1 * bool(shape), text, ha="center", va="center", fontsize=6.5, linespacing=1.1)
         if shape:
-            ax.text(x, y - 0.2, shape, ha="center", va="center", fontsize=5, color="0.25")
+            ax.text(x, y - 0.22 - 0.17 * lines, shape, ha="center", va="center", fontsize=5, color="0.25")
 
     def arrow(start, end, bend=0.0):
         style = f"arc3,rad={bend}"
@@ -349,14 +367,14 @@ def architecture(network, size: int = 112) -> Figure:
     arrow((end + 0.6, 1.2), (end + 0.9, 1.2))
     for level in range(1, len(network.aggregation) + 1):
         at = 0.75 + 1.5 * level
-        box(at + 1.5, -2.4, f"agg {level}: stage{level + 1}", f"aggregation {level}", _ORANGE)
+        box(at + 1.5, -2.4, f"agg {level}\nstage{level + 1}", f"aggregation {level}", _ORANGE)
         for y in (2.4, 1.2, 0.0):
-            arrow((at + 0.2, y - 0.38), (at + 1.3, -2.02), 0.08)
+            arrow((at + 0.2, y - 0.38), (at + 1.3, -1.87), 0.08)
         if level > 1:
             arrow((at + 0.6, -2.4), (at + 0.9, -2.4))
     if network.aggregation:
         arrow((0.75 + 1.5 * 4 + 0.6, -2.4), (end, 0.8), 0.25)
-        ax.text(end - 1.2, -2.4, "GAP", fontsize=6.5)
+        ax.text(end - 0.1, -1.2, "GAP", fontsize=6.5, ha="right")
     return fig
 
 

@@ -19,7 +19,7 @@ from fasnb.files import replace_file, write_text
 from fasnb.profiles import Profile, ProfileError
 from fasnb.session import SOURCES, home
 from fasnb.study import NOTEBOOKS
-from fasnb.tasks import device_of
+from fasnb.workers import choose_device
 
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
 
@@ -160,7 +160,7 @@ def _title(notebook) -> str:
 
 def _facts(profile: Profile, settings: dict, chapters) -> list[tuple[str, str]]:
     """What the page was made with: the first thing a reader should know."""
-    made = environment(device_of(profile))
+    made = environment(choose_device(profile.device))
     commit = f"{made['commit']}{' with uncommitted changes' if made['dirty'] else ''}"
     seconds = sum(notebook.metadata.get("fasnb", {}).get("seconds", 0) for _, notebook in chapters)
     changed = {k: v for k, v in profile.as_dict().items() if k not in ("title", "budget_minutes", "budget_machine")}

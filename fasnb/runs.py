@@ -118,18 +118,12 @@ def run_or_load(
         FloatingPointError: see ``fasnb.training.fit``.
     """
     folder = run_folder(results, task.specification)
-    if not done(results, task):
+    if not finished(task, results):
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, task.specification, log):
-            if not done(results, task):  # another process may have done it while this one waited
+            if not finished(task, results):  # another process may have done it while this one waited
                 _work(task, folder, choose_device(device), compile, checkpoint_seconds)
     return _load(folder, task.specification)
-
-
-def done(results: str | Path, task: Task) -> bool:
-    """Whether the run of a task is there with the scores of all its splits."""
-    run = _load(run_folder(results, task.specification), task.specification)
-    return run is not None and not _unscored(run, task)
 
 
 def finished(task: Task, results: str | Path) -> Run | None:
@@ -292,7 +286,7 @@ def run_many(
         RunError: a run failed; those at work are stopped and go on from their last state when called again.
         WorkerError: a worker process was killed or could not start, or Ray is not installed.
     """
-    pending = [task for task in tasks if not done(results, task)]
+    pending = [task for task in tasks if not finished(task, results)]
     work = partial(_named_run, results=results, options=options)
     with _Progress(len(tasks), len(tasks) - len(pending), progress) as report:
         for run in execute(work, pending, devices_for(device, workers), threads, executor):

@@ -45,8 +45,11 @@ def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: i
 
 
 def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
-    """Write a scores table as parquet, atomically."""
-    return replace_file(path, lambda temporary: scores.to_parquet(temporary, index=False))
+    """Write a scores table as parquet, or as CSV by the file's ending, atomically."""
+    as_csv = Path(path).suffix == ".csv"
+    return replace_file(
+        path, lambda to: scores.to_csv(to, index=False) if as_csv else scores.to_parquet(to, index=False)
+    )
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
@@ -143,8 +146,14 @@ def first_seed(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix(scores: pd.DataFrame, columns: str | Sequence[str] = "experiment") -> pd.DataFrame:
-    """Scores side by side: one row a frame (index ``sample``), one column a method; no frame may be missing."""
+    """Scores side by side: one row a frame (index ``sample``), one column a method; no frame may be missing.
+
+    Frames and methods stand in the order of the table.
+    """
+    names = [columns] if isinstance(columns, str) else list(columns)
     wide = scores.pivot(index="sample", columns=columns, values="score")
+    order = scores[names].drop_duplicates().itertuples(index=False, name=None)
+    wide = wide[[name if len(name) > 1 else name[0] for name in order]]
     if wide.isna().any(axis=None):
         raise IncompleteError(f"{int(wide.isna().any(axis=1).sum()):,} frames lack the score of some method")
     return wide.reindex(scores["sample"].unique())

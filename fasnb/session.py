@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
+from ipywidgets import IntSlider, interact
 from matplotlib.figure import Figure
-from pandas.io.formats.style import Styler
 
 from fasnb import augment, profiles, scores
 from fasnb.casia_surf import CasiaSurf
+from fasnb.ensembles import describe_frames, disagreement
 from fasnb.figures import frame_grid, use_style
 from fasnb.files import replace_file, write_text
 from fasnb.networks import Normalisation
@@ -27,7 +28,7 @@ from fasnb.runs import finished, load_runs
 from fasnb.statistics import frame_statistics
 from fasnb.study import EXPERIMENTS, MEMBERS, TABLE1
 from fasnb.synthetic import SynthSurf
-from fasnb.tables import styled, write_table
+from fasnb.tables import Shown, write_table
 from fasnb.tasks import Workshop, make
 
 SOURCES = {
@@ -75,7 +76,7 @@ class Session:
 
     def __init__(self, profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
         self.profile = profiles.load(profile, settings)
-        self.out = Path(out) if out else home() / "results" / self.profile.name
+        self.out = home() / (out or Path("results") / self.profile.name)
         self.keep_files = os.environ.get("FASNB_KEEP_FILES") == "1"  # a check re-runs notebooks and must not write
         use_style()
 
@@ -169,7 +170,9 @@ class Session:
         """One subject bona fide and with all six attacks (Table 1), each twice the profile's size; synthetic only."""
         if self.profile.source != "synthetic":
             return None
-        source = SynthSurf("valid", 4, 1, size=2 * self.workshop.size, preset=self.profile.preset, seed=self.profile.data_seed)
+        source = SynthSurf(
+            "valid", 4, 1, size=2 * self.workshop.size, preset=self.profile.preset, seed=self.profile.data_seed
+        )
         names = ["bona fide"] + [f"{row.attack}: {row.surface},\n" + "+".join(r for r in ("eyes", "nose", "mouth") if getattr(row, r))
                                  for row in TABLE1.itertuples()]  # fmt: skip
         return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), names
@@ -205,13 +208,19 @@ class Session:
             runs = [finished(task, self.out) for task in self.workshop.tasks([name])]
             training = pd.DataFrame([run.result["training"] for run in runs])
             means = training[["frames", "epochs", "seconds", "frames_per_second"]].mean()
-            rows.append((name, len(runs), int(means["frames"]), int(means["epochs"]), *means.iloc[2:], runs[0].result["device"]))
+            rows.append(
+                (name, len(runs), int(means["frames"]), int(means["epochs"]), *means.iloc[2:], runs[0].result["device"])
+            )
         return pd.DataFrame(rows, columns=columns)
 
     @property
     def channels(self) -> dict[str, int]:
         """Modality -> channels of the stored images."""
-        return {"rgb": 3, "depth": 1, "ir": 1} if self.profile.source == "released" else self.workshop.source("valid").channels
+        return (
+            {"rgb": 3, "depth": 1, "ir": 1}
+            if self.profile.source == "released"
+            else self.workshop.source("valid").channels
+        )
 
     def caption(self, text: str, table: pd.DataFrame | None = None, interval: str = "") -> str:
         """A caption that says what the numbers come from: source, profile, seeds, frames, kind of interval."""
@@ -227,11 +236,11 @@ class Session:
         parts += [interval] if interval else []
         return f"{text.rstrip('.')}. {'; '.join(parts)}."
 
-    def table(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> Styler:
+    def table(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> Shown:
         """Write a table as CSV, Markdown and LaTeX below ``tables`` and give it back for display."""
         if not self.keep_files:
             write_table(table, self.out / "tables", name, caption, digits)
-        return styled(table, name, caption, digits)
+        return Shown(table, name, caption, digits)
 
     def figure(self, fig: Figure, name: str, caption: str) -> None:
         """Write a figure as PNG and PDF below ``figures``, with its caption beside it, and show it."""
@@ -251,9 +260,31 @@ class Session:
             return
         scored = [column for column in frames if column in (*MEMBERS, "ensemble")]
         rows = [
-            f"{row['class']}" + (f" {row['attack']}" if row.get("attack") else "") + "\n" + "\n".join(
-                "  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair) for pair in (scored[:2], scored[2:4], scored[4:]) if pair
+            f"{row['class']}"
+            + (f" {row['attack']}" if row.get("attack") else "")
+            + "\n"
+            + "\n".join(
+                "  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair)
+                for pair in (scored[:2], scored[2:4], scored[4:])
+                if pair
             )
             for _, row in frames.iterrows()
         ]
         self.figure(frame_grid(images, rows, self.channels), name, caption)
+
+    def explore(self, methods: pd.DataFrame, split: str = "valid") -> None:
+        """A slider over the frames in order of disagreement (JupyterLab): pictures, class and each method's score.
+
+        Args:
+            methods: (n, methods) scores, index ``sample``.
+        """
+        ranked = disagreement(methods)
+        facts = self.frames(split).set_index("sample")[["label", "attack", "subject"]]
+
+        def show(rank: int) -> None:
+            frame = describe_frames([ranked.index[rank - 1]], methods, facts)
+            display(Markdown(f"rank {rank}, standard deviation {ranked.iloc[rank - 1]:.3f}"), frame)
+            display(frame_grid(self.images(frame["frame"], split), [""], self.channels))
+            plt.close()
+
+        interact(show, rank=IntSlider(1, min=1, max=len(ranked), continuous_update=False))

@@ -1,9 +1,9 @@
 """Tables as a notebook shows them and as files: CSV at full precision, Markdown and LaTeX as shown."""
 
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from fasnb.files import write_text
 
@@ -20,17 +20,27 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
             f"{value:,.{digits}f}"
             if isinstance(value, float)
             else f"{value:,}"
-            if isinstance(value, int)
+            if isinstance(value, Integral)
             else str(value)
         )
 
     return table.astype(object).map(text)
 
 
-def styled(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> Styler:
-    """The table for a notebook's output: no index, caption on top, the same HTML each time."""
-    style = shown(table.reset_index(drop=True), digits).style.hide(axis="index").set_caption(caption).set_uuid(name)
-    return style.set_table_attributes('class="dataframe"')
+class Shown:
+    """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time."""
+
+    def __init__(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2):
+        cells = shown(table.reset_index(drop=True), digits)
+        style = cells.style.hide(axis="index").set_caption(caption).set_uuid(name)
+        self._html = style.set_table_attributes('class="dataframe"').to_html()
+        self._markdown = markdown(table, caption, digits)
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+    def __repr__(self) -> str:
+        return self._markdown
 
 
 def markdown(table: pd.DataFrame, caption: str, digits: int = 2) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from filelock import FileLock
 
 from fasnb import casia_surf, store, synthetic
@@ -22,7 +21,7 @@ from fasnb.runs import Task, finished, run_many
 from fasnb.specification import specify
 from fasnb.study import EXPERIMENTS, Experiment
 from fasnb.weights import file_sha256
-from fasnb.workers import default_device, devices_for, execute
+from fasnb.workers import choose_device, devices_for, execute
 
 PRETRAINING_VERSION = 1  # raise it when a change of the code changes a backbone
 SMALL_IMAGES = 64  # pixels; networks for smaller crops take the small stem
@@ -257,13 +256,6 @@ class Workshop:
         return tasks
 
 
-def device_of(profile: Profile) -> str:
-    """``cuda`` where there is a GPU, else ``cpu``; a GPU that is asked for and not there is refused."""
-    if profile.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = 'cuda', but PyTorch finds no CUDA GPU here; use --set device=cpu")
-    return profile.device if profile.device != "auto" else default_device()
-
-
 def make(workshop: Workshop, tasks: Sequence[Task], progress: bool | Callable[[str], object] = True) -> None:
     """Train what is not trained yet, after building the stores and backbones it needs.
 
@@ -277,7 +269,11 @@ def make(workshop: Workshop, tasks: Sequence[Task], progress: bool | Callable[[s
         store.build(workshop.source(split), workshop.store_folder(split), progress=progress is True)
     if workshop.profile.source == "synthetic":
         make_backbones(workshop, {task.specification.experiment for task in pending if task.backbone}, progress)
-    options = {"workers": workshop.profile.workers, "device": device_of(workshop.profile), "progress": progress}
+    options = {
+        "workers": workshop.profile.workers,
+        "device": str(choose_device(workshop.profile.device)),
+        "progress": progress,
+    }
     run_many(tasks, workshop.out, **options)
 
 
@@ -288,7 +284,7 @@ def make_backbones(workshop: Workshop, experiments: Iterable[str], progress: boo
         folder = workshop.backbone_folder(experiment)
         if not (folder / "backbone.pt").is_file():
             jobs[folder] = workshop.pretraining(experiment), workshop.source_task(experiment.initialisation), folder
-    devices = devices_for(device_of(workshop.profile), workshop.profile.workers)
+    devices = devices_for(str(choose_device(workshop.profile.device)), workshop.profile.workers)
     say = print if progress is True else progress or (lambda line: None)
     for name, accuracy, seconds in execute(_pretrain, list(jobs.values()), devices, threads=1):
         say(f"pre-trained {name}: held-out accuracy {accuracy:.3f} ({seconds:.0f} s)")

@@ -20,7 +20,7 @@ from test_training import RECIPE, TINY, Stripes, equal
 from fasnb import metrics, runs, store, training
 from fasnb.backbones import Backbone
 from fasnb.files import write_text
-from fasnb.runs import RunError, Task, done, list_runs, load_runs, run_folder, run_many, run_or_load
+from fasnb.runs import RunError, Task, finished, list_runs, load_runs, run_folder, run_many, run_or_load
 from fasnb.scores import SCORE_COLUMNS, IncompleteError
 from fasnb.specification import Specification, specify
 from fasnb.weights import save_backbone
@@ -104,9 +104,9 @@ def train_at_once(task: str, results: str, me: int) -> None:
 
 def test_a_run_is_trained_once_and_loaded_after(stores, tmp_path):
     task = task_of(stores)
-    assert not done(tmp_path, task)
+    assert not finished(task, tmp_path)
     run = run_or_load(replace(task, held_out=np.arange(0, 96, 3)), tmp_path, device="cpu")
-    assert done(tmp_path, task) and not done(tmp_path, replace(task, splits=("valid", "test")))
+    assert finished(task, tmp_path) and not finished(replace(task, splits=("valid", "test")), tmp_path)
     assert {path.name for path in run.folder.iterdir()} - {"run.lock"} == FILES
     assert run.folder == tmp_path / "runs" / task.specification.name
     config = Specification.from_json((run.folder / "config.json").read_text())

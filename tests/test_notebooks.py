@@ -1,0 +1,152 @@
+"""The notebooks: clean sources, and the whole study with the smoke profile, judged by what it leaves."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from fasnb.profiles import load
+from fasnb.report import run_notebooks
+from fasnb.study import EXPERIMENTS, NOTEBOOKS
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SOURCES = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+def test_every_notebook_is_known():
+    assert [path.stem for path in SOURCES] == list(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_sources_are_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert all(len(cell.source.splitlines()) <= 12 for cell in code), "a cell of more than twelve lines"
+    assert not any(re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE) for cell in code)
+    assert notebook.cells[0].cell_type == "markdown" and "**Question.**" in notebook.cells[0].source
+    assert "**In the paper.**" in notebook.cells[0].source and "**Run time.**" in notebook.cells[0].source
+    assert any("nbval-check-output" in cell.metadata.get("tags", ()) for cell in code)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_tagged_parameter_is_a_literal_and_used(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    assert len(tagged) == 1
+    used = {
+        n.id
+        for cell in cells
+        if cell not in tagged
+        for n in ast.walk(ast.parse(cell.source))
+        if isinstance(n, ast.Name)
+    }
+    for statement in ast.parse(tagged[0].source).body:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+        assert statement.targets[0].id in used
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The whole study in small, as a user runs it."""
+    out = tmp_path_factory.mktemp("smoke")
+    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--out", str(out)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return out
+
+
+def test_smoke_trains_every_network_of_the_study(smoke):
+    results = [json.loads(path.read_text()) for path in smoke.glob("runs/*/result.json")]
+    configs = [json.loads(path.read_text()) for path in smoke.glob("runs/*/config.json")]
+    of_paper = [config for config in configs if not EXPERIMENTS[config["experiment"]].extra]
+    assert len(results) == len(configs) == 61 and len(of_paper) == 52
+    members = [config for config in configs if EXPERIMENTS[config["experiment"]].member]
+    assert len(members) == 24
+
+
+def test_smoke_leaves_executed_notebooks_without_errors(smoke):
+    for name in NOTEBOOKS:
+        notebook = nbformat.read(smoke / "notebooks" / f"{name}.ipynb", as_version=4)
+        outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+        assert outputs and not any(output.output_type == "error" for output in outputs)
+        assert "papermill" not in notebook.metadata and notebook.metadata.fasnb.parameters["profile"] == "smoke"
+    assert not list(smoke.glob("notebooks/*.failed.ipynb"))
+
+
+def test_smoke_tables_say_what_they_come_from(smoke):
+    written = {path.stem for path in (smoke / "tables").glob("*.csv")}
+    assert {name[:2] for name in written} == {name[:2] for name in NOTEBOOKS}
+    for name in written:
+        assert (smoke / "tables" / f"{name}.md").is_file() and (smoke / "tables" / f"{name}.tex").is_file()
+    for name in ("01-table3", "05-table3", "06-table5", "08-findings"):
+        caption = (smoke / "tables" / f"{name}.md").read_text().strip().splitlines()[-1]
+        assert (
+            "synthetic stand-in" in caption
+            and "profile smoke" in caption
+            and "120 frames (30 bona fide, 90 attack)" in caption
+        )
+    table3 = pd.read_csv(smoke / "tables" / "08-table3.csv")
+    assert len(table3) == 10 and table3["measured"].between(0, 100).all()
+    assert (table3["low"] <= table3["measured"] + 1e-9).all() and (table3["measured"] <= table3["high"] + 1e-9).all()
+    findings = pd.read_csv(smoke / "tables" / "08-findings.csv")
+    assert set(findings["verdict"]) <= {"shown", "not shown", "opposite"}
+
+
+def test_smoke_report_is_one_page_of_its_own(smoke):
+    page = (smoke / "report.html").read_text()
+    assert all(f'id="{name}"' in page and f"notebooks/{name}.ipynb" in page for name in NOTEBOOKS)
+    assert page.count("data:image/png;base64") >= 15
+    outside = re.findall(r"(?:src|href)=\"(https?://[^\"]+)", page)
+    assert not outside
+    for path in (smoke / "figures").glob("*.png"):
+        assert path.with_suffix(".pdf").is_file() and path.with_suffix(".txt").is_file()
+
+
+def test_nothing_executed_carries_paths_of_this_machine(smoke):
+    for path in [*(smoke / "notebooks").glob("*.ipynb"), *smoke.glob("runs/*/*.json")]:
+        text = path.read_text().replace(str(smoke), "")  # the results folder was chosen by the test
+        assert str(REPOSITORY) not in text and str(Path.home()) + "/" not in text
+
+
+def test_a_second_run_trains_nothing(smoke):
+    before = {path: path.stat().st_mtime_ns for path in smoke.glob("runs/*/result.json")}
+    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--only", "06", "--out", str(smoke)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path: path.stat().st_mtime_ns for path in smoke.glob("runs/*/result.json")} == before
+
+
+def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(smoke):
+    whole = (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes()
+    settings = {"released_root": str(smoke)}  # no released scores there
+    environment = {key: value for key, value in os.environ.items() if key != "FASNB_RELEASED"}
+    with pytest.raises(
+        RuntimeError, match=r"05_ensemble, cell \d+: MissingData: the authors' released scores are not at"
+    ):
+        os.environ.pop("FASNB_RELEASED", None)
+        run_notebooks(load("released", settings), settings, ["05_ensemble"], smoke, lambda name, seconds: None)
+    os.environ.update(environment)
+    assert (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes() == whole
+
+
+def test_released_notebooks_give_the_papers_rows(released, tmp_path):
+    command = [sys.executable, "-m", "fasnb", "run", "--profile", "released", "--set", f"released_root={released}"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    table3 = pd.read_csv(tmp_path / "tables" / "05-table3.csv").round(2)
+    assert table3["measured"].tolist() == table3["published"].tolist() == [99.87, 99.63, 99.33, 98.70, 100.0]
+    table5 = pd.read_csv(tmp_path / "tables" / "06-table5.csv").round(2)
+    assert table5["measured"].tolist() == table5["published"].tolist() == [100.0, 100.0, 99.87]
