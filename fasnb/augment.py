@@ -345,7 +345,7 @@ def _normalised(
         for source, target in zip(_parts(images), _parts(out), strict=True):
             planes = source.unbind(1) if source.shape[1] == 3 else [source[:, 0]] * 3
             lines = torch.stack(planes, dim=-1).view(target.shape)
-            target.copy_(torch.addcmul(shift, lines.float(), scale))
+            target.copy_(lines.float().mul_(scale).add_(shift))
         return out.view(count, height, width, 3).permute(0, 3, 1, 2)
 
     return tuple(normalise(part) for part in views.split(tuple(channels), dim=1))

@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 
 from fasnb.files import replace_file, write_text
 from fasnb.frames import FRAME_COLUMNS, FRAME_TYPES, MODALITIES, read_list
-from fasnb.store import Source, parallel_map
+from fasnb.store import Source
+from fasnb.workers import parallel_map
 
 DECODER_VERSION = 1  # raise when the same files give other pixels
 

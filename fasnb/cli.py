@@ -259,8 +259,9 @@ def _data_make(args: argparse.Namespace) -> None:
     if args.out is None or session.profile.source != "synthetic":
         raise ValueError("data make writes a synthetic profile's frames: give --out DIR and a profile such as tiny")
     for split in session.workshop.splits:
-        frames = write(session.workshop.source(split), args.out)
-        print(f"{split}: {len(frames):,} frames in {args.out}")
+        source = session.workshop.source(split)
+        write(source, args.out)
+        print(f"{split}: {len(source.frames):,} frames in {args.out}")
 
 
 def _data_check(args: argparse.Namespace) -> None:

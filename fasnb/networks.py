@@ -198,6 +198,8 @@ def has_bfloat16(device: str | torch.device) -> bool:
 
 
 def _cpu_bfloat16() -> bool:
+    if not hasattr(torch.cpu, "get_capabilities"):  # older versions of torch
+        return torch.cpu._is_avx512_bf16_supported()
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

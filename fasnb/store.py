@@ -11,18 +11,13 @@ import errno
 import io
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -32,6 +27,7 @@ from tqdm.auto import tqdm
 
 from fasnb.files import replace_file, write_text
 from fasnb.frames import FRAME_TYPES
+from fasnb.workers import parallel_map
 
 FORMAT = 1
 CHUNK = 256  # frames decoded, written and recorded together: 20 MB at 5 x 125 x 125
@@ -152,57 +148,6 @@ def build(source: Source, folder: str | Path, workers: int | None = None, progre
                 _publish(source, unfinished, folder)
         (folder / "finished").unlink(missing_ok=True)
     return Store(folder)
-
-
-def parallel_map(function: Callable, tasks: Iterable, workers: int | None = None) -> Iterator[tuple[Any, Any]]:
-    """Pairs (task, function(task)) in the order in which they finish, computed by spawned processes.
-
-    Args:
-        function: picklable; sent once to each process.
-        tasks: picklable and small.
-        workers: processes; default one a core. With one, or one task, everything runs in this process.
-    """
-    tasks = list(tasks)
-    workers = min(_cores() if workers is None else workers, len(tasks))
-    if workers <= 1:
-        yield from ((task, function(task)) for task in tasks)
-        return
-    context = multiprocessing.get_context("spawn")  # never fork: torch or CUDA may have threads
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(function,))
-    try:
-        for future in as_completed([pool.submit(_call, task) for task in tasks]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker process could not start or was killed; pass workers=1, free memory, or guard the script's own "
-            "code with: if __name__ == '__main__'"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_function: Callable  # of this worker process
-
-
-def _start_worker(function: Callable) -> None:
-    global _function
-    _function = function
-    torch.set_num_threads(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """Ends a worker whose parent was killed; it would wait for work forever, or write into a later build."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _call(task):
-    return task, _function(task)
 
 
 def _plan(source: Source) -> dict:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -41,7 +42,7 @@ def devices_for(device: str | None, processes: int) -> list[str]:
 
 
 def execute(work: Callable, tasks: Iterable, devices: list[str], threads: int = 0, executor: str = "local") -> Iterator:
-    """``work(task, device)`` of every task, as they finish; ``work`` and ``tasks`` are picklable.
+    """``work(task, device)`` of every task, as they finish; ``work`` (sent once) and ``tasks`` are picklable.
 
     Args:
         devices: one entry for each process; a single one, and a single task, are worked on in this process.
@@ -71,24 +72,34 @@ def _here(work: Callable, tasks: list, device: str, threads: int) -> Iterator:
         torch.set_num_threads(before)
 
 
-_device: str  # of this worker process
+def parallel_map(function: Callable, tasks: Iterable, workers: int | None = None) -> Iterator[tuple[Any, Any]]:
+    """Pairs (task, ``function(task)``) as they finish, on the CPU; ``workers`` processes, by default one a core."""
+    yield from execute(partial(_paired, function), tasks, devices_for("cpu", workers or 0), threads=1)
 
 
-def _start(devices, threads: int) -> None:
-    global _device
-    _device = devices.get()
+def _paired(function: Callable, task, device: str) -> tuple[Any, Any]:
+    return task, function(task)
+
+
+_device: str  # of this worker process, and what it does with a task
+_work: Callable
+
+
+def _start(devices, threads: int, work: Callable) -> None:
+    global _device, _work
+    _device, _work = devices.get(), work
     torch.set_num_threads(threads)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """A worker whose parent was killed would wait for work for ever, or write into what a later process makes."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _call(work: Callable, task):
-    return work(task, _device)
+def _call(task):
+    return _work(task, _device)
 
 
 def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int) -> Iterator:
@@ -96,9 +107,9 @@ def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int)
     queue, others = context.SimpleQueue(), set(multiprocessing.active_children())
     for device in devices:
         queue.put(device)
-    pool = ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(queue, threads))
+    pool = ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(queue, threads, work))
     try:
-        for future in as_completed([pool.submit(_call, work, task) for task in tasks]):
+        for future in as_completed([pool.submit(_call, task) for task in tasks]):
             yield future.result()
     except BrokenProcessPool as error:
         raise WorkerError(
