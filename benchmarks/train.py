@@ -42,17 +42,19 @@ class Side:
 
 
 def take_turns(sides: dict[str, Side], rounds: int, device: torch.device) -> None:
-    """One untimed step each, then ``rounds`` timed ones in turn."""
-    for number in range(rounds + 1):
+    """One step each to warm up, one for the peak memory, then ``rounds`` timed ones in turn."""
+    for side in sides.values():
+        side.step()
+        held = _start_peak(device)
+        side.step()
+        side.peak = _peak(device) - held
+    for _ in range(rounds):
         for side in sides.values():
-            held = _start_peak(device)
             begin = time.perf_counter()
             side.step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            if number:
-                side.seconds.append(time.perf_counter() - begin)
-                side.peak = max(side.peak, _peak(device) - held)
+            side.seconds.append(time.perf_counter() - begin)
 
 
 def _start_peak(device: torch.device) -> int:
@@ -72,6 +74,7 @@ def _start_peak(device: torch.device) -> int:
 
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
+        torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
     return _resident("VmHWM") if platform.system() == "Linux" else 0
 

@@ -30,7 +30,7 @@ def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out
         missing = [experiment for experiment in wanted if experiment not in served]
         if missing:
             print(f"left out, because their backbone weights are not there: {', '.join(missing)}")
-        make(session.workshop, session.workshop.tasks(served))
+        make(session.workshop, session.workshop.tasks(served), weights=True)
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
 
         def done(name: str, seconds: float) -> None:

@@ -70,6 +70,11 @@ class Run:
     folder: Path
     result: dict = field(repr=False)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the checkpoint was kept, not the scores alone."""
+        return (self.folder / "checkpoint.pt").is_file()
+
     def scores(self, split: str) -> pd.DataFrame:
         """The scores table of a split."""
         if split not in self.result["splits"]:
@@ -106,11 +111,13 @@ def run_or_load(
     device: str | None = None,
     compile: bool = False,
     checkpoint_seconds: float = 300.0,
+    weights: bool = False,
     log: Callable[[str], object] | None = None,
 ) -> Run:
     """The finished run of a task: loaded where it is done, otherwise trained, from its last saved state if it has one.
 
-    A finished run is only scored, by its checkpoint, on splits that it lacks or whose frames have changed. If another
+    With ``weights`` a run of which only the scores were kept, as in a fresh clone, is trained again; its scores stay
+    until the new ones replace them. A finished run is only scored, by its checkpoint, on splits that it lacks or whose frames have changed. If another
     process works on the run this one waits, then loads what it made.
 
     Raises:
@@ -118,18 +125,23 @@ def run_or_load(
         FloatingPointError: see ``fasnb.training.fit``.
     """
     folder = run_folder(results, task.specification)
-    if not finished(task, results):
+    if not finished(task, results, weights):
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, task.specification, log):
-            if not finished(task, results):  # another process may have done it while this one waited
-                _work(task, folder, choose_device(device), compile, checkpoint_seconds)
+            if not finished(task, results, weights):  # another process may have done it while this one waited
+                _work(task, folder, weights, choose_device(device), compile, checkpoint_seconds)
     return _load(folder, task.specification)
 
 
-def finished(task: Task, results: str | Path) -> Run | None:
-    """The run of a task if it is done and scored on the task's splits, else None; nothing is trained."""
+def finished(task: Task, results: str | Path, weights: bool = False) -> Run | None:
+    """The run of a task if it is done and scored on the task's splits, else None; nothing is trained.
+
+    With ``weights`` a run without its checkpoint does not count.
+    """
     run = _load(run_folder(results, task.specification), task.specification)
-    return None if run is None or _unscored(run, task) else run
+    if run is None or (weights and not run.has_weights) or _unscored(run, task):
+        return None
+    return run
 
 
 def _load(folder: Path, specification: Specification) -> Run | None:
@@ -178,12 +190,12 @@ def _locked(folder: Path, specification: Specification, log):
         lock.release()
 
 
-def _work(task: Task, folder: Path, device: torch.device, compile: bool, seconds: float) -> None:
-    """Train if it is not trained, score what is not scored, and write the result last."""
+def _work(task: Task, folder: Path, weights: bool, device: torch.device, compile: bool, seconds: float) -> None:
+    """Train if it is not trained, or if its weights are wanted and gone; score the rest; write the result last."""
     run = _load(folder, task.specification)
     for stray in folder.glob(".*-????????.*"):  # half-written files of a killed process
         stray.unlink()
-    if run is None:
+    if run is None or (weights and not run.has_weights):
         write_text(folder / "config.json", task.specification.to_json())
         write_text(folder / "environment.json", json.dumps(environment(device), indent=2) + "\n")
         network, result = _train(task, folder, device, compile, seconds)
@@ -280,13 +292,13 @@ def run_many(
 
     Args:
         progress: one bar and a line per network, or a function that takes the lines.
-        options: ``compile`` and ``checkpoint_seconds`` of ``run_or_load``.
+        options: ``compile``, ``checkpoint_seconds`` and ``weights`` of ``run_or_load``.
 
     Raises:
         RunError: a run failed; those at work are stopped and go on from their last state when called again.
         WorkerError: a worker process was killed or could not start, or Ray is not installed.
     """
-    pending = [task for task in tasks if not finished(task, results)]
+    pending = [task for task in tasks if not finished(task, results, options.get("weights", False))]
     work = partial(_named_run, results=results, options=options)
     with _Progress(len(tasks), len(tasks) - len(pending), progress) as report:
         for run in execute(work, pending, devices_for(device, workers), threads, executor):

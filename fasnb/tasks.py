@@ -45,14 +45,16 @@ class SourceTask:
     head: str
     population: str = "A"
     seed: int = 0
+    margin: float | None = None  # of arcface; its published 0.5 and 64 do not train on a few thousand images
+    scale: float = 64.0
 
 
 SOURCE_TASKS = {
     "imagenet": SourceTask("generic", "softmax"),
     "generic": SourceTask("generic", "softmax"),
     "face": SourceTask("identity", "softmax"),
-    "msceleb": SourceTask("identity", "arcface", seed=1),
-    "asian": SourceTask("identity", "arcface", population="B"),
+    "msceleb": SourceTask("identity", "arcface", seed=1, margin=0.2, scale=16.0),
+    "asian": SourceTask("identity", "arcface", population="B", margin=0.2, scale=16.0),
     "gender": SourceTask("gender", "softmax"),
 }
 """Initialisation -> its stand-in on the synthetic source: other tasks, losses and people, as in Table 2."""
@@ -154,6 +156,8 @@ class Workshop:
             self.architecture(experiment).plan,
             task=task.kind,
             head=task.head,
+            margin=task.margin,
+            scale=task.scale,
             epochs=profile.pretrain_epochs,
             batch_size=profile.pretrain_batch_size,
             learning_rate=profile.pretrain_learning_rate,
@@ -256,25 +260,24 @@ class Workshop:
         return tasks
 
 
-def make(workshop: Workshop, tasks: Sequence[Task], progress: bool | Callable[[str], object] = True) -> None:
+def make(
+    workshop: Workshop, tasks: Sequence[Task], weights: bool = False, progress: bool | Callable[[str], object] = True
+) -> None:
     """Train what is not trained yet, after building the stores and backbones it needs.
 
     Args:
+        weights: train again what has scores but no checkpoint, as in a fresh clone.
         progress: a bar and lines, or a function that takes the lines.
     """
-    pending = [task for task in tasks if finished(task, workshop.out) is None]
+    pending = [task for task in tasks if not finished(task, workshop.out, weights)]
     if not pending:
         return
     for split in dict.fromkeys(split for task in pending for split in task.stores):
         store.build(workshop.source(split), workshop.store_folder(split), progress=progress is True)
     if workshop.profile.source == "synthetic":
         make_backbones(workshop, {task.specification.experiment for task in pending if task.backbone}, progress)
-    options = {
-        "workers": workshop.profile.workers,
-        "device": str(choose_device(workshop.profile.device)),
-        "progress": progress,
-    }
-    run_many(tasks, workshop.out, **options)
+    device, workers = str(choose_device(workshop.profile.device)), workshop.profile.workers
+    run_many(tasks, workshop.out, workers=workers, device=device, weights=weights, progress=progress)
 
 
 def make_backbones(workshop: Workshop, experiments: Iterable[str], progress: bool | Callable[[str], object]) -> None:

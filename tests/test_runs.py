@@ -273,3 +273,14 @@ def test_a_folder_that_holds_something_else_is_refused(stores, tmp_path):
         run_or_load(task_of(stores, seed=8), tmp_path, device="cuda:99")
     with pytest.raises(ValueError, match="no frames of split 'test'"):
         run_or_load(task_of(stores | {"test": stores["valid"]}, seed=8, splits=("test",)), tmp_path, device="cpu")
+
+
+def test_scores_without_weights_are_loaded_or_trained_again_on_request(stores, tmp_path):
+    task = task_of(stores)
+    run = run_or_load(task, tmp_path, device="cpu")
+    kept = run.scores("valid")["score"].tolist()
+    (run.folder / "checkpoint.pt").unlink()
+    assert finished(task, tmp_path) and not finished(task, tmp_path, weights=True)
+    assert not run_or_load(task, tmp_path, device="cpu").has_weights
+    again = run_or_load(task, tmp_path, device="cpu", weights=True)
+    assert again.has_weights and again.scores("valid")["score"].tolist() == kept
