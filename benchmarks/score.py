@@ -1,6 +1,6 @@
 """How fast frames are scored, beside the plain way on the same machine, and how far the scores are from float32.
 
-    python benchmarks/score.py [--batch 16] [--rounds 3] [--backbones face_resnet34 ir50] [--device cuda] [--compile]
+    python benchmarks/score.py [--batch 32] [--rounds 3] [--backbones face_resnet34 ir50] [--device cuda] [--compile]
 
 The released networks (MLFA, plain concatenation) at 112 x 112 pixels. Plain: float32, contiguous. Ours: channels-last,
 bfloat16 autocast, the head in double precision. Both take batches in turn in one process; the ratio is that of the

@@ -1,6 +1,6 @@
 """How fast a training step is, beside the plain step on the same machine.
 
-    python benchmarks/train.py [--batch 16] [--rounds 3] [--backbones face_resnet34 ir50] [--device cuda] [--compile]
+    python benchmarks/train.py [--batch 32] [--rounds 3] [--backbones face_resnet34 ir50] [--device cuda] [--compile]
 
 The released networks (MLFA, plain concatenation) at 112 x 112 pixels. Plain: float32, contiguous, PyTorch's own PReLU
 and Adam as they come. Ours: channels-last, bfloat16 autocast, our PReLU, fused Adam; ``--compile`` adds torch.compile,
@@ -183,7 +183,7 @@ def first_losses(network: ThreeBranchNetwork, batch: int, device: torch.device) 
 
 def arguments(text: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--backbones", nargs="+", choices=RELEASED, default=list(RELEASED))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fasnb.sensors import Draws, Preset, Rows, pixel_grid
+from fasnb.draws import Draws, Rows
+from fasnb.sensors import Preset, pixel_grid
 
 # Relief in (|x|, y): centre x, centre y, standard deviations x, y, height; head units.
 RELIEF = (
@@ -470,4 +471,3 @@ def _spectacles(face: Identity, ax: Tensor, y: Tensor) -> Tensor:
     beside = dx.abs_().sub_(face.lens_width).mul_(30.0).clamp_(0.0, 1.0)
     bars = _ramp((dy - 0.07).abs_().neg_().add_(0.018), 0.03).mul_(beside)
     return torch.maximum(rim, bars).mul_(0.85 * face.glasses)
-

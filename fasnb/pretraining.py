@@ -7,7 +7,7 @@ A source is any object with
 * ``classes``: number of classes;
 * ``fingerprint``: a string that changes with images and labels.
 
-``fasnb.synthetic`` makes such sources; ``identity_folder`` and ``gender_folder`` read real ones. ``pretrain`` returns a
+``fasnb.source_tasks`` makes such sources; ``identity_folder`` and ``gender_folder`` read real ones. ``pretrain`` returns a
 backbone whose saved file ``fasnb.weights.initialise`` takes.
 """
 

@@ -1,29 +1,27 @@
-"""Light, cameras and printer of SynthSURF: from reflectance and relief to 8-bit RGB, depth and infrared frames.
+"""Light and cameras of SynthSURF: from reflectance and relief to 8-bit RGB, depth and infrared frames.
 
 Nothing here knows what a face is. Inputs are maps of shape (n, rows, columns): reflectance in [0, 1], unit surface
 normals and the height ``z`` towards the camera in head units (1 unit = 75 mm). Parameters are tensors of shape
 (n, ..., 1, 1), one row a frame, so that they broadcast over maps.
 
-Every random number comes from a counter-based hash (``Draws``): it depends on the row's key and on the number's place
-in the stream, never on the batch, the device or an earlier call. To keep the floating-point work just as reproducible,
-maps are worked on elementwise, sums over a map are taken in float64, and parameters are computed for a multiple of
-``ROW_BLOCK`` rows: what is left over after whole vector registers is computed with other instructions, whose results
-may differ in the last bit.
+To keep the floating-point work as reproducible as the random numbers (``fasnb.draws``), maps are worked on elementwise,
+sums over a map are taken in float64, and parameters are computed for a multiple of ``fasnb.rendering.ROW_BLOCK`` rows:
+what is left over after whole vector registers is computed with other instructions, whose results may differ in the last
+bit.
 """
 
-import math
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from fasnb.draws import Draws, Rows
+
 HALF_FIELD = 1.38  # the frame covers +-1.38 head units, i.e. +-103 mm
 MM_PER_UNIT = 75.0
 GREY_PER_MM = 1.6  # depth frames: one grey level = 0.625 mm
 REFERENCE_DISTANCE = 500.0  # mm; depth noise is stated for this distance and grows with its square
-ROW_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -77,98 +75,6 @@ HARD = Preset(
 """Noise raised beyond any real camera's until small networks make errors. Not physically plausible."""
 
 PRESETS = {"plausible": PLAUSIBLE, "hard": HARD}
-
-
-# ---- reproducible random numbers ------------------------------------------------------------------------------------
-
-
-def _int32(word: int) -> int:
-    """The signed 32-bit integer with the bit pattern of ``word``."""
-    word &= 0xFFFFFFFF
-    return word - (1 << 32) if word >> 31 else word
-
-
-def _mix(x: Tensor, key: Tensor) -> Tensor:
-    """Bijective 32-bit mixer (two multiply-xorshift rounds), in place; ``key`` is added between the rounds."""
-    x ^= (x >> 16).bitwise_and_(0xFFFF)  # the mask makes the arithmetic shift a logical one
-    x *= 0x7FEB352D
-    x += key
-    x ^= (x >> 15).bitwise_and_(0x1FFFF)
-    x *= _int32(0x846CA68B)
-    x ^= (x >> 16).bitwise_and_(0xFFFF)
-    return x
-
-
-def row_keys(rows: int, *words: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """Fold integers into one 64-bit key a row, int32 (rows, 2). A word is an int or an int64 tensor (rows,)."""
-    low = torch.zeros(rows, dtype=torch.int32)
-    high = torch.full_like(low, 0x3C6EF372)
-    for word in words:
-        word = torch.as_tensor(word, dtype=torch.int64).expand(rows)
-        low = _mix(low ^ word.to(torch.int32), high)
-        high = _mix(high ^ (word >> 32).to(torch.int32), low)
-    return torch.stack([low, high], 1).to(device)
-
-
-class Draws:
-    """A stream of random numbers for each row: number i of row r is a hash of (key of r, i).
-
-    Integer arithmetic makes the uniform numbers equal on every device; normal ones agree to float32 rounding.
-    """
-
-    def __init__(self, keys: Tensor):
-        self.keys = keys
-        self.used = 0
-
-    def words(self, count: int) -> Tensor:
-        """The next ``count`` 32-bit words of each row, int32 (n, count)."""
-        place = torch.arange(self.used, self.used + count, dtype=torch.int32, device=self.keys.device)
-        self.used += count
-        return _mix((place * _int32(0x9E3779B9)) ^ self.keys[:, :1], self.keys[:, 1:])
-
-    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """Uniform numbers between low and high, (n, *shape, 1, 1)."""
-        words = self.words(math.prod(shape)).view(-1, *shape, 1, 1)
-        return low + (high - low) * ((words >> 8).bitwise_and_(0xFFFFFF).float() + 0.5) * 2.0**-24
-
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers, (n, *shape, 1, 1)."""
-        words = self.words(math.prod(shape)).view(-1, *shape, 1, 1)
-        return _box_muller(words)[0]
-
-    def normal_maps(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Two maps of independent standard normal numbers, each (n, rows, columns)."""
-        return _box_muller(self.words(rows * columns).view(-1, rows, columns))
-
-    def uniform_maps(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Two maps of independent uniform numbers in (0, 1), each (n, rows, columns)."""
-        return _halves(self.words(rows * columns).view(-1, rows, columns))
-
-
-def _halves(words: Tensor) -> tuple[Tensor, Tensor]:
-    high, low = (words >> 16).bitwise_and_(0xFFFF), words.bitwise_and(0xFFFF)
-    return high.float().add_(0.5).mul_(2.0**-16), low.float().add_(0.5).mul_(2.0**-16)
-
-
-def _box_muller(words: Tensor) -> tuple[Tensor, Tensor]:
-    """Two standard normal numbers from the two halves of each word; the largest magnitude is 4.9."""
-    magnitude, angle = _halves(words)
-    magnitude.log_().mul_(-2.0).sqrt_()
-    angle.mul_(2 * math.pi)
-    return angle.cos().mul_(magnitude), angle.sin().mul_(magnitude)
-
-
-@dataclass
-class Rows:
-    """A table of parameters: every field is a tensor, or a table, with one row a frame (or subject, or video)."""
-
-    def take(self, rows: slice) -> Self:
-        """The table with some of its rows."""
-        taken = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            taken[field.name] = value.take(rows) if isinstance(value, Rows) else value[rows]
-        return type(self)(**taken)
 
 
 # ---- maps -----------------------------------------------------------------------------------------------------------
@@ -327,7 +233,7 @@ def colour_image(reflectance: Tensor, normal: Tensor, gloss: Tensor | float, cam
     highlight = _eighth(square) * square * gloss * camera.shine  # the 18th power of the cosine
     image = (reflectance[:, :3] * lit[:, None]).add_(highlight[:, None])
     image.mul_(camera.colour * camera.gain[:, None])
-    grey = _grey(image)
+    grey = to_grey(image)
     image.sub_(grey).mul_(camera.saturation[:, None]).add_(grey)
     return power(image.clamp_(1e-3, 1.0), camera.gamma[:, None])
 
@@ -336,88 +242,9 @@ def _eighth(x: Tensor) -> Tensor:
     return x.square().square_().square_()
 
 
-def _grey(image: Tensor) -> Tensor:
+def to_grey(image: Tensor) -> Tensor:
     """Mean of the three channels, (n, 1, rows, columns), by additions in a fixed order."""
     return (image[:, :1] + image[:, 1:2]).add_(image[:, 2:3]).mul_(1 / 3)
-
-
-# ---- the printer ----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Printer(Rows):
-    """How one sheet was printed. Shapes (n, 1, 1, 1) unless stated."""
-
-    blur: Tensor
-    black: Tensor  # reflectance-like tone of the darkest print
-    white: Tensor
-    exposure: Tensor
-    saturation: Tensor
-    cast: Tensor  # (n, 3, 1, 1) factor of each colour
-    pitch: Tensor  # radians a pixel of the halftone screen: 4 to 7 pixels a dot
-    halftone: Tensor  # amplitude
-    carbon: Tensor  # share of grey printed with carbon black
-    paper_ir: Tensor  # infrared reflectance of blank paper
-    dye: Tensor  # infrared absorbed by full cyan, magenta and yellow
-    keys: Tensor  # (n, 2), of the toner's grain
-
-
-def draw_printer(draws: Draws, preset: Preset) -> Printer:
-    """A printer, paper and inks a row."""
-    gamut = preset.print_gamut
-
-    def uniform(low: float, high: float) -> Tensor:
-        return draws.uniform(low, high, 1)
-
-    return Printer(
-        blur=preset.print_blur * uniform(0.0, 1.0),
-        black=uniform(0.0, 1.2 * gamut),
-        white=1 - uniform(0.0, 0.8 * gamut),
-        exposure=uniform(0.98, 1.18),
-        saturation=uniform(1 - 2.5 * gamut, 1.02),
-        cast=1 + 3.4 * preset.print_cast * draws.uniform(-0.5, 0.5, 3),
-        pitch=uniform(0.9, 1.5),
-        halftone=preset.print_halftone * uniform(0.0, 1.0),
-        carbon=uniform(*preset.carbon),
-        paper_ir=uniform(*preset.paper_ir),
-        dye=uniform(*preset.dye),
-        keys=draws.words(2),
-    )
-
-
-def printed(image: Tensor, printer: Printer) -> Tensor:
-    """What a printed photograph reflects, in visible light and in infrared.
-
-    The printer blurs, compresses the gamut (black and white of the sheet are neither 0 nor 1, colours are duller), adds
-    a cast and a halftone screen. In infrared the paper is bright, carbon black absorbs strongly and the dyes hardly at
-    all, so that a print shows a pale face or none, by how much of its grey is carbon.
-
-    Args:
-        image: photograph, tone-curved, [0, 1], (n, 3, rows, columns).
-        printer: paper and inks.
-
-    Returns:
-        Reflectance R, G, B, infrared in linear light, (n, 4, rows, columns).
-    """
-    page = blurred(image, printer.blur).mul_(printer.exposure)
-    grey = _grey(page)
-    page.sub_(grey).mul_(printer.saturation).add_(grey).mul_(printer.white - printer.black).add_(printer.black)
-    page.mul_(printer.cast).add_(_halftone(printer, *page.shape[2:])).clamp_(0.02, 1.0)
-    ink = 1 - page  # cyan, magenta, yellow
-    carbon = torch.minimum(torch.minimum(ink[:, :1], ink[:, 1:2]), ink[:, 2:3]).mul_(printer.carbon)
-    infrared = printer.paper_ir * (1 - 0.85 * carbon) * (1 - printer.dye * (_grey(ink) - carbon))
-    return torch.cat([power(page, 1.6), infrared], 1)
-
-
-def _halftone(printer: Printer, rows: int, columns: int) -> Tensor:
-    """A dot screen at 45 degrees plus toner grain, (n, 3, rows, columns)."""
-    line = torch.arange(rows, device=printer.pitch.device, dtype=torch.float32)[:, None]
-    column = torch.arange(columns, device=printer.pitch.device, dtype=torch.float32)
-    screen = (printer.pitch * (line + column)).cos_().mul_((printer.pitch * (line - column)).cos_())
-    grain = Draws(printer.keys)
-    red, green = grain.normal_maps(rows, columns)
-    blue, _ = grain.normal_maps(rows, columns)
-    return torch.stack([red, green, blue], 1).mul_(0.7).add_(screen).mul_(printer.halftone)
 
 
 # ---- the three cameras ----------------------------------------------------------------------------------------------
@@ -461,9 +288,7 @@ def infrared_frame(
     return _grey_levels(frame, inside), signal
 
 
-def depth_frame(
-    depth: Tensor, signal: Tensor, inside: Tensor, camera: Camera, draws: Draws, preset: Preset
-) -> Tensor:
+def depth_frame(depth: Tensor, signal: Tensor, inside: Tensor, camera: Camera, draws: Draws, preset: Preset) -> Tensor:
     """Depth frame: nearer is brighter, 0 where the sensor fails; the mean over the face carries no information.
 
     Noise grows with the square of the distance. Holes appear at steps, in random patches and where little infrared

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from fasnb import casia_surf, store, synthetic
+from fasnb import casia_surf, source_tasks, store, synthetic
 from fasnb.files import replace_file
 from fasnb.frames import attack_folds, read_attack_folds, subject_folds
 from fasnb.networks import Architecture
@@ -164,15 +164,15 @@ class Workshop:
             precision=self.precision(experiment),
         )
 
-    def source_task(self, initialisation: str) -> synthetic.SourceTask:
+    def source_task(self, initialisation: str) -> source_tasks.SourceTask:
         """Labelled images of an initialisation's stand-in, as large as the networks' crops."""
         profile, task = self.profile, SOURCE_TASKS[initialisation]
         size, seed = self.crop, 1000 * profile.data_seed + task.seed
         if task.kind == "generic":
-            return synthetic.generic(profile.pretrain_objects, size, seed)
+            return source_tasks.generic(profile.pretrain_objects, size, seed)
         if task.kind == "gender":
-            return synthetic.gender(profile.pretrain_objects, 1, size, seed)
-        return synthetic.faces(profile.pretrain_identities, profile.pretrain_captures, size, seed, task.population)
+            return source_tasks.gender(profile.pretrain_objects, 1, size, seed)
+        return source_tasks.faces(profile.pretrain_identities, profile.pretrain_captures, size, seed, task.population)
 
     def weights_file(self, initialisation: str) -> Path:
         """The backbone file of an initialisation, on the casia-surf source."""
@@ -293,7 +293,7 @@ def make_backbones(workshop: Workshop, experiments: Iterable[str], progress: boo
         say(f"pre-trained {name}: held-out accuracy {accuracy:.3f} ({seconds:.0f} s)")
 
 
-def _pretrain(job: tuple[Pretraining, synthetic.SourceTask, Path], device: str) -> tuple[str, float, float]:
+def _pretrain(job: tuple[Pretraining, source_tasks.SourceTask, Path], device: str) -> tuple[str, float, float]:
     specification, source, folder = job
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "backbone.lock"):

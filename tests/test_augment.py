@@ -224,7 +224,7 @@ def test_training_needs_labels_and_scoring_does_not(surf, tmp_path):
     options = {"seed": 0, "epoch": 0, "device": "cpu", "shuffle": False}
     with pytest.raises(ValueError, match=f"{unlabelled.frames['sample'][4]} has no label"):
         augment.batches(unlabelled, range(24), PAPER, RESNET, **options)
-    (*_, label), = augment.batches(unlabelled, range(24), PAPER, RESNET, augment=False, **options)
+    ((*_, label),) = augment.batches(unlabelled, range(24), PAPER, RESNET, augment=False, **options)
     assert label[4] == -1 and (label[:4] >= 0).all()
 
 

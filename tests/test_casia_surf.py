@@ -164,6 +164,8 @@ def test_all_damage_is_reported_together(copy):
     assert found == set(enumerate(kinds)) and not report.ok
     text = str(report)
     assert "000000-color.jpg is unreadable" in text and "I;16" in text and "16 frames, " in text
+
+
 def test_reading_a_damaged_frame_names_file_and_reason(copy):
     damage(copy)
     for row, words in enumerate(["cut off", "missing", "not equal", "mode L", "I;16", "directory"]):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fasnb import pretraining, synthetic, weights
+from fasnb import pretraining, source_tasks, weights
 from fasnb.heads import ArcFaceHead, SoftmaxHead, SphereFaceHead
 from fasnb.networks import Architecture, Plan, build
 from fasnb.pretraining import Pretraining, gender_folder, identity_folder, pretrain
@@ -116,7 +116,7 @@ def test_every_head_learns_and_generalises(head):
 
 def test_synthetic_faces_are_learned_above_chance():
     """40 identities, chance 2.5%; a tenth of the captures is held out."""
-    faces = synthetic.faces(40, 20, size=32)
+    faces = source_tasks.faces(40, 20, size=32)
     result = pretrain(Pretraining(TINY, epochs=8, batch_size=32, learning_rate=5e-3), faces)
     assert result.source == faces.fingerprint
     assert result.history.accuracy.iloc[-1] > 0.15

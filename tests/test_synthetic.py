@@ -14,9 +14,9 @@ from sklearn.metrics import roc_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fasnb import sensors, synthetic
+from fasnb import sensors, source_tasks, synthetic
+from fasnb.draws import Draws, row_keys
 from fasnb.frames import FRAME_COLUMNS, FRAME_TYPES
-from fasnb.sensors import Draws, row_keys
 from fasnb.synthetic import CHALLENGE, HARD, PLAUSIBLE, SynthSurf
 
 R, G, B, DEPTH, IR = range(5)
@@ -159,7 +159,11 @@ def test_subjects_of_splits_are_disjoint_by_name_and_by_face():
     names = [set(source.frames["subject"]) for source in sources.values()]
     assert sum(map(len, names)) == len(set.union(*names)) == 12
     streams = {split: {tuple(k) for k in s._keys(0, torch.arange(600)).tolist()} for split, s in sources.items()}
-    tasks = [synthetic.faces(2, 1, 32, 11, "A"), synthetic.faces(2, 1, 32, 11, "B"), synthetic.gender(2, 1, 32, 11)]
+    tasks = [
+        source_tasks.faces(2, 1, 32, 11, "A"),
+        source_tasks.faces(2, 1, 32, 11, "B"),
+        source_tasks.gender(2, 1, 32, 11),
+    ]
     streams |= {i: {tuple(k) for k in task._keys(0, torch.arange(600)).tolist()} for i, task in enumerate(tasks)}
     assert len(set.union(*streams.values())) == 6 * 600
 
@@ -350,10 +354,10 @@ def test_no_simple_statistic_tells_bona_fide_from_attack():
 @pytest.fixture(params=["faces A", "faces B", "gender", "generic"])
 def task(request):
     make = {
-        "faces A": lambda: synthetic.faces(6, 8, 50, 3, "A"),
-        "faces B": lambda: synthetic.faces(6, 8, 50, 3, "B"),
-        "gender": lambda: synthetic.gender(24, 2, 50, 3),
-        "generic": lambda: synthetic.generic(48, 50, 3),
+        "faces A": lambda: source_tasks.faces(6, 8, 50, 3, "A"),
+        "faces B": lambda: source_tasks.faces(6, 8, 50, 3, "B"),
+        "gender": lambda: source_tasks.gender(24, 2, 50, 3),
+        "generic": lambda: source_tasks.generic(48, 50, 3),
     }
     return make[request.param]
 
@@ -377,21 +381,21 @@ def test_source_tasks_have_labels_of_every_class(task):
 
 def test_source_tasks_differ_from_each_other():
     made = [
-        synthetic.faces(6, 8, 50, 3, "A"), synthetic.faces(6, 8, 50, 3, "B"), synthetic.faces(8, 6, 50, 3, "A"),
-        synthetic.faces(6, 8, 50, 4, "A"), synthetic.gender(24, 2, 50, 3), synthetic.gender(12, 4, 50, 3),
-        synthetic.generic(48, 50, 3),
+        source_tasks.faces(6, 8, 50, 3, "A"), source_tasks.faces(6, 8, 50, 3, "B"),
+        source_tasks.faces(8, 6, 50, 3, "A"), source_tasks.faces(6, 8, 50, 4, "A"),
+        source_tasks.gender(24, 2, 50, 3), source_tasks.gender(12, 4, 50, 3), source_tasks.generic(48, 50, 3),
     ]  # fmt: skip
     assert len({task.fingerprint for task in made}) == len(made)
     assert len({task.read([0]).tobytes() for task in made[:2] + made[3:5]}) == 4
 
 
 def test_populations_differ_in_skin():
-    mean = {p: synthetic.faces(60, 1, 32, 0, p).read(np.arange(60))[:, :3].mean() for p in ("A", "B")}
+    mean = {p: source_tasks.faces(60, 1, 32, 0, p).read(np.arange(60))[:, :3].mean() for p in ("A", "B")}
     assert mean["B"] > 1.1 * mean["A"]
 
 
 def test_gender_can_be_learned_and_is_not_trivial():
-    x = synthetic.gender(600, 1, 24, 5).read(np.arange(600)).reshape(600, -1) / 255.0
+    x = source_tasks.gender(600, 1, 24, 5).read(np.arange(600)).reshape(600, -1) / 255.0
     y = np.arange(600) % 2
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=300)).fit(x[:450], y[:450])
     assert 0.58 < model.score(x[450:], y[450:]) < 0.99
@@ -431,4 +435,4 @@ def test_wrong_indices_are_refused():
     with pytest.raises(ValueError, match=r"subject is 4.*0 to 3"):
         source.example(0, 4)
     with pytest.raises(ValueError, match="population is 'C'"):
-        synthetic.faces(5, 2, population="C")
+        source_tasks.faces(5, 2, population="C")
