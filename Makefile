@@ -14,8 +14,8 @@ study: setup
 
 test: setup
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
 	$(BIN)/pytest
+	FASNB_READ_ONLY=1 $(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 results/tiny/notebooks
 
 lab: setup
 	$(BIN)/jupyter lab notebooks

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
@@ -47,6 +48,12 @@ def chosen_notebooks(profile: Profile, only: Sequence[str] = ()) -> list[str]:
     return [name for name in serving if not only or any(name.startswith(beginning) for beginning in only)]
 
 
+class _LocalKernel(AsyncKernelManager):
+    """A kernel that is reached over files, not TCP ports: no two studies on one machine can meet."""
+
+    transport = "tcp" if os.name == "nt" else "ipc"
+
+
 def execute(name: str, parameters: dict, out: Path) -> float:
     """Execute one notebook and keep the executed copy as ``out/notebooks/<name>.ipynb``.
 
@@ -69,6 +76,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
             str(failed),
             parameters=parameters,
             kernel_name="python3",
+            kernel_manager_class=_LocalKernel,
             cwd=str(home()),
             progress_bar=False,
             log_output=False,

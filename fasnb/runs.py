@@ -250,7 +250,8 @@ def _score(task: Task, folder: Path, network: ThreeBranchNetwork, split: str, de
     rows = np.flatnonzero(store.frames["split"] == split)
     if not len(rows):
         raise ValueError(f"{store.folder} has no frames of split {split!r}; check the profile's data")
-    scores = score(network, store, rows, specification.recipe, device=device, precision=specification.precision)
+    # fp32 whatever the network was trained in: bfloat16 moves scores by more than the differences that matter here
+    scores = score(network, store, rows, specification.recipe, device=device)
     named = (specification.experiment, specification.fold, specification.seed)
     table = score_table(store.frames.iloc[rows], scores, *named)
     write_scores(table, _scores_path(folder, split))

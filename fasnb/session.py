@@ -77,7 +77,9 @@ class Session:
     def __init__(self, profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
         self.profile = profiles.load(profile, settings)
         self.out = home() / (out or Path("results") / self.profile.name)
-        self.keep_files = os.environ.get("FASNB_KEEP_FILES") == "1"  # a check re-runs notebooks and must not write
+        self.read_only = (
+            os.environ.get("FASNB_READ_ONLY") == "1"
+        )  # a check re-runs notebooks on the scores that are there
         use_style()
 
     def __repr__(self) -> str:
@@ -113,7 +115,8 @@ class Session:
                 raise scores.IncompleteError(f"no {split} scores were released for {', '.join(missing)}")
             return self.released[self.released["experiment"].isin(experiments)].reset_index(drop=True)
         tasks = self.workshop.tasks(experiments)
-        make(self.workshop, tasks)
+        if not self.read_only:
+            make(self.workshop, tasks)
         return load_runs(self.out, [task.specification for task in tasks], split)
 
     def histories(self, *experiments: str) -> dict[str, pd.DataFrame]:
@@ -238,13 +241,13 @@ class Session:
 
     def table(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> Shown:
         """Write a table as CSV, Markdown and LaTeX below ``tables`` and give it back for display."""
-        if not self.keep_files:
+        if not self.read_only:
             write_table(table, self.out / "tables", name, caption, digits)
         return Shown(table, name, caption, digits)
 
     def figure(self, fig: Figure, name: str, caption: str) -> None:
         """Write a figure as PNG and PDF below ``figures``, with its caption beside it, and show it."""
-        if not self.keep_files:
+        if not self.read_only:
             for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
                 path = self.out / "figures" / f"{name}.{suffix}"
                 replace_file(path, lambda to, metadata=metadata: fig.savefig(to, metadata=metadata))

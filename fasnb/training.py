@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +185,7 @@ class _Trainer:
 
     def _batches(self):
         """The batches of the present epoch that are not done."""
-        epoch = batches(
+        return batches(
             self.store,
             self.index,
             stage(self.recipe, self.epoch),
@@ -196,8 +195,8 @@ class _Trainer:
             device=self.device,
             dtype=image_type(self.device, self.specification.precision),
             drop_last=True,
+            first=self.step - self.epoch * self.steps,
         )
-        return islice(epoch, self.step - self.epoch * self.steps, None)
 
     def _train(self, rgb: Tensor, depth: Tensor, ir: Tensor, label: Tensor) -> None:
         """One step. Loss and gradient norm stay on the device; a CPU, where that costs nothing, checks them at once."""
