@@ -62,7 +62,7 @@ def intervals(table: pd.DataFrame, published: str | None = "published", label: s
         table["measured"], y, xerr=spread, fmt="o", ms=4, color=_BLUE, label="measured, 95% interval", **INTERVAL
     )
     if published in table:
-        ax.plot(table[published], y, "D", ms=4, mfc="none", color=_RED, label="published")
+        ax.plot(table[published], y, "D", ms=4, mfc="none", color=_RED, label="published: real data, FPR = 1e-4")
     ax.set(yticks=y, yticklabels=table["method"], xlabel=label, ylim=(-0.6, len(table) - 0.4))
     ax.grid(axis="x", lw=0.4, alpha=0.5)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
@@ -151,9 +151,11 @@ def growth(table: pd.DataFrame, label: str) -> Figure:
         ax.plot(table["networks"], table["greedy"], color=_ORANGE)
         ends.append(("greedy", "greedy", _ORANGE))
     for text, name, colour in ends:
-        at = len(table) // 3 if name == "median" else 0
-        ax.annotate(text, (table["networks"][at], table[name][at]), (4, -12 if name == "median" else 4),
-                    textcoords="offset points", color=colour, fontsize=7)  # fmt: skip
+        at = len(table) - 1 if name == "greedy" else len(table) // 3
+        place = {"ha": "right", "va": "bottom"} if name == "greedy" else {"va": "top"}
+        offset = (0, 2) if name == "greedy" else (4, -4)
+        ax.annotate(text, (table["networks"][at], table[name][at]), offset, textcoords="offset points", color=colour,
+                    fontsize=7, **place)  # fmt: skip
     ax.set(xlabel="networks averaged", ylabel=label)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return fig

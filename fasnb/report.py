@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 from fasnb.environment import environment
 from fasnb.files import replace_file, write_text
 from fasnb.profiles import Profile, ProfileError
+from fasnb.runs import list_runs
 from fasnb.session import SOURCES, home
 from fasnb.study import NOTEBOOKS
 from fasnb.workers import choose_device
@@ -132,21 +133,28 @@ def _shown(path: Path) -> str:
 
 
 def run_notebooks(
-    profile: Profile, settings: dict, names: Sequence[str], out: Path, done: Callable[[str, float], None]
+    profile: Profile,
+    settings: dict,
+    names: Sequence[str],
+    out: Path,
+    done: Callable[[str, float], None],
+    started: float | None = None,
 ) -> None:
     """Execute notebooks in order, stop at the first failure, and write the report.
 
     Args:
         settings: the changed values, handed to each notebook.
         done: called with the name and seconds of each finished notebook.
+        started: ``time.monotonic()`` at the start of the whole study, which the report compares with the budget.
     """
+    started = started or time.monotonic()
     for name in names:
         parameters = {"profile": profile.name, "settings": settings, "out": _shown(out)}
         done(name, execute(name, parameters, out))
-    write_report(profile, settings, out)
+    write_report(profile, settings, out, time.monotonic() - started)
 
 
-def write_report(profile: Profile, settings: dict, out: Path) -> Path:
+def write_report(profile: Profile, settings: dict, out: Path, seconds: float) -> Path:
     """One HTML page of all executed notebooks in ``out``: prose, tables and figures, code left out."""
     chapters = []
     for name in NOTEBOOKS:
@@ -155,7 +163,7 @@ def write_report(profile: Profile, settings: dict, out: Path) -> Path:
             chapters.append((name, nbformat.read(path, as_version=4)))
     body = "\n".join(_chapter(name, notebook) for name, notebook in chapters)
     links = "".join(f'<li><a href="#{name}">{html.escape(_title(nb))}</a></li>' for name, nb in chapters)
-    rows = _facts(profile, settings, chapters)
+    rows = _facts(profile, settings, chapters, out, seconds)
     facts = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
     source = html.escape(SOURCES[profile.source])
     page = _PAGE.format(title=f"fasnb: {profile.name}", source=source, links=links, facts=facts, body=body)
@@ -166,11 +174,13 @@ def _title(notebook) -> str:
     return notebook.cells[0].source.splitlines()[0].lstrip("# ")
 
 
-def _facts(profile: Profile, settings: dict, chapters) -> list[tuple[str, str]]:
+def _facts(profile: Profile, settings: dict, chapters, out: Path, seconds: float) -> list[tuple[str, str]]:
     """What the page was made with: the first thing a reader should know."""
     made = environment(choose_device(profile.device))
     commit = f"{made['commit']}{' with uncommitted changes' if made['dirty'] else ''}"
-    seconds = sum(notebook.metadata.get("fasnb", {}).get("seconds", 0) for _, notebook in chapters)
+    executed = sum(notebook.metadata.get("fasnb", {}).get("seconds", 0) for _, notebook in chapters)
+    runs = list_runs(out)
+    trained = f"{len(runs)} networks, {runs['seconds'].sum() / 60:,.1f} minutes of training in sum" if len(runs) else "none"
     changed = {k: v for k, v in profile.as_dict().items() if k not in ("title", "budget_minutes", "budget_machine")}
     facts = [
         ("profile", f"{profile.name}: {profile.title}"),
@@ -179,8 +189,10 @@ def _facts(profile: Profile, settings: dict, chapters) -> list[tuple[str, str]]:
         ("commit", commit if made["commit"] else "not in a repository"),
         ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
         ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
-        ("notebooks", f"{len(chapters)} executed in {seconds:,.0f} s"),
-        ("budget", f"{profile.budget_minutes:g} minutes on {profile.budget_machine}"),
+        ("notebooks", f"{len(chapters)} executed in {executed:,.0f} s"),
+        ("networks", trained),
+        ("this run", f"{seconds / 60:,.1f} minutes from start to report; what was there before was loaded"),
+        ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
     ]
     return facts + [("all values", ", ".join(f"{k} = {v}" for k, v in changed.items() if v not in ("", {}, None)))]
 

@@ -1,5 +1,6 @@
 """``fasnb run``: from a profile to its report, with the progress of the whole study."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out
     Returns:
         Path of the report.
     """
+    started = time.monotonic()
     session = Session(profile, settings, out)
     names = chosen_notebooks(session.profile, only)
     budget = f"{session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
@@ -37,6 +39,6 @@ def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out
             bar.write(f"{name}: {seconds:.0f} s")
             bar.update()
 
-        run_notebooks(session.profile, dict(settings), names, session.out, done)
+        run_notebooks(session.profile, dict(settings), names, session.out, done, started)
     print(f"report: {session.out / 'report.html'}")
     return session.out / "report.html"
