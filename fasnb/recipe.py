@@ -13,6 +13,8 @@ class Recipe:
 
     # fusion after stage 3: squeeze-and-excitation re-weighting per branch ("se") or plain concatenation ("concat")
     fusion: str = "se"
+    # aggregation blocks start at random (Section 5.6), or with the backbone's stages 2 to 4 as in the released code
+    aggregation_start: str = "random"
 
     # optimisation
     epochs: int = 30
@@ -58,6 +60,8 @@ class Recipe:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"recipe: {name} = {value!r}; it must lie in [{low:g}, {high:g}]")
+        if self.aggregation_start not in ("random", "backbone"):
+            raise ValueError(f"recipe: aggregation_start = {self.aggregation_start!r}; it must be random or backbone")
         if self.fusion not in ("se", "concat"):
             raise ValueError(f"recipe: fusion = {self.fusion!r}; it must be se or concat")
         if self.crop > self.resize:
@@ -68,6 +72,7 @@ PAPER = Recipe()
 
 RELEASED = Recipe(
     fusion="concat",
+    aggregation_start="backbone",
     epochs=31,
     schedule_epochs=50,
     learning_rate=2e-5,

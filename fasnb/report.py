@@ -180,7 +180,9 @@ def _facts(profile: Profile, settings: dict, chapters, out: Path, seconds: float
     commit = f"{made['commit']}{' with uncommitted changes' if made['dirty'] else ''}"
     executed = sum(notebook.metadata.get("fasnb", {}).get("seconds", 0) for _, notebook in chapters)
     runs = list_runs(out)
-    trained = f"{len(runs)} networks, {runs['seconds'].sum() / 60:,.1f} minutes of training in sum" if len(runs) else "none"
+    trained = (
+        f"{len(runs)} networks, {runs['seconds'].sum() / 60:,.1f} minutes of training in sum" if len(runs) else "none"
+    )
     changed = {k: v for k, v in profile.as_dict().items() if k not in ("title", "budget_minutes", "budget_machine")}
     facts = [
         ("profile", f"{profile.name}: {profile.title}"),

@@ -126,7 +126,9 @@ def initial_network(specification: Specification, backbone=None) -> ThreeBranchN
         )
     torch.manual_seed(specification.seed)
     network = build(specification.architecture)
-    return network if backbone is None else initialise(network, backbone)
+    if backbone is None:
+        return network
+    return initialise(network, backbone, aggregation=specification.recipe.aggregation_start == "backbone")
 
 
 class _Trainer:

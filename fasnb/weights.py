@@ -224,13 +224,17 @@ def _released_names(architecture: Architecture) -> dict[str, str]:
 
 @torch.no_grad()
 def initialise(
-    network: ThreeBranchNetwork, backbone: str | Path | Backbone | State, sha256: str | None = None
+    network: ThreeBranchNetwork,
+    backbone: str | Path | Backbone | State,
+    sha256: str | None = None,
+    aggregation: bool = True,
 ) -> ThreeBranchNetwork:
     """Give every branch, the shared stages and the aggregation stages the weights of one backbone, in place.
 
     ``backbone`` is a file, a ``Backbone`` or a state dict: torchvision's, the face resnet-34's, face.evoLVe's IR-50's
     or our own. Where a shared stage opens with three branches' channels its first weights (and IR-50's first batch
-    norm and shortcut) are repeated three times along the input channels, not divided by three. SE blocks, the 1x1
+    norm and shortcut) are repeated three times along the input channels, not divided by three. The stages of the
+    aggregation blocks keep theirs too unless ``aggregation``: the released code copies them, Section 5.6 does not. SE blocks, the 1x1
     aggregation convolutions and the head keep the weights they have. Raises ``WeightsError`` with what is missing,
     what is extra and where shapes differ, before anything is changed.
     """
@@ -243,7 +247,7 @@ def initialise(
             _copy(value, source[rest.partition(".")[2]])
         elif part == "shared":
             _copy(value, source[rest])
-        elif part == "aggregation" and ".stage." in key:
+        elif aggregation and part == "aggregation" and ".stage." in key:
             level, _, inner = rest.partition(".stage.")
             _copy(value, source[f"stage{int(level) + 2}.{inner}"])
     return network
