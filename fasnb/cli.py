@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fasnb: interrupted; what was finished is kept, run the same command to go on", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
+    except BrokenPipeError:
+        return 0  # the reader of a pipe, such as head, has had enough
+    except (ValueError, ArithmeticError, RuntimeError, OSError) as error:
         print(f"fasnb: {error}", file=sys.stderr)
         return 2
     return 0
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--only", nargs="+", default=[], metavar="NN", help="notebooks by the beginning of their name, as 03 06"
     )
+    run.add_argument("--from-scores", action="store_true", help="take committed scores without weights as they are")
     run.set_defaults(command=_run)
 
     evaluate = commands.add_parser("evaluate", help="TPR@FPR and other metrics of a scores file, with intervals")
@@ -143,7 +146,7 @@ def settings_of(args: argparse.Namespace) -> dict:
 def _run(args: argparse.Namespace) -> None:
     from fasnb.run import run  # imports torch and jupyter, which other commands need not wait for
 
-    run(args.profile, settings_of(args), args.only, args.out)
+    run(args.profile, settings_of(args), args.only, args.out, args.from_scores)
 
 
 def _points(report: metrics.Report) -> list[dict]:
@@ -152,6 +155,12 @@ def _points(report: metrics.Report) -> list[dict]:
 
 def _evaluate(args: argparse.Namespace) -> None:
     table = score_tables.read_scores(args.scores)
+    kinds = [name for name in score_tables.NETWORK if name in table and table[name].nunique(dropna=False) > 1]
+    if kinds or ("sample" in table and table["sample"].duplicated().any()):
+        what = f"several values of {', '.join(kinds)}" if kinds else "samples more than once"
+        raise ValueError(
+            f"{args.scores} holds {what}; give one network's scores, or average first (fasnb.scores.average)"
+        )
     columns = {name: table[name] if name in table else None for name in ("attack", "subject")}
     try:
         report = metrics.evaluate(
@@ -190,11 +199,14 @@ def _released(args: argparse.Namespace) -> None:
     table = score_tables.read_released(args.root, args.epoch)
     rows = []
     for (experiment, seed), model in table.groupby(["experiment", "seed"]):
-        folds = sorted(int(fold) for fold in model["fold"].unique())
-        if len(folds) != 3:
-            raise score_tables.IncompleteError(f"{experiment} seed {seed} has the folds {folds}, not 1, 2, 3")
-        rows.append((score_tables.released_name(experiment, seed), 3, score_tables.average(model, over=["fold"])))
-    rows.append(("ensemble", 3, score_tables.average(table, over=["fold", "seed", "experiment"])))
+        expected = [(experiment, fold, seed) for fold in (1, 2, 3)]
+        mean = score_tables.average(model, over=["fold"], expected=expected)
+        rows.append((score_tables.released_name(experiment, seed), 3, mean))
+    members = table[table["experiment"].isin(score_tables.RELEASED_EXPERIMENTS.values())]
+    everything = score_tables.average(
+        members, over=["fold", "seed", "experiment"], expected=score_tables.RELEASED_NETWORKS
+    )
+    rows.append(("ensemble", 3, everything))
     reports = [(name, folds, metrics.evaluate(mean["label"], mean["score"])) for name, folds, mean in rows]
     if args.json:
         listed = [{"name": name, "folds": folds, "tpr_at_fpr": _points(report)} for name, folds, report in reports]
@@ -257,7 +269,9 @@ def _data_make(args: argparse.Namespace) -> None:
 
     session = Session(args.profile, settings_of(args))
     if args.out is None or session.profile.source != "synthetic":
-        raise ValueError("data make writes a synthetic profile's frames: give --out DIR and a profile such as tiny")
+        raise ValueError(
+            "data make writes a synthetic profile's frames: give --out DIR and a profile such as tiny or gpu"
+        )
     for split in session.workshop.splits:
         source = session.workshop.source(split)
         write(source, args.out)

@@ -4,6 +4,7 @@ Rates are in percent here, as the paper prints them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -17,28 +18,59 @@ from fasnb.study import Finding
 def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
     """TPR@FPR in percent of every method of a scores table, with 95% intervals.
 
+    Where a method has several seeds, its TPR is the mean over them, and so is each bootstrap replicate.
+
     Args:
-        table: scores table; one score a frame for each combination of the columns ``by``, which name a method.
+        table: scores table; one score a frame for each seed of a method, which the columns ``by`` name.
         fprs: target FPRs in [0, 1].
 
     Returns:
-        One row a method and FPR: the columns ``by``, ``FPR``, ``measured``, ``low``, ``high`` (bootstrap; subjects where
-        known, else frames), ``exact low``, ``exact high`` (Clopper-Pearson, threshold fixed) and ``false positives``.
+        One row a method and FPR: the columns ``by``, ``FPR``, ``seeds`` (unless in ``by``), ``measured``, ``low``, ``high``
+        (bootstrap; subjects where known, else frames) and, of a single seed, ``exact low``, ``exact high``
+        (Clopper-Pearson, threshold fixed) and ``false positives``.
     """
-    wide, frames = matrix(table, list(by)), facts(table)
-    labels, values = frames["label"].to_numpy(dtype=int), wide.to_numpy().T
-    rows = []
+    parts = []
     for fpr in fprs:
-        drawn = metrics.bootstrap(labels, values, fpr, groups(frames), replicates)
-        for name, score, replicate in zip(wide.columns, values, drawn, strict=True):
-            accepted = score >= metrics.threshold_at_fpr(labels, score, fpr)
-            passed = int(accepted[labels == 1].sum())
-            exact = metrics.clopper_pearson(passed, int(labels.sum()))
-            rates = (passed / labels.sum(), *metrics.interval(replicate), *exact)
-            names = name if isinstance(name, tuple) else (name,)
-            rows.append((*names, fpr, *(100 * float(rate) for rate in rates), int(accepted[labels == 0].sum())))
-    limits = ["measured", "low", "high", "exact low", "exact high", "false positives"]
-    return pd.DataFrame(rows, columns=[*by, "FPR", *limits]).astype({"false positives": "Int64"})
+        found = _methods(table, fpr, by, replicates)
+        parts += [dict(zip(by, name, strict=True)) | {"FPR": fpr} | _row(of_seeds) for name, of_seeds in found.items()]
+    measured = pd.DataFrame(parts).astype({"false positives": "Int64"})
+    return measured.drop(columns="seeds") if "seed" in by else measured
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """One seed of a method at one FPR: its TPR, bootstrap replicates of it, exact limits, accepted attack frames."""
+
+    tpr: float
+    drawn: np.ndarray
+    exact: tuple[float, float]
+    false_positives: int
+
+
+def _methods(table: pd.DataFrame, fpr: float, by: Sequence[str], replicates: int) -> dict[tuple, list[_Seed]]:
+    """Method (the values of ``by``) -> its seeds, all from the same bootstrap draws."""
+    names = list(dict.fromkeys([*by, "seed"]))
+    wide, frames = matrix(table.assign(seed=table["seed"].fillna(0)), names), facts(table)
+    labels = frames["label"].to_numpy(dtype=int)
+    drawn = metrics.bootstrap(labels, wide.to_numpy().T, fpr, groups(frames), replicates)
+    found = {}
+    for name, score, replicate in zip(wide.columns, wide.to_numpy().T, drawn, strict=True):
+        accepted = score >= metrics.threshold_at_fpr(labels, score, fpr)
+        passed, failed = int(accepted[labels == 1].sum()), int(accepted[labels == 0].sum())
+        exact = metrics.clopper_pearson(passed, int(labels.sum()))
+        found.setdefault(name[: len(by)], []).append(_Seed(passed / labels.sum(), replicate, exact, failed))
+    return found
+
+
+def _row(seeds: list[_Seed]) -> dict:
+    low, high = metrics.interval(np.mean([seed.drawn for seed in seeds], axis=0))
+    one = seeds[0] if len(seeds) == 1 else None
+    rates = {"measured": np.mean([seed.tpr for seed in seeds]), "low": low, "high": high}
+    rates |= (
+        {"exact low": one.exact[0], "exact high": one.exact[1]} if one else {"exact low": np.nan, "exact high": np.nan}
+    )
+    percent = {name: 100 * float(rate) for name, rate in rates.items()}
+    return {"seeds": len(seeds)} | percent | {"false positives": one.false_positives if one else pd.NA}
 
 
 def groups(frames: pd.DataFrame) -> pd.Series | None:
@@ -56,23 +88,25 @@ def compare_all(
 ):
     """Paired differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% intervals.
 
+    Where methods have several seeds, their means over seeds are compared.
+
     Args:
         pairs: (a, b) for a - b; by default all pairs in order of appearance.
 
     Returns:
         ``a``, ``b``, ``difference``, ``low``, ``high``, ``clear`` (the interval does not hold zero).
     """
-    wide, frames = matrix(table), facts(table)
-    labels = frames["label"].to_numpy(dtype=int)
-    values = metrics.bootstrap(labels, wide.to_numpy().T, fpr, groups(frames), replicates)
-    drawn = dict(zip(wide, values, strict=True))
-    tpr = {name: metrics.tpr_at_fpr(labels, wide[name], fpr) for name in wide}
-    rows = []
-    for a, b in pairs or combinations(table["experiment"].unique(), 2):
-        limits = metrics.interval(drawn[a] - drawn[b])
-        clear = limits[0] > 0 or limits[1] < 0
-        rows.append((a, b, *(100 * x for x in (tpr[a] - tpr[b], *limits)), clear))
+    found = {name: seeds for (name,), seeds in _methods(table, fpr, ["experiment"], replicates).items()}
+    rows = [(a, b, *_difference(found[a], found[b])) for a, b in (combinations(found, 2) if pairs is None else pairs)]
     return pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "clear"])
+
+
+def _difference(better: list[_Seed], worse: list[_Seed]) -> tuple[float, float, float, bool]:
+    """Difference of the means over seeds, its limits (points), and whether they do not hold zero."""
+    value = np.mean([seed.tpr for seed in better]) - np.mean([seed.tpr for seed in worse])
+    drawn = np.mean([seed.drawn for seed in better], axis=0) - np.mean([seed.drawn for seed in worse], axis=0)
+    low, high = metrics.interval(drawn)
+    return 100 * float(value), 100 * low, 100 * high, low > 0 or high < 0
 
 
 def errors_by_attack(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
@@ -101,19 +135,21 @@ def thresholds(table: pd.DataFrame, fpr: float) -> dict[str, float]:
 
 
 def seed_spread(measured: pd.DataFrame) -> pd.DataFrame:
-    """Spread between seeds of one method beside the spread between methods, in points of TPR.
+    """Standard deviation between the seeds of a method beside that between methods, in points of TPR.
+
+    Between methods each has its first seed, so that single networks' means are compared on both sides.
 
     Args:
         measured: rows of ``measure`` by experiment and seed.
 
     Returns:
-        One row a method with two seeds or more, and a last row ``between methods`` over the methods' means.
+        One row a method with two seeds or more, and a last row between methods.
     """
-    by = measured.groupby("experiment")["measured"].agg(["size", "mean", "min", "max"])
-    rows = [(name, int(r["size"]), r["mean"], r["max"] - r["min"]) for name, r in by.iterrows() if r["size"] > 1]
-    means = by["mean"]
-    rows.append(("between methods", len(means), float(means.mean()), float(np.ptp(means))))
-    return pd.DataFrame(rows, columns=["method", "values", "mean", "range"])
+    by = measured.groupby("experiment", sort=False)["measured"]
+    rows = [(name, len(seeds), seeds.mean(), seeds.std()) for name, seeds in by if len(seeds) > 1]
+    first = by.first()
+    rows.append(("between methods, first seeds", len(first), first.mean(), first.std()))
+    return pd.DataFrame(rows, columns=["method", "values", "mean", "standard deviation"])
 
 
 def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
@@ -142,48 +178,40 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
 def judge(models: pd.DataFrame, findings: Sequence[Finding], fpr: float, replicates: int = 1000) -> pd.DataFrame:
     """What a study's scores say of the paper's claims.
 
-    Each claim says that one method has the higher TPR@FPR. The two are compared on the same frames, once for each seed
-    that both have. The difference is the mean over these seeds, its 95% interval a paired bootstrap of that mean.
+    Each claim says that one method has the higher TPR@FPR. A method's TPR@FPR is the mean over its seeds; the difference of
+    two methods has a paired bootstrap interval over frames or subjects. Besides, every seed of one is held against every
+    seed of the other.
 
     Args:
         models: scores table with one score a frame, experiment and seed.
 
     Returns:
-        One row a claim: ``claim``, ``section``, ``difference``, ``low``, ``high`` (points), ``seeds`` (how many of them
-        are positive) and ``verdict``: shown (interval above zero and no seed below), opposite (interval below zero and
-        no seed above), not shown, or not measured.
+        One row a claim: ``claim``, ``section``, ``difference``, ``low``, ``high`` (points), ``seeds`` (of the better and of
+        the worse method), ``agree`` (how many pairs of seeds are positive) and ``verdict``: shown (interval above zero and
+        no pair of seeds below), opposite (interval below zero and no pair above), not shown, or not measured.
     """
-    wide, frames = matrix(models, ["experiment", "seed"]), facts(models)
-    labels = frames["label"].to_numpy(dtype=int)
-    drawn = metrics.bootstrap(labels, wide.to_numpy().T, fpr, groups(frames), replicates)
-    drawn = dict(zip(wide.columns, drawn, strict=True))
-    tpr = {name: metrics.tpr_at_fpr(labels, wide[name], fpr) for name in wide}
-    rows = []
-    for finding in findings:
-        seeds = [seed for name, seed in wide if name == finding.better and (finding.worse, seed) in tpr]
-        if not seeds:
-            rows.append((finding.claim, finding.section, np.nan, np.nan, np.nan, "–", "not measured"))
-            continue
-        pairs = [((finding.better, seed), (finding.worse, seed)) for seed in seeds]
-        each = [tpr[a] - tpr[b] for a, b in pairs]
-        low, high = metrics.interval(np.mean([drawn[a] - drawn[b] for a, b in pairs], axis=0))
-        shown, opposite = low > 0 and min(each) >= 0, high < 0 and max(each) <= 0
-        verdict = "shown" if shown else "opposite" if opposite else "not shown"
-        positive = f"{sum(value > 0 for value in each)} of {len(each)}"
-        points = (100 * float(value) for value in (np.mean(each), low, high))
-        rows.append((finding.claim, finding.section, *points, positive, verdict))
-    return pd.DataFrame(rows, columns=["claim", "section", "difference", "low", "high", "seeds", "verdict"])
+    found = {name: seeds for (name,), seeds in _methods(models, fpr, ["experiment"], replicates).items()}
+    return pd.DataFrame([_verdict(finding, found) for finding in findings])
 
 
-def pooled_for(members: pd.DataFrame, rival: str) -> pd.DataFrame:
-    """The ensemble of all members, labelled with the first seed of ``rival``, so that ``judge`` can compare the two."""
-    seed = members.loc[members["experiment"] == rival, "seed"].min()
-    return average(members, over=["fold", "seed", "experiment"]).assign(seed=seed)
+def _verdict(finding: Finding, found: dict[str, list[_Seed]]) -> dict:
+    row = {"claim": finding.claim, "section": finding.section}
+    if finding.better not in found or finding.worse not in found:
+        missing = dict.fromkeys(("difference", "low", "high"), np.nan)
+        return row | missing | {"seeds": "–", "agree": "–", "verdict": "not measured"}
+    better, worse = found[finding.better], found[finding.worse]
+    difference, low, high, _ = _difference(better, worse)
+    each = [a.tpr - b.tpr for a in better for b in worse]
+    shown, opposite = low > 0 and min(each) >= 0, high < 0 and max(each) <= 0
+    seeds = {"seeds": f"{len(better)} and {len(worse)}", "agree": f"{sum(x > 0 for x in each)} of {len(each)}"}
+    verdict = "shown" if shown else "opposite" if opposite else "not shown"
+    return row | {"difference": difference, "low": low, "high": high} | seeds | {"verdict": verdict}
 
 
 def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:
-    """TPR@FPR in percent of the mean score of every choice of ``size`` networks of a scores table."""
-    wide, labels = matrix(table, ["experiment", "fold", "seed"]), facts(table)["label"].to_numpy(dtype=int)
+    """TPR@FPR in percent of the mean score of every choice of ``size`` folds of one experiment, mean of their seeds."""
+    folds = average(table, over=["seed"])
+    wide, labels = matrix(folds, ["experiment", "fold"]), facts(table)["label"].to_numpy(dtype=int)
     choices = [list(choice) for choice in combinations(wide.columns, size)]
     return pd.Series(
         [100 * metrics.tpr_at_fpr(labels, wide[choice].mean(axis=1), fpr) for choice in choices], name="TPR %"

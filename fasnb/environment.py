@@ -33,7 +33,7 @@ def environment(device: str | torch.device) -> dict:
 
 @cache
 def _commit() -> dict:
-    """Commit of the package's repository and whether the package differs from it; None outside a repository."""
+    """Commit of the package's repository and whether the package or the notebooks differ from it; None outside a repository."""
     package = Path(__file__).parent
 
     def git(*command: str) -> str | None:
@@ -43,7 +43,7 @@ def _commit() -> dict:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".", "../notebooks")
     return {"commit": commit, "dirty": None if commit is None else bool(changes)}
 
 

@@ -18,6 +18,7 @@ from scipy.stats import beta
 from sklearn.metrics import roc_auc_score, roc_curve
 
 FPRS = (1e-2, 1e-3, 1e-4)
+FEW_GROUPS = 10
 _CELLS = 4_000_000  # replicates are drawn in chunks of at most this many frame weights, 32 MB at 8 bytes
 
 
@@ -85,9 +86,12 @@ def apcer(labels, scores, threshold: float) -> float:
 def apcer_by_attack(labels, scores, threshold: float, attacks) -> dict[int, float]:
     """APCER of each attack type. ISO/IEC 30107-3 judges a system by the largest of them."""
     labels, scores = _checked(labels, scores)
-    kinds = pd.array(attacks, dtype="Int8")[~labels]
+    kinds = pd.to_numeric(pd.Series(np.asarray(attacks, dtype=object)[~labels]), errors="coerce")
     if kinds.isna().any():
-        raise ValueError(f"the attack type is missing for {int(kinds.isna().sum()):,} attack frames")
+        raise ValueError(f"the attack type is missing or no number for {int(kinds.isna().sum()):,} attack frames")
+    strange = kinds[(kinds < 1) | (kinds % 1 != 0)]
+    if len(strange):
+        raise ValueError(f"attack type {strange.iloc[0]:g} of an attack frame is no whole number from 1 on")
     accepted = pd.Series(scores[~labels] >= threshold).groupby(np.asarray(kinds, dtype=int)).mean()
     return {int(kind): float(rate) for kind, rate in accepted.items()}
 
@@ -173,6 +177,8 @@ def bootstrap(labels, scores, fpr: float, groups=None, replicates: int = 1000, s
         float64 (replicates,), or (m, replicates). A replicate that drew one class only is NaN.
     """
     labels, scores = _checked(labels, scores)
+    if replicates < 1:
+        raise ValueError(f"replicates is {replicates}; it must be at least 1")
     methods = [_Ranked(labels, row) for row in np.atleast_2d(scores)]
     rng = np.random.default_rng(seed)
     values = np.empty((len(methods), replicates))
@@ -238,7 +244,7 @@ def _drawn(n: int, replicates: int, rng) -> np.ndarray:
 
 
 def interval(replicates: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap replicates."""
+    """Percentile interval of bootstrap replicates; those that drew one class only (NaN) are left out."""
     tail = 50 * (1 - confidence)
     low, high = np.nanpercentile(replicates, [tail, 100 - tail])
     return float(low), float(high)
@@ -252,8 +258,6 @@ class Difference:
     difference: float
     low: float
     high: float
-    share_positive: float
-    """Share of replicates in which a is above b, plus half of those in which they are equal."""
 
     @property
     def clear(self) -> bool:
@@ -264,13 +268,8 @@ class Difference:
 def compare(labels, a, b, fpr: float, groups=None, replicates: int = 1000, seed: int = 0) -> Difference:
     """Paired difference of two methods, a - b, in TPR@FPR; scores (n,) each, on the same frames."""
     first, second = bootstrap(labels, np.stack([a, b]), fpr, groups, replicates, seed)
-    delta = first - second
-    return Difference(
-        fpr=fpr,
-        difference=tpr_at_fpr(labels, a, fpr) - tpr_at_fpr(labels, b, fpr),
-        **dict(zip(("low", "high"), interval(delta), strict=True)),
-        share_positive=float(np.mean((delta > 0) + 0.5 * (delta == 0))),
-    )
+    difference = tpr_at_fpr(labels, a, fpr) - tpr_at_fpr(labels, b, fpr)
+    return Difference(fpr, difference, *interval(first - second))
 
 
 @dataclass(frozen=True)
@@ -290,10 +289,6 @@ class OperatingPoint:
     fpr_high: float
     """95% Clopper-Pearson upper limit (two-sided) of the true FPR at this threshold."""
     apcer_by_attack: dict[int, float] | None
-
-    @property
-    def bpcer(self) -> float:
-        return 1 - self.tpr
 
 
 @dataclass(frozen=True)
@@ -346,9 +341,14 @@ def evaluate(
     grouped = groups is not None and not pd.isna(groups).any()
     n_attack = int((~checked).sum())
     notes = [] if grouped else ["subjects unknown: frames were resampled, so the intervals are too narrow"]
+    if grouped and pd.Series(np.asarray(groups)).nunique() < FEW_GROUPS:
+        notes.append(f"fewer than {FEW_GROUPS} subjects: the bootstrap intervals cannot be trusted")
     points = []
     for fpr in fprs:
         drawn = bootstrap(labels, values, fpr, groups if grouped else None, replicates, seed)
+        if np.isnan(drawn).any():
+            share = f"{100 * np.isnan(drawn).mean():.0f}%"
+            notes.append(f"FPR = {fpr_name(fpr)}: {share} of the replicates drew subjects of one class only, left out")
         points.append(_operating_point(checked, values, fpr, drawn, attacks if known else None))
         if fpr * n_attack < 1:
             notes.append(

@@ -81,10 +81,10 @@ class Profile:
     headline_fpr: float = _number(1e-4, 0, 1, help="the FPR of Tables 3 and 4")
     replicates: int = _number(1000, 10, help="bootstrap replicates")
 
-    # execution; no result depends on these but for rounding
+    # execution; no result depends on these two but for rounding
     device: str = _choice("auto", "auto", "cpu", "cuda")
     workers: int = _number(0, 0, help="networks trained at once on CPU, one thread each; 0 = one per core")
-    precision: str = _choice("auto", "auto", "fp32", "bf16")
+    precision: str = _choice("auto", "auto", "fp32", "bf16", help="of training; part of what names a network")
 
     # changed values of the recipe: for all networks, and for single experiments
     changes: tuple[tuple[str, Any], ...] = ()
@@ -137,18 +137,20 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
         ProfileError: unknown profile or key (the nearest valid one is named), wrong type, impossible value.
     """
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if not path.is_file():
+    if not path.is_file() or ("/" in name and not name.endswith(".toml")):
         near = _nearest(name, names())
         raise ProfileError(f"no profile {name!r}{near}; give the path of a .toml file or one of {', '.join(names())}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path} is not TOML: {error}") from None
-    own = {experiment: dict(pairs) for experiment, pairs in values.pop("experiments", {}).items()}
+    own = values.pop("experiments", {})
+    if not isinstance(own, dict) or not all(isinstance(pairs, dict) for pairs in own.values()):
+        raise ProfileError(f"{path}: experiments must be tables, such as [experiments.A]")
     for key, value in (settings or {}).items():
         experiment, dot, setting = key.partition(".")
         if dot:
-            own.setdefault(experiment, {})[setting] = value
+            own = own | {experiment: own.get(experiment, {}) | {setting: value}}
         else:
             values[key] = value
     return _build(name.removesuffix(".toml").rpartition("/")[2], values, own)
@@ -168,6 +170,8 @@ def _build(name: str, values: Mapping[str, Any], own: Mapping[str, Mapping[str, 
         else:
             raise ProfileError(f"profile {name}: unknown key {key!r}{_nearest(key, [*PROFILE_FIELDS, *RECIPE_FIELDS])}")
     profile = Profile(name, **known, changes=_pairs(changes), experiments=_experiments(name, own))
+    if len(set(profile.fprs)) < len(profile.fprs):
+        raise ProfileError(f"fprs = {list(profile.fprs)} has a value twice")
     if profile.headline_fpr not in profile.fprs:
         raise ProfileError(f"headline_fpr = {profile.headline_fpr:g} is not one of fprs = {list(profile.fprs)}")
     for experiment in EXPERIMENTS.values():

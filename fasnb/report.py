@@ -121,6 +121,13 @@ def _forget_machine(notebook, name: str, seconds: float) -> None:
     }
 
 
+def _commit() -> str:
+    made = environment("cpu")
+    if not made["commit"]:
+        return "not in a repository"
+    return made["commit"] + (" with uncommitted changes" if made["dirty"] else "")
+
+
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text or "").strip()
 
@@ -133,6 +140,7 @@ def _shown(path: Path) -> str:
 
 
 def run_notebooks(
+    name: str,
     profile: Profile,
     settings: dict,
     names: Sequence[str],
@@ -143,14 +151,16 @@ def run_notebooks(
     """Execute notebooks in order, stop at the first failure, and write the report.
 
     Args:
+        name: what the profile was loaded by, a name or the path of a file; handed to each notebook.
+        profile: the profile itself.
         settings: the changed values, handed to each notebook.
         done: called with the name and seconds of each finished notebook.
         started: ``time.monotonic()`` at the start of the whole study, which the report compares with the budget.
     """
     started = started or time.monotonic()
-    for name in names:
-        parameters = {"profile": profile.name, "settings": settings, "out": _shown(out)}
-        done(name, execute(name, parameters, out))
+    for notebook in names:
+        parameters = {"profile": name, "settings": settings, "out": _shown(out)}
+        done(notebook, execute(notebook, parameters, out))
     write_report(profile, settings, out, time.monotonic() - started)
 
 
@@ -170,6 +180,11 @@ def write_report(profile: Profile, settings: dict, out: Path, seconds: float) ->
     return write_text(out / "report.html", page)
 
 
+def _made(notebook, key: str):
+    """What ``execute`` noted of an executed copy."""
+    return notebook.metadata.get("fasnb", {}).get(key) or {}
+
+
 def _title(notebook) -> str:
     return notebook.cells[0].source.splitlines()[0].lstrip("# ")
 
@@ -177,18 +192,23 @@ def _title(notebook) -> str:
 def _facts(profile: Profile, settings: dict, chapters, out: Path, seconds: float) -> list[tuple[str, str]]:
     """What the page was made with: the first thing a reader should know."""
     made = environment(choose_device(profile.device))
-    commit = f"{made['commit']}{' with uncommitted changes' if made['dirty'] else ''}"
-    executed = sum(notebook.metadata.get("fasnb", {}).get("seconds", 0) for _, notebook in chapters)
+    executed = sum(_made(notebook, "seconds") or 0 for _, notebook in chapters)
     runs = list_runs(out)
     trained = (
         f"{len(runs)} networks, {runs['seconds'].sum() / 60:,.1f} minutes of training in sum" if len(runs) else "none"
     )
-    changed = {k: v for k, v in profile.as_dict().items() if k not in ("title", "budget_minutes", "budget_machine")}
+    hidden = {"title", "budget_minutes", "budget_machine"}
+    if profile.source == "released":
+        hidden |= set(profile.as_dict()) - {"name", "source", "released_epoch", "fprs", "headline_fpr", "replicates"}
+    changed = {k: v for k, v in profile.as_dict().items() if k not in hidden}
     facts = [
         ("profile", f"{profile.name}: {profile.title}"),
         ("source", SOURCES[profile.source]),
-        ("changed values", json.dumps(settings) if settings else "none"),
-        ("commit", commit if made["commit"] else "not in a repository"),
+        (
+            "changed values",
+            "; ".join(sorted({json.dumps(_made(nb, "parameters").get("settings") or "none") for _, nb in chapters})),
+        ),
+        ("commit", _commit()),
         ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
         ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
         ("notebooks", f"{len(chapters)} executed in {executed:,.0f} s"),
@@ -203,7 +223,11 @@ def _chapter(name: str, notebook) -> str:
     hidden = dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True)
     exporter = HTMLExporter(template_name="basic", **hidden)
     body, _ = exporter.from_notebook_node(notebook)
-    link = f'<p class="source"><a href="notebooks/{name}.ipynb">executed notebook {name}.ipynb</a></p>'
+    values = _made(notebook, "parameters").get("settings")
+    about = f"commit {_made(notebook, 'commit')}" + (
+        f", changed values {html.escape(json.dumps(values))}" if values else ""
+    )
+    link = f'<p class="source"><a href="notebooks/{name}.ipynb">executed notebook {name}.ipynb</a>, {about}</p>'
     return f'<section id="{name}">{body}{link}</section>'
 
 

@@ -11,10 +11,21 @@ from fasnb.report import chosen_notebooks, run_notebooks
 from fasnb.session import Session, released_root
 from fasnb.study import NOTEBOOKS
 from fasnb.tasks import make
+from fasnb.workers import choose_device
 
 
-def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out: Path | None = None) -> Path:
+def run(
+    profile: str,
+    settings: Mapping[str, Any],
+    only: Sequence[str] = (),
+    out: Path | None = None,
+    from_scores: bool = False,
+) -> Path:
     """Train what is missing, execute the notebooks and write ``report.html``; can be stopped and run again.
+
+    Args:
+        from_scores: take runs of which only the scores were kept, as in a fresh clone, as they are; otherwise networks
+            without weights are trained again.
 
     Returns:
         Path of the report.
@@ -28,17 +39,15 @@ def run(profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out
         released_root(session.profile)
     else:
         wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
-        served = [experiment for experiment in wanted if session.serves(experiment)]
-        missing = [experiment for experiment in wanted if experiment not in served]
-        if missing:
-            print(f"left out, because their backbone weights are not there: {', '.join(missing)}")
-        make(session.workshop, session.workshop.tasks(served), weights=True)
+        choose_device(session.profile.device)
+        if wanted:
+            make(session.workshop, session.workshop.tasks(session.served(*wanted)), weights=not from_scores)
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
 
         def done(name: str, seconds: float) -> None:
             bar.write(f"{name}: {seconds:.0f} s")
             bar.update()
 
-        run_notebooks(session.profile, dict(settings), names, session.out, done, started)
+        run_notebooks(profile, session.profile, dict(settings), names, session.out, done, started)
     print(f"report: {session.out / 'report.html'}")
     return session.out / "report.html"

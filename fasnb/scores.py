@@ -25,6 +25,14 @@ RELEASED_EXPERIMENTS = {"exp1_2stage": "A", "exp2": "D", "exp3b": "B", "exp3c": 
 CALIBRATION_THRESHOLD = 0.932107
 """The authors' threshold, chosen on the validation set for the lowest ACER, below which scores are pressed to [0, 0.5)."""
 
+RELEASED_NETWORKS = tuple(
+    (experiment, fold, seed)
+    for experiment, seeds in (("A", 1), ("B", 2), ("C", 2), ("D", 2))
+    for seed in range(1, seeds + 1)
+    for fold in (1, 2, 3)
+)
+"""(row of Table 3, fold, seed) of the 21 networks whose scores the authors released."""
+
 _RELEASED_FOLDER = re.compile(r"(?P<experiment>.+)_seed(?P<seed>\d+)")
 
 
@@ -46,7 +54,10 @@ def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: i
 
 def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
     """Write a scores table as parquet, or as CSV by the file's ending, atomically."""
-    as_csv = Path(path).suffix == ".csv"
+    ending = Path(path).suffix.lower()
+    if ending not in (".csv", ".parquet"):
+        raise ValueError(f"{path}: the ending must be .csv or .parquet")
+    as_csv = ending == ".csv"
     return replace_file(
         path, lambda to: scores.to_csv(to, index=False) if as_csv else scores.to_parquet(to, index=False)
     )
@@ -60,9 +71,11 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give a scores file, CSV or parquet")
+        raise FileNotFoundError(f"{path} does not exist or is a folder; give a scores file, CSV or parquet")
+    with open(path, "rb") as file:
+        as_parquet = file.read(4) == b"PAR1"
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = pd.read_parquet(path) if as_parquet else pd.read_csv(path)
     except (ValueError, UnicodeDecodeError, OSError) as error:
         raise ValueError(
             f"{path} cannot be read as a table ({str(error).splitlines()[0]}); give CSV or parquet"
@@ -70,6 +83,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     missing = [name for name in ("label", "score") if name not in table.columns]
     if missing:
         raise ValueError(f"{path} has no column {' and no column '.join(missing)}; found {', '.join(table.columns)}")
+    if not len(table):
+        raise ValueError(f"{path} has a header and no rows; give a table of scores")
     for name in ("label", "score"):
         if not pd.api.types.is_numeric_dtype(table[name]):
             bad = table[name][pd.to_numeric(table[name], errors="coerce").isna()]
@@ -145,6 +160,12 @@ def first_seed(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["seed"] == scores.groupby("experiment")["seed"].transform("min")]
 
 
+def common_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the seeds that all experiments have, so that none is compared with more networks than another."""
+    common = set.intersection(*(set(seeds) for _, seeds in scores.groupby("experiment")["seed"]))
+    return scores[scores["seed"].isin(common)] if common else first_seed(scores)
+
+
 def matrix(scores: pd.DataFrame, columns: str | Sequence[str] = "experiment") -> pd.DataFrame:
     """Scores side by side: one row a frame (index ``sample``), one column a method; no frame may be missing.
 
@@ -180,7 +201,7 @@ def read_released(root: str | Path, epoch: int = 31) -> pd.DataFrame:
     tables = []
     for folder in sorted((root / "data" / "opts").glob("*_seed*")):
         name = _RELEASED_FOLDER.fullmatch(folder.name)
-        for path in sorted(folder.glob(f"fold*/tta_epoch{epoch}_val_score.txt")) if name else ():
+        for path in sorted(folder.glob(f"fold[123]/tta_epoch{epoch}_val_score.txt")) if name else ():
             experiment = RELEASED_EXPERIMENTS.get(name["experiment"], name["experiment"])
             fold = int(path.parent.name.removeprefix("fold"))
             score = _released_file(path, len(frames))
@@ -200,7 +221,10 @@ def released_frames(root: str | Path) -> pd.DataFrame:
         raise FileNotFoundError(
             f"{path} is not there; {root} is no clone of github.com/AlexanderParkin/ChaLearn_liveness_challenge"
         )
-    return read_list(path)
+    frames = read_list(path)
+    if frames["label"].isna().any():
+        raise ValueError(f"{path} has no labels; it must have the columns rgb,depth,ir,label; clone the file anew")
+    return frames
 
 
 def released_name(experiment: str, seed: int) -> str:
@@ -214,10 +238,15 @@ def _released_file(path: Path, frames: int) -> np.ndarray:
         table = pd.read_csv(path, dtype=np.float64)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as scores ({error}); clone the file anew") from None
-    if list(table.columns) != ["crop0", "crop0_hflip"] or len(table) != frames or table.isna().any(axis=None):
+    if list(table.columns) != ["crop0", "crop0_hflip"] or len(table) != frames:
         raise ValueError(
             f"{path} must hold {frames:,} pairs crop0,crop0_hflip; found {len(table):,} rows of "
             f"{','.join(table.columns)}; clone the file anew"
+        )
+    wrong = ~((table >= 0) & (table <= 1)).all(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f"{path}, line {wrong.idxmax() + 2}: no probability in [0, 1] ({wrong.sum()} such lines); clone anew"
         )
     return table.mean(axis=1).to_numpy()
 

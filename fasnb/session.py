@@ -43,9 +43,10 @@ class MissingData(FileNotFoundError):
 
 
 def home() -> Path:
-    """The repository: the nearest folder at or above the working directory that holds ``notebooks`` and ``fasnb``."""
+    """The repository: the nearest folder at or above the working directory that holds the notebooks, else the package's."""
+    package = Path(__file__).resolve().parent.parent  # of an editable installation: the repository
     here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p / "notebooks").is_dir() and (p / "fasnb").is_dir()), here)
+    return next((p for p in (here, *here.parents, package) if (p / "notebooks" / "00_data.ipynb").is_file()), here)
 
 
 def released_root(profile: Profile | None = None) -> Path:
@@ -113,7 +114,9 @@ class Session:
             missing = [name for name in experiments if not self.serves(name, split)]
             if missing:
                 raise scores.IncompleteError(f"no {split} scores were released for {', '.join(missing)}")
-            return self.released[self.released["experiment"].isin(experiments)].reset_index(drop=True)
+            chosen = self.released[self.released["experiment"].isin(experiments)].reset_index(drop=True)
+            scores.check_complete(chosen, [n for n in scores.RELEASED_NETWORKS if n[0] in experiments])
+            return chosen
         tasks = self.workshop.tasks(experiments)
         if not self.read_only:
             make(self.workshop, tasks)
@@ -141,15 +144,36 @@ class Session:
             return False
         return self.workshop.labelled(split)
 
+    def served(self, *experiments: str) -> list[str]:
+        """The experiments that this source serves on validation; says in a sentence which ones it does not.
+
+        Raises:
+            MissingData: it serves none of them.
+        """
+        found = [name for name in experiments if self.serves(name)]
+        missing = [name for name in experiments if name not in found]
+        if missing and self.profile.source == "released":
+            why = "no scores of theirs were released"
+        elif missing and not self.workshop.labelled("valid"):
+            why = "the validation frames have no labels here"
+        else:
+            why = "their backbone weights are not here (data/README.md)"
+        if missing:
+            print(f"Left out: {', '.join(missing)}; {why}.")
+        if not found:
+            raise MissingData(f"none of {', '.join(experiments)} can be shown: {why}")
+        return found
+
     def frames(self, split: str) -> pd.DataFrame:
         """The frame table of a split."""
         return self.workshop.source(split).frames
 
     def images(self, samples: Sequence[str], split: str = "valid") -> np.ndarray | None:
-        """The stored images of some frames, uint8 (n, C, size, size), or None where they are not on this machine."""
+        """Images of some frames as a store holds them, uint8 (n, C, size, size), or None where they are not here."""
         if self.profile.source == "released":
             try:
-                source = CasiaSurf(scores.released_frames(released_root(self.profile)), self.workshop.data_root)
+                root = home() / (self.profile.data_root or Path("data") / "casia-surf")
+                source = CasiaSurf(scores.released_frames(released_root(self.profile)), root)
                 return source.read([list(source.frames["sample"]).index(sample) for sample in samples])
             except (FileNotFoundError, ValueError):
                 return None
@@ -275,19 +299,21 @@ class Session:
         ]
         self.figure(frame_grid(images, rows, self.channels), name, caption)
 
-    def explore(self, methods: pd.DataFrame, split: str = "valid") -> None:
+    def explore(self, methods: pd.DataFrame, facts: pd.DataFrame) -> None:
         """A slider over the frames in order of disagreement (JupyterLab): pictures, class and each method's score.
 
         Args:
-            methods: (n, methods) scores, index ``sample``.
+            methods: (n, methods) scores of validation frames, index ``sample``.
+            facts: label, attack and subject of each, see ``fasnb.scores.facts``.
         """
         ranked = disagreement(methods)
-        facts = self.frames(split).set_index("sample")[["label", "attack", "subject"]]
 
         def show(rank: int) -> None:
             frame = describe_frames([ranked.index[rank - 1]], methods, facts)
             display(Markdown(f"rank {rank}, standard deviation {ranked.iloc[rank - 1]:.3f}"), frame)
-            display(frame_grid(self.images(frame["frame"], split), [""], self.channels))
-            plt.close()
+            images = self.images(frame["frame"])
+            if images is not None:
+                display(frame_grid(images, [""], self.channels))
+                plt.close()
 
         interact(show, rank=IntSlider(1, min=1, max=len(ranked), continuous_update=False))

@@ -143,8 +143,6 @@ TABLE5 = pd.DataFrame(
 )
 """Table 5, Section 5.10: TPR in percent at three FPRs on the validation set, one network type fed with each modality."""
 
-PUBLISHED_FPR = 1e-4
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -64,7 +64,7 @@ class Workshop:
     """What a profile's networks are made of, and where it lies.
 
     Args:
-        profile: of the synthetic or casia-surf source.
+        profile: of the synthetic or casia-surf source; ValueError for the released one.
         cache: folder of stores, which can be deleted at any time.
         out: results folder of the profile.
         data_root, weights_root: folders of CASIA-SURF and of backbone weights (casia-surf).
@@ -80,6 +80,8 @@ class Workshop:
         weights_root: Path | None = None,
         authors: Path | None = None,
     ):
+        if profile.source == "released":
+            raise ValueError("the released source has scores only: there is nothing to train and there are no frames")
         self.profile, self.cache, self.out = profile, cache, out
         self.data_root, self.weights_root, self.authors = data_root, weights_root, authors
         self._sources: dict[str, store.Source] = {}

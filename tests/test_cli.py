@@ -1,6 +1,7 @@
 """The command line as a user runs it."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ def test_evaluate_prints_limits_and_the_meaning_of_a_score(scores_file, capsys):
         ("label,score\n1,0.5\n0,\n", "1 scores are NaN"),
         ("label,score\n3,0.5\n0,0.2\n", "label 3 is neither"),
         ("", "cannot be read as a table"),
+        ("label,score\n", "has a header and no rows"),
     ],
 )
 def test_evaluate_refuses_a_broken_file_by_name(tmp_path, capsys, content, message):
@@ -83,3 +85,24 @@ def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):
 def test_a_setting_without_value(capsys):
     assert main(["run", "--profile", "released", "--set", "seeds"]) == 2
     assert "write key=value" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_several_networks_in_one_table(scores_file, capsys, tmp_path):
+    table = pd.read_csv(scores_file)
+    pd.concat([table.assign(seed=1), table.assign(seed=2)]).to_csv(tmp_path / "two.csv", index=False)
+    assert main(["evaluate", str(tmp_path / "two.csv")]) == 2
+    assert "several values of seed" in capsys.readouterr().err
+
+
+def test_released_refuses_a_clone_that_lacks_a_fold(released, tmp_path, capsys):
+    shutil.copytree(released, tmp_path / "clone")
+    shutil.rmtree(tmp_path / "clone/data/opts/exp3b_seed1/fold2")
+    assert main(["released", str(tmp_path / "clone")]) == 2
+    assert "1 of 3 networks are missing: B fold 2 seed 1" in capsys.readouterr().err
+
+
+def test_released_names_no_ensemble_of_some_members(released, tmp_path, capsys):
+    shutil.copytree(released, tmp_path / "clone")
+    shutil.rmtree(tmp_path / "clone/data/opts/exp2_seed2")
+    assert main(["released", str(tmp_path / "clone")]) == 2
+    assert "3 of 21 networks are missing" in capsys.readouterr().err

@@ -144,9 +144,9 @@ def test_bootstrap_interval_covers_a_known_rate():
 def test_compare_pairs_the_draws():
     labels, scores = tied(2, n=300)
     same = metrics.compare(labels, scores, scores, 0.1, replicates=50)
-    assert (same.difference, same.low, same.high, same.share_positive, same.clear) == (0, 0, 0, 0.5, False)
+    assert (same.difference, same.low, same.high, same.clear) == (0, 0, 0, False)
     better = metrics.compare(labels, labels + 0.0, scores, 0.1, replicates=50)
-    assert better.difference > 0 and better.clear and better.share_positive == 1
+    assert better.difference > 0 and better.clear
 
 
 @pytest.mark.parametrize(
@@ -178,3 +178,17 @@ def test_unknown_groups_and_attacks_are_refused():
         metrics.bootstrap(labels, scores, 0.1, groups=[None, *range(79)])
     with pytest.raises(ValueError, match="attack type is missing"):
         metrics.apcer_by_attack(labels, scores, 0.5, [None] * 80)
+
+
+def test_few_or_lopsided_subjects_are_noted():
+    labels, scores = tied(0)
+    report = metrics.evaluate(labels, scores, [0.1], groups=labels, replicates=200)
+    assert any("fewer than 10 subjects" in note for note in report.notes)
+    assert any("drew subjects of one class only" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("attack", [0, 4.5, -1])
+def test_impossible_attack_types_are_refused(attack):
+    labels, scores = tied(0)
+    with pytest.raises(ValueError, match="no whole number from 1 on"):
+        metrics.evaluate(labels, scores, [0.1], attacks=np.where(labels == 1, 0, attack), replicates=10)

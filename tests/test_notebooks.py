@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -127,7 +126,7 @@ def test_a_second_run_trains_nothing(smoke):
     assert {path: path.stat().st_mtime_ns for path in smoke.glob("runs/*/result.json")} == before
 
 
-def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(smoke):
+def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(smoke, monkeypatch):
     whole = (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes()
     settings = {"released_root": str(smoke)}  # no released scores there
     environment = {key: value for key, value in os.environ.items() if key != "FASNB_RELEASED"}
@@ -135,9 +134,34 @@ def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(smoke):
         RuntimeError, match=r"05_ensemble, cell \d+: MissingData: the authors' released scores are not at"
     ):
         os.environ.pop("FASNB_RELEASED", None)
-        run_notebooks(load("released", settings), settings, ["05_ensemble"], smoke, lambda name, seconds: None)
-    os.environ.update(environment)
+        run_notebooks(
+            "released", load("released", settings), settings, ["05_ensemble"], smoke, lambda name, seconds: None
+        )
     assert (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes() == whole
+
+
+def test_a_profile_of_ones_own_runs(smoke, tmp_path):
+    source = (REPOSITORY / "fasnb" / "profiles" / "smoke.toml").read_text()
+    (tmp_path / "mine.toml").write_text(source)
+    command = [
+        sys.executable,
+        "-m",
+        "fasnb",
+        "run",
+        "--profile",
+        str(tmp_path / "mine.toml"),
+        "--only",
+        "00",
+        "--out",
+        str(smoke),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (
+        nbformat.read(smoke / "notebooks" / "00_data.ipynb", 4)
+        .metadata.fasnb.parameters["profile"]
+        .endswith("mine.toml")
+    )
 
 
 def test_released_notebooks_give_the_papers_rows(released, tmp_path):

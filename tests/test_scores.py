@@ -1,5 +1,7 @@
 """The paper's own rows from the released scores; averaging; submission files."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -126,3 +128,18 @@ def test_a_submission_needs_every_frame(tmp_path):
     with pytest.raises(scores.IncompleteError, match=r"1 frames lack one, see other\.jpg"):
         scores.write_submission(frames, written, tmp_path / "s.txt")
     assert not (tmp_path / "s.txt").exists()
+
+
+def test_released_scores_outside_0_and_1_are_refused(released, tmp_path):
+    shutil.copytree(released, tmp_path / "clone")
+    path = tmp_path / "clone/data/opts/exp2_seed1/fold1/tta_epoch31_val_score.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:5], "17,0.5", *lines[6:]]) + "\n")
+    with pytest.raises(ValueError, match=r"line 6: no probability in \[0, 1\] \(1 such lines\)"):
+        scores.read_released(tmp_path / "clone")
+
+
+def test_common_seeds_compare_equal_numbers_of_networks():
+    parts = [table([0, 1], "A", 1, 1), table([0, 1], "B", 1, 1), table([0, 1], "B", 1, 2)]
+    common = scores.common_seeds(pd.concat(parts))
+    assert scores.networks(common) == [("A", 1, 1), ("B", 1, 1)]

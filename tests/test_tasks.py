@@ -124,7 +124,9 @@ def test_real_layout_and_true_weight_formats_make_a_network(real, weights, tmp_p
     built = store.build(workshop.source("valid"), tmp_path / "valid", workers=1, progress=False)
     score = training.score(network, built, [0, 1], task.specification.recipe, device="cpu")
     assert score.shape == (2,) and ((score >= 0) & (score <= 1)).all()
-    first = torch.load(task.backbone, weights_only=True)["input_layer.0.weight" if experiment == "B" else "conv1.weight"]
+    first = torch.load(task.backbone, weights_only=True)[
+        "input_layer.0.weight" if experiment == "B" else "conv1.weight"
+    ]
     assert all(torch.equal(branch.stem.conv.weight, first) for branch in network.branches)
     assert workshop.source("valid").frames["subject"].isna().all() and workshop.labelled("valid")
 
