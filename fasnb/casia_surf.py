@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from fasnb.files import replace_file, write_text
-from fasnb.frames import FRAME_COLUMNS, FRAME_TYPES, MODALITIES, read_list
+from fasnb.frames import FRAME_COLUMNS, FRAME_TYPES, MODALITIES, read_list, wrong_modality
 from fasnb.store import Source
 from fasnb.workers import parallel_map
 
@@ -44,7 +45,7 @@ KNOWN = {  # the challenge subset of Zhang et al.: what a complete copy counts
 }  # fmt: skip
 
 _BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "Data")
-_PLACE = re.compile(r"(?:^|.*/)(?=(?:Training|Val|Testing)/)")
+_PLACE = re.compile(r"(?P<before>|.*/)(?P<folder>Training|Val|Testing)/(?P<rest>.*)")
 _MODALITY_IN_NAME = re.compile(r"(?<![^-_/])(color|rgb|depth|ir)(?![^-_./])")
 _COLOUR_TOLERANCE = 8  # grey levels by which the channels of a grey image may differ after JPEG
 _ASPECT_TOLERANCE = 1.5  # factor; the three images show the same box of one face
@@ -86,7 +87,9 @@ def find(root: str | Path, authors: str | Path | None = None) -> Layout:
     where += [Path(clone) / "data" / "lists" for clone in (authors, root) if clone is not None]
     lists, missing = {}, {}
     for split, names in LISTS.items():
-        found = next((folder / name for name in names for folder in where if (folder / name).is_file()), None)
+        there = [folder / name for name in names for folder in where if (folder / name).is_file()]
+        # the challenge and the data set's owner name the same frames differently: take the list that fits the files
+        found = next((path for path in there if _leads_to_files(root, path)), there[0] if there else None)
         images = any((folder / FOLDERS[split]).is_dir() for folder in where)
         if found is not None and images:
             lists[split] = found
@@ -102,6 +105,15 @@ def find(root: str | Path, authors: str | Path | None = None) -> Layout:
             "phase1/val_public_list.txt, or phase2/Testing; data/README.md says how to obtain it"
         )
     return Layout(root, lists, missing)
+
+
+def _leads_to_files(root: Path, path: Path) -> bool:
+    """Whether one of the first colour images that a list names lies below the root."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        fields = [re.split(r"[\s,]", line.replace('"', "").strip())[0] for line in islice(file, 9)]
+    names = [name for name in fields if name not in ("", "rgb")]
+    bases = _bases(root, names)
+    return any(os.path.isfile(_locate(root, bases, name)) for name in names)
 
 
 class CasiaSurf:
@@ -123,7 +135,7 @@ class CasiaSurf:
         if outside:
             raise ValueError(f"{outside[0]!r} leaves the data root ({len(outside):,} such names); correct the list")
         self._names = names
-        self._bases = _bases(self.root, names)
+        self._bases = _bases(self.root, names.flat)
 
     @cached_property
     def channels(self) -> dict[str, int]:
@@ -150,9 +162,7 @@ class CasiaSurf:
 
     def path(self, row: int, modality: str) -> Path:
         """The file of one modality of one frame."""
-        name = self._names[row, MODALITIES.index(modality)]
-        place = _PLACE.match(name)
-        path = self.root / (self._bases[place[0]] + name[place.end() :] if place else name)
+        path = _locate(self.root, self._bases, self._names[row, MODALITIES.index(modality)])
         if path.stem.endswith("_resized") and not path.exists():
             original = path.with_name(path.name.replace("_resized.", "."))
             return original if original.exists() else path
@@ -187,6 +197,8 @@ class CasiaSurf:
         colour, *others = self._names[row]
         strangers = [name for name in others if _capture(name) != _capture(colour)]
         problems = [("mismatched", f"{name} is not of the frame {colour}") for name in strangers]
+        wrong = wrong_modality(self._names[row])
+        problems += [("mismatched", f"{colour}: {wrong}")] if wrong else []
         sizes = {name: image.size for name, image in images.items()}
         if {"depth", "ir"} <= sizes.keys() and sizes["depth"] != sizes["ir"]:
             problems.append(("size", f"{colour}: depth is {_by(sizes['depth'])} and IR {_by(sizes['ir'])}, not equal"))
@@ -209,21 +221,26 @@ class _Problem(Exception):
         self.kind = kind
 
 
-def _bases(root: Path, names: np.ndarray) -> dict[str, str]:
-    """For every way in which names lead to Training, Val or Testing: where these really lie below the root."""
+def _bases(root: Path, names: Iterable[str]) -> dict[tuple[str, str], str]:
+    """(what is written before it, Training, Val or Testing) -> where that folder really lies below the root."""
     first = {}
-    for name in names.flat:
-        place = _PLACE.match(name)
+    for name in names:
+        place = _PLACE.fullmatch(name)
         if place:
-            first.setdefault(place[0], name[place.end() :])
+            first.setdefault((place["before"], place["folder"]), place["rest"])
     bases = {}
-    for written, name in first.items():
+    for (written, folder), rest in first.items():
         candidates = [written, *(f"{base}/" if base else "" for base in _BASES)]
-        originals = (name, name.replace("_resized.", "."))
-        exact = (base for base in candidates if any((root / (base + name)).exists() for name in originals))
-        folder = (base for base in candidates if (root / base / name.split("/")[0]).is_dir())
-        bases[written] = next(exact, next(folder, written))
+        originals = (f"{folder}/{rest}", f"{folder}/{rest}".replace("_resized.", "."))
+        exact = (base for base in candidates if any(os.path.exists(root / (base + name)) for name in originals))
+        there = (base for base in candidates if (root / base / folder).is_dir())
+        bases[written, folder] = next(exact, next(there, written))
     return bases
+
+
+def _locate(root: Path, bases: dict[tuple[str, str], str], name: str) -> Path:
+    place = _PLACE.fullmatch(name)
+    return root / (f"{bases[place['before'], place['folder']]}{place['folder']}/{place['rest']}" if place else name)
 
 
 def _decode(path: Path, channels: int, colour: bool) -> Image.Image:
@@ -386,7 +403,12 @@ def write(
 def _claim(root: Path, splits: Iterable[str], origin: str) -> None:
     """Notes beside the data what each split is made from, so that two sets are never mixed."""
     note = root / "made_from.json"
-    known = json.loads(note.read_text()) if note.exists() else {}
+    try:
+        known = dict(json.loads(note.read_text(encoding="utf-8"))) if note.exists() else {}
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{note} is damaged, so that what {root} holds is unknown; delete the folder or choose another one"
+        ) from None
     for split in splits:
         if known.setdefault(split, origin) != origin:
             raise ValueError(f"{root} holds another {split} set; delete it or choose another folder")

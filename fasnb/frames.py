@@ -6,9 +6,10 @@ A frame is one capture with three registered images. The table has one row a fra
 the paper, missing where unknown) and ``split`` (train, valid or test).
 """
 
+import csv
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ TRAIN_ATTACKS = (4, 5, 6)
 _SPLIT_OF_FOLDER = {"train": "train", "training": "train", "val": "valid", "valid": "valid", "dev": "valid"}
 _SPLIT_OF_FOLDER |= {"test": "test", "testing": "test"}
 _CAPTURE = re.compile(r"(?:^|/)(?P<part>real|fake)_part/(?P<subject>[^/]+)/(?P<kind>[^/]+?)(?:\.rssdk)?/")
+_MODALITY_OF_WORD = {"color": "rgb", "colour": "rgb", "rgb": "rgb", "depth": "depth", "ir": "ir"}
+_WORD_IN_NAME = re.compile(r"(?<![^-_])(color|colour|rgb|depth|ir)(?=[-_.])")
 _CSV_HEADERS = (["rgb", "depth", "ir", "label"], ["rgb", "depth", "ir"])
 
 
@@ -48,14 +51,16 @@ def read_list(
     Args:
         path: the list file.
         root: data root; absolute paths below it are made relative to it. Without it absolute paths are refused.
-        bona_fide_label: 0 or 1, the label that means bona fide. Needed only where neither the format nor the folder
-            names tell, which is the case of ``color label`` lines without ``real_part`` and ``fake_part``.
+        bona_fide_label: 0 or 1, the label that means bona fide. Needed where neither the format nor the folder names
+            tell, which is the case of ``color label`` lines without ``real_part`` and ``fake_part``, and where the two
+            contradict each other: a list of three images and a reversed label.
         split: train, valid or test for all frames; by default read from the folder names.
 
     Returns:
         The frame table. Subject and attack come from the folder names and are missing where those have none.
 
     Raises:
+        FileNotFoundError: there is no such list.
         ListError: anything wrong in any line; nothing is returned then.
     """
     path = Path(path)
@@ -64,8 +69,8 @@ def read_list(
     if split not in (None, "train", "valid", "test"):
         raise ValueError(f"split is {split!r}; it must be train, valid or test")
     lines = _text_lines(path)
-    header = lines[0].split(",") in _CSV_HEADERS
-    rows = [line.split(",") if header else line.split() for line in lines]
+    header = _csv_fields(lines[0]) in _CSV_HEADERS
+    rows = [_csv_fields(line) if header else line.split() for line in lines]
     width = len(rows[0])
     if not header and ("," in lines[0] or width not in (2, 3, 4)):
         raise ListError(
@@ -81,11 +86,16 @@ def read_list(
     colour = _relative(path, columns[0], root, first)
     if width == 2:
         siblings = {name: [_sibling(sample, name) for sample in colour] for name in ("depth", "ir")}
+        _refuse(path, ((n, _no_sibling(*pair)) for n, pair in enumerate(zip(colour, siblings["ir"], strict=True), 1)))
     else:
         siblings = {name: _relative(path, columns[i], root, first) for i, name in enumerate(("depth", "ir"), 1)}
+    triples = zip(colour, siblings["depth"], siblings["ir"], strict=True)
+    _refuse(path, ((n, wrong_modality(names)) for n, names in enumerate(triples, first + 1)))
     _refuse(path, _duplicates(colour, first))
 
     captures = [_CAPTURE.search(sample) for sample in colour]
+    splits = [split or _split_of(sample) for sample in colour]
+    _refuse(path, ((n, _unknown_attack(*pair)) for n, pair in enumerate(zip(captures, splits, strict=True), first + 1)))
     labels = None
     if width in (2, 4):
         written = [int(value) for value in columns[-1]]
@@ -99,7 +109,7 @@ def read_list(
         label=labels,
         subject=[c and c["subject"] for c in captures],
         attack=[c and (0 if c["part"] == "real" else ATTACK_FOLDERS.get(c["kind"])) for c in captures],
-        split=split or [_split_of(sample) for sample in colour],
+        split=splits,
     )
 
 
@@ -109,7 +119,27 @@ def frame_table(**columns) -> pd.DataFrame:
     return table.astype(FRAME_TYPES)
 
 
+def wrong_modality(names: Iterable[str]) -> str | None:
+    """What is wrong with the paths of one frame in the order ``MODALITIES``, if one stands in another's place.
+
+    A file name (``000000-depth.jpg``) or the folder it lies in (``depth/1.jpg``) may tell the modality; where one does
+    it must agree, and no path may stand twice.
+    """
+    names = list(names)
+    for name, modality in zip(names, MODALITIES, strict=True):
+        folder, file = posixpath.split(name.lower())
+        words = {posixpath.basename(folder), *_WORD_IN_NAME.findall(file)} & _MODALITY_OF_WORD.keys()
+        if any(_MODALITY_OF_WORD[word] != modality for word in words):
+            return f"{name!r} stands in the place of {modality}"
+    twice = next((name for name in names if names.count(name) > 1), None)
+    return twice and f"{twice!r} stands there twice"
+
+
 def _text_lines(path: Path) -> list[str]:
+    if path.is_dir():
+        raise ListError(f"{path} is a folder; name the list file in it")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such list; check the path")
     raw = path.read_bytes()
     if not raw.strip():
         raise ListError(f"{path} is empty (0 lines); use a complete list")
@@ -128,6 +158,14 @@ def _text_lines(path: Path) -> list[str]:
     return lines
 
 
+def _csv_fields(line: str) -> list[str] | None:
+    """The fields of one line of CSV, or None where a quoted field does not end."""
+    try:
+        return next(csv.reader([line], strict=True)) or [""]
+    except csv.Error:
+        return None
+
+
 def _refuse(path: Path, problems) -> None:
     """Raise one ListError for all problems, (line number, what) with what = None for a good line."""
     bad = [(number, what) for number, what in problems if what]
@@ -137,7 +175,9 @@ def _refuse(path: Path, problems) -> None:
         raise ListError(f"{path}, line {number}: {what} ({count}); nothing was read, correct the list")
 
 
-def _field_problem(row: list[str], width: int, comma: bool) -> str | None:
+def _field_problem(row: list[str] | None, width: int, comma: bool) -> str | None:
+    if row is None:
+        return "a quoted field is malformed"
     if len(row) != width or not all(row):
         found = sum(map(bool, row))
         other = len(row) == 1 and "," in row[0] if not comma else " " in row[0]
@@ -155,8 +195,13 @@ def _relative(path: Path, column: Sequence[str], root: str | Path | None, first:
         if base and name.startswith(base):
             name = name[len(base) :]
         clean = posixpath.normpath(name)
-        return None if clean.startswith(("/", "../")) or clean in (".", "..") or "\\" in name else clean
+        return None if clean.startswith(("/", "../")) or clean in (".", "..") else clean
 
+    backslash = "has a backslash; write '/' between folders"
+    _refuse(
+        path,
+        ((n, f"the path {name!r} {backslash}" if "\\" in name else None) for n, name in enumerate(column, first + 1)),
+    )
     cleaned = [inside(name) for name in column]
     outside = zip(column, cleaned, strict=True)
     where = "the data root" if root is None else f"the data root {root}"
@@ -169,11 +214,27 @@ def _relative(path: Path, column: Sequence[str], root: str | Path | None, first:
 
 
 def _sibling(colour: str, modality: str) -> str:
-    """``.../color/0022.jpg`` -> ``.../depth/0022.jpg``; ``000000-color.jpg`` -> ``000000-depth.jpg``."""
+    """``.../color/0022.jpg`` -> ``.../depth/0022.jpg``; ``000000-color.jpg`` -> ``000000-depth.jpg``; others as is."""
     folder, name = posixpath.split(colour)
     if posixpath.basename(folder) == "color":
         return posixpath.join(posixpath.dirname(folder), modality, name)
     return posixpath.join(folder, name.replace("-color.", f"-{modality}."))
+
+
+def _no_sibling(colour: str, sibling: str) -> str | None:
+    if colour != sibling:
+        return None
+    return (
+        f"{colour!r} has neither a folder color nor '-color.' in its name, so its depth and IR are unknown; "
+        "name the three files in lines 'color depth ir label'"
+    )
+
+
+def _unknown_attack(capture: re.Match | None, split: str | None) -> str | None:
+    """Training needs every frame's attack, for the attack folds; elsewhere an unknown one may stay missing."""
+    if split != "train" or capture is None or capture["part"] == "real" or capture["kind"] in ATTACK_FOLDERS:
+        return None
+    return f"the folder {capture['kind']!r} below fake_part is none of the attacks {', '.join(ATTACK_FOLDERS)}"
 
 
 def _duplicates(samples: Sequence[str], first: int):
@@ -184,13 +245,18 @@ def _duplicates(samples: Sequence[str], first: int):
 
 
 def _bona_fide_label(path, written, captures, given, known, first) -> int:
-    """Which label means bona fide: the folder names tell, else the argument, else the format."""
+    """Which label means bona fide, as the folder names, the argument and the format (``known``) tell."""
     implied = [None if c is None else value if c["part"] == "real" else 1 - value
                for value, c in zip(written, captures, strict=True)]  # fmt: skip
     evidence = next((value for value in implied if value is not None), None)
     expected = given if evidence is None else evidence
     if evidence is not None and given is not None and given != evidence:
         raise ListError(f"{path}: bona_fide_label={given} contradicts the folders real_part and fake_part of its paths")
+    if evidence is not None and given is None and known not in (None, evidence):
+        raise ListError(
+            f"{path}: its labels are reversed, {evidence} where the folders say real_part; pass "
+            f"bona_fide_label={evidence} if that is meant, else correct the list"
+        )
     if expected is None:
         expected = known
     if expected is None:

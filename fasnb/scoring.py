@@ -1,6 +1,7 @@
 """One trained network, one's own frames: scores, a submission file, an ONNX file."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,36 +16,62 @@ from fasnb.scores import score_table
 from fasnb.session import home
 from fasnb.specification import Specification
 from fasnb.training import score
-from fasnb.weights import WeightsError, load_network, load_released
+from fasnb.weights import is_released, load_network
 from fasnb.workers import choose_device
 
 
-def open_checkpoint(path: Path) -> tuple[ThreeBranchNetwork, Recipe]:
-    """A network ready to score and the recipe that says how its images are prepared.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network ready to score, the recipe that says how its images are prepared, and which network it is."""
+
+    network: ThreeBranchNetwork
+    recipe: Recipe
+    experiment: str
+    fold: int
+    seed: int
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """A trained network from its file.
 
     Args:
-        path: ``checkpoint.pt`` in a run folder, whose ``config.json`` holds the recipe, or a checkpoint of the authors.
+        path: ``checkpoint.pt`` in a run folder, whose ``config.json`` holds recipe, experiment, fold and seed, or a
+            checkpoint of the authors, which takes the released recipe and the file's name, fold 0, seed 0.
 
     Raises:
-        FileNotFoundError, WeightsError: the file is not there, or neither of the two.
+        FileNotFoundError: the checkpoint or its ``config.json`` is not there.
+        ValueError: the file is neither of the two, or ``config.json`` is damaged or another network's.
     """
+    network = load_network(path)
+    if is_released(path):
+        return Checkpoint(network, RELEASED, path.stem, fold=0, seed=0)
     config = path.parent / "config.json"
-    if config.is_file():
-        return load_network(path), Specification.from_json(config.read_text(encoding="utf-8")).recipe
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"{config} is not there; lay the config.json of the checkpoint's run beside {path.name}"
+        )
     try:
-        return load_released(path), RELEASED
-    except WeightsError as error:
-        raise WeightsError(f"{error}; a checkpoint of our own needs its run's config.json beside it") from None
+        found = Specification.from_json(config.read_text(encoding="utf-8"))
+        checkpoint = Checkpoint(network, found.recipe, found.experiment, int(found.fold), int(found.seed))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{config} cannot be read ({error}); lay the config.json of the checkpoint's run beside {path.name}"
+        ) from None
+    if found.architecture != network.architecture:
+        raise ValueError(
+            f"{config} is of another network ({found.architecture}) than {path.name} ({network.architecture}); lay the "
+            "config.json of the checkpoint's run beside it"
+        )
+    return checkpoint
 
 
-def score_frames(
-    network: ThreeBranchNetwork, recipe: Recipe, frames: pd.DataFrame, root: Path, name: str, device: str = "auto"
-) -> pd.DataFrame:
+def score_frames(checkpoint: Checkpoint, frames: pd.DataFrame, root: Path, device: str = "auto") -> pd.DataFrame:
     """The scores table of one network on the files of a frame table, decoded once into ``data/cache``."""
-    source = CasiaSurf(frames, root, recipe.resize)
+    source = CasiaSurf(frames, root, checkpoint.recipe.resize)
     built = store.build(source, home() / "data" / "cache" / f"frames-{source.fingerprint[:16]}")
-    score_of = score(network, built, range(len(frames)), recipe, device=choose_device(device))
-    return score_table(frames, score_of, experiment=name, fold=0, seed=0)
+    device = choose_device(device)
+    score_of = score(checkpoint.network, built, range(len(frames)), checkpoint.recipe, device=device)
+    return score_table(frames, score_of, checkpoint.experiment, checkpoint.fold, checkpoint.seed)
 
 
 class _Probability(torch.nn.Module):

@@ -81,6 +81,9 @@ def read(path: str | Path, sha256: str | None = None) -> dict:
         raise FileNotFoundError(f"{path}: there is no such weights file; check the path, or obtain it (data/README.md)")
     if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
         raise WeightsError(f"{path}: its SHA-256 is {found}, not {sha256.lower()}; obtain the file again")
+    with open(path, "rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):  # an archive, or a pickle of PyTorch before 1.6
+            raise WeightsError(f"{path}: it is no PyTorch file; take a file of weights that torch.save wrote")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -135,7 +138,12 @@ def load_network(path: str | Path, sha256: str | None = None) -> ThreeBranchNetw
         architecture = Architecture(**content["architecture"])
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its architecture is unknown ({error}); take a file of this version") from error
-    return _assemble(architecture, content["state_dict"], str(path))
+    return _assemble(architecture, _state(content["state_dict"], f"{path}: its state_dict"), str(path))
+
+
+def is_released(path: str | Path) -> bool:
+    """Whether ``load_network`` takes this file for a checkpoint in the authors' format, not for one of ours."""
+    return "model_state_dict" in read(path)
 
 
 def save_backbone(backbone: Backbone, path: str | Path, **about) -> None:
@@ -152,7 +160,7 @@ def load_backbone(path: str | Path, sha256: str | None = None) -> Backbone:
         backbone = _empty_backbone(Plan(**content["backbone"]))
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its backbone is unknown ({error}); take a file of this version") from error
-    return _fill(backbone, content["state_dict"], str(path))
+    return _fill(backbone, _state(content["state_dict"], f"{path}: its state_dict"), str(path))
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:
@@ -181,8 +189,8 @@ def _released(checkpoint: Mapping, name: str) -> ThreeBranchNetwork:
         raise WeightsError(
             f"{name}: it has no model_state_dict and classifier_state_dict; take a checkpoint in the authors' format"
         )
-    model = _without_prefix(checkpoint["model_state_dict"])
-    head = _without_prefix(checkpoint["classifier_state_dict"])
+    parts = ("model_state_dict", "classifier_state_dict")
+    model, head = (_without_prefix(_state(checkpoint[part], f"{name}: its {part}")) for part in parts)
     if "rgb_backbone.conv1.weight" in model:
         architecture = RELEASED["face_resnet34"]
     elif "rgb_backbone.input_layer.0.weight" in model:
@@ -271,7 +279,7 @@ def _backbone_state(
         given = read(backbone, sha256)
     for wrapper in ("state_dict", "model_state_dict"):
         given = given[wrapper] if isinstance(given.get(wrapper), Mapping) else given
-    given = _without_prefix(given)
+    given = _without_prefix(_state(given, f"{name}: it"))
     expected = _empty_backbone(plan).state_dict()
     names = {key: key for key in expected}
     if "stem.conv.weight" not in given:
@@ -304,6 +312,18 @@ def _rename(key: str, rules: Iterable[tuple]) -> str:
     return key
 
 
+def _state(given, what: str) -> State:
+    """``given`` if it maps text to tensors; ``what`` begins the error's sentence."""
+    if not isinstance(given, Mapping):
+        raise WeightsError(f"{what} is a {type(given).__name__}, not a dictionary of tensors; take a file of weights")
+    wrong = [key for key, value in given.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if wrong:
+        raise WeightsError(
+            f"{what} has {len(wrong)} entries that are not text and a tensor, first {wrong[0]!r}; take a file of weights"
+        )
+    return given
+
+
 def _without_prefix(state: State) -> dict[str, Tensor]:
     """Drop ``module.``, which training on several GPUs puts before every key."""
     return {key.removeprefix("module."): value for key, value in state.items()}
@@ -334,7 +354,6 @@ def _fill(module: nn.Module, given: State, name: str, renamed: dict[str, str] | 
 
 def _matched(expected: State, given: State, names: dict[str, str], source: str, what: str) -> dict[str, Tensor]:
     """``given`` under our keys, or an error with the difference. Missing batch counters (old files) count as zero."""
-    wrong_kind = [key for key, value in given.items() if not isinstance(value, Tensor)]
     missing, shapes, state = [], [], {}
     for key, value in expected.items():
         found = given.get(names[key])
@@ -342,12 +361,12 @@ def _matched(expected: State, given: State, names: dict[str, str], source: str, 
             state[key] = torch.zeros((), dtype=torch.long)
         elif found is None:
             missing.append(names[key])
-        elif isinstance(found, Tensor) and found.shape != value.shape:
+        elif found.shape != value.shape:
             shapes.append(f"{names[key]} {tuple(found.shape)} instead of {tuple(value.shape)}")
         else:
             state[key] = found
     extra = sorted(given.keys() - set(names.values()))
-    found = {"missing": missing, "extra": extra, "of another shape": shapes, "not tensors": wrong_kind}
+    found = {"missing": missing, "extra": extra, "of another shape": shapes}
     if any(found.values()):
         parts = [f"{len(keys)} {kind} ({_first_ten(keys)})" for kind, keys in found.items() if keys]
         raise WeightsError(f"{source}: its weights do not fit {what}: {'; '.join(parts)}; take weights made for it")

@@ -129,14 +129,11 @@ def test_a_second_run_trains_nothing(smoke):
 def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(smoke, monkeypatch):
     whole = (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes()
     settings = {"released_root": str(smoke)}  # no released scores there
-    environment = {key: value for key, value in os.environ.items() if key != "FASNB_RELEASED"}
-    with pytest.raises(
-        RuntimeError, match=r"05_ensemble, cell \d+: MissingData: the authors' released scores are not at"
-    ):
-        os.environ.pop("FASNB_RELEASED", None)
-        run_notebooks(
-            "released", load("released", settings), settings, ["05_ensemble"], smoke, lambda name, seconds: None
-        )
+    monkeypatch.delenv("FASNB_RELEASED", raising=False)
+    profile, done = load("released", settings), lambda name, seconds: None
+    reason = r"05_ensemble, cell \d+: MissingData: the authors' released scores are not at"
+    with pytest.raises(RuntimeError, match=reason):
+        run_notebooks("released", profile, settings, ["05_ensemble"], smoke, done)
     assert (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes() == whole
 
 
