@@ -17,17 +17,17 @@ from fasnb import comparisons, metrics, scores, statistics
 from fasnb.session import Session
 from fasnb.study import MODALITY_EXPERIMENTS
 
+SETTINGS = {"epochs": 7, "schedule_epochs": 7, "aggregation_start": "backbone"}  # of the figures in README.md
+
 
 def one_world(profile: str, world: int, out: Path) -> dict[tuple[str, str], float]:
     """(row, FPR) -> TPR in percent."""
-    session = Session(profile, {"data_seed": world, "seeds": 1}, out / str(world))
+    session = Session(profile, {"data_seed": world, "seeds": 1} | SETTINGS, out / str(world))
     models = scores.average(session.scores(*MODALITY_EXPERIMENTS), over=["fold"])
     measured = comparisons.measure(models, session.profile.fprs, replicates=100)
     found = {(row.experiment, metrics.fpr_name(row.FPR)): row.measured for row in measured.itertuples()}
-    train, valid = session.frames("train"), session.frames("valid")
-    simple = statistics.shortcut_scores(session.statistics("train"), train["label"], session.statistics("valid"))
-    shortcut = {fpr: 100 * metrics.tpr_at_fpr(valid["label"], simple, fpr) for fpr in session.profile.fprs}
-    return found | {("shortcut", metrics.fpr_name(fpr)): tpr for fpr, tpr in shortcut.items()}
+    simple = statistics.shortcut_report(session.statistics("train"), session.statistics("valid"), session.profile.fprs)
+    return found | {("shortcut", metrics.fpr_name(point.fpr)): 100 * point.tpr for point in simple.points}
 
 
 def main() -> None:

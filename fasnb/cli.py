@@ -229,12 +229,12 @@ def _released(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     from fasnb.scoring import export_onnx, open_checkpoint, score_frames
 
-    network, recipe = open_checkpoint(args.checkpoint)
+    checkpoint = open_checkpoint(args.checkpoint)
     if args.onnx:
-        export_onnx(network, recipe, args.onnx)
+        export_onnx(checkpoint.network, checkpoint.recipe, args.onnx)
         print(f"network: {args.onnx}")
     frames = read_list(args.frames, args.root)
-    table = score_frames(network, recipe, frames, args.root, name=args.checkpoint.stem, device=args.device)
+    table = score_frames(checkpoint, frames, args.root, device=args.device)
     score_tables.write_scores(table, args.out)
     print(f"{len(table):,} frames scored: {args.out}. {MEANING}")
     if args.submission:

@@ -204,11 +204,30 @@ class Session:
                                  for row in TABLE1.itertuples()]  # fmt: skip
         return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), names
 
-    def statistics(self, split: str) -> pd.DataFrame:
-        """Simple numbers of every frame of a split, see ``fasnb.statistics``."""
+    def split_table(self) -> pd.DataFrame:
+        """Frames, subjects, bona fide and attack frames, and frames of each attack where known; one row a split."""
+        rows = []
+        for split in self.workshop.splits:
+            frames = self.frames(split)
+            counts = {"bona fide": (frames["label"] == 1).sum(), "attack": (frames["label"] == 0).sum()}
+            counts |= {f"attack {kind}": (frames["attack"] == kind).sum() for kind in range(1, 7)}
+            known = {name: int(count) for name, count in counts.items()}
+            rows.append({"split": split, "frames": len(frames), "subjects": frames["subject"].nunique()} | known)
+        return pd.DataFrame(rows)
+
+    def statistics(self, split: str, per_kind: int | None = None) -> pd.DataFrame:
+        """Simple numbers of the frames of a split, see ``fasnb.statistics``, with label, attack, subject and split.
+
+        Args:
+            per_kind: only the first so many frames of each attack; by default all frames.
+        """
         source = self.workshop.source(split)
-        parts = np.array_split(np.arange(len(source.frames)), max(1, len(source.frames) // 256))
-        return pd.concat([frame_statistics(source.read(part)) for part in parts], ignore_index=True)
+        frames = source.frames
+        if per_kind is not None:
+            frames = frames.groupby("attack", dropna=False).head(per_kind)
+        parts = [frames.index[i : i + 256] for i in range(0, len(frames), 256)]
+        numbers = pd.concat([frame_statistics(source.read(part), source.channels) for part in parts], ignore_index=True)
+        return numbers.join(frames[["label", "attack", "subject", "split"]].reset_index(drop=True))
 
     def batch_views(self, recipes: Mapping[str, Recipe], count: int = 3) -> list[tuple[str, np.ndarray]]:
         """One train frame as stored, as the test sees it, and in training views of each recipe: (label, (3, 3, H, W))."""

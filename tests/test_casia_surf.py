@@ -103,6 +103,50 @@ def test_found_from_the_root_and_from_its_phase(written, below):
     assert source.path(0, "rgb").is_file() and source.read([0, len(frames) - 1]).shape == (2, 5, 24, 24)
 
 
+def test_three_splits_in_one_table_lie_in_two_phases(written):
+    """The lists write Training, Val and Testing alike; only the first two lie in phase1."""
+    frames = casia_surf.find(written).frames()
+    source = casia_surf.CasiaSurf(frames, written, 24)
+    for split, phase in (("train", "phase1"), ("valid", "phase1"), ("test", "phase2")):
+        row = int((frames["split"] == split).argmax())
+        assert source.path(row, "ir") == written / phase / frames["ir"][row] and source.path(row, "ir").is_file()
+    report = casia_surf.check(frames, written, workers=1, progress=False)
+    assert report.ok and report.frames == sum(map(len, SPLITS.values()))
+
+
+@pytest.mark.parametrize("owners_images", [False, True])
+def test_the_list_that_fits_the_files_is_taken(copy, owners_images):
+    """The owner's list beside the challenge's public one, with the images of either."""
+    phase = copy / "phase1"
+    (phase / "val_private_list.txt").unlink()
+    owners = "CASIA_SURF/Data/Val/real_part/S1/real.rssdk/color/0015.jpg"
+    (phase / "CASIA_SURF@p1_image_dev.txt").write_text(f"{owners} 0\n")
+    if owners_images:
+        shutil.rmtree(phase / "Val")
+        (copy / owners).parent.mkdir(parents=True)
+        shutil.copy(next((phase / "Training").rglob("color/*.jpg")), copy / owners)
+    name = "CASIA_SURF@p1_image_dev.txt" if owners_images else "val_public_list.txt"
+    assert casia_surf.find(copy).lists["valid"].name == name
+
+
+@pytest.mark.parametrize("text", ["", '{"train": ', "3", "\x00"])
+def test_a_damaged_note_is_one_sentence(copy, text):
+    (copy / "made_from.json").write_text(text)
+    with pytest.raises(ValueError, match=r"made_from\.json is damaged.*delete the folder or choose another"):
+        casia_surf.write(SPLITS["valid"], copy, workers=1, progress=False)
+    assert (copy / "made_from.json").read_text() == text
+
+
+def test_swapped_and_repeated_modalities_of_a_table_are_mismatched(written):
+    frames = casia_surf.find(written).frames(["valid"]).head(3)
+    frames.loc[0, ["depth", "ir"]] = frames.loc[0, ["ir", "depth"]].to_numpy()
+    frames.loc[2, ["depth", "ir"]] = frames.loc[2, "rgb"]
+    report = casia_surf.check(frames, written, workers=1, progress=False)
+    wrong = report.problems[report.problems["kind"] == "mismatched"]
+    assert wrong["sample"].to_list() == [frames["rgb"][0], frames["rgb"][2]]
+    assert "000000-ir.jpg' stands in the place of depth" in str(report)
+
+
 def test_what_is_missing_is_said(written, tmp_path):
     with pytest.raises(FileNotFoundError, match="no CASIA-SURF data at .* data/README.md"):
         casia_surf.find(tmp_path)

@@ -95,6 +95,9 @@ def test_absolute_paths_below_the_root_become_relative(tmp_path):
 GOOD = "a-color.jpg a-depth.jpg a-ir.jpg 1\nb-color.jpg b-depth.jpg b-ir.jpg 0\n"
 
 
+CAPTURE = "Training/fake_part/s/{}.rssdk/color/1.jpg"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "what", "count"),
     [
@@ -108,6 +111,13 @@ GOOD = "a-color.jpg a-depth.jpg a-ir.jpg 1\nb-color.jpg b-depth.jpg b-ir.jpg 0\n
         (GOOD + "c-color.jpg,c-depth.jpg,c-ir.jpg,1\n", 3, "mixed list formats", 1),
         (GOOD.encode() + b"c\xff-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "byte 0xff is not text", 1),
         (GOOD.encode() + b"c\x00-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "byte 0x00 is not text", 1),
+        (GOOD + "c-color.jpg c\\depth.jpg c-ir.jpg 1\n", 3, "has a backslash", 1),
+        (GOOD + "c-color.jpg c-ir.jpg c-depth.jpg 1\n", 3, "'c-ir.jpg' stands in the place of depth", 1),
+        (GOOD + "v/color/1.jpg v/color/1.jpg v/color/1.jpg 1\n", 3, "'v/color/1.jpg' stands in the place of depth", 1),
+        (GOOD + "1.jpg 2.jpg 2.jpg 1\n3.jpg 4.jpg 3.jpg 1\n", 3, "'2.jpg' stands there twice", 2),
+        ("v/color/1.jpg 1\nv/rgb/2.jpg 1\nv/3.jpg 0\n", 2, "name the three files", 2),
+        ('rgb,depth,ir,label\na,b,c,1\n"d,e,f,0\n', 3, "quoted field", 1),
+        (f"{CAPTURE.format('01_e_s')} 1\n{CAPTURE.format('09_zz')} 1\n", 2, "'09_zz' below fake_part", 1),
         ("rgb,depth,ir,label\na,b,c,1\nd,e,f\n", 3, "missing field", 1),
         ("rgb,depth,ir,label\na,b,c,1\nd,,f,0\n", 3, "missing field", 1),
         ("rgb,depth,ir,label\na,b,c,1\nd e f 0\n", 3, "mixed list formats", 1),
@@ -124,6 +134,41 @@ def test_broken_lists_are_refused_whole(tmp_path, text, line, what, count):
     with pytest.raises(ListError, match=re.escape(what)) as error:
         read_list(path)
     assert f"{path}, line {line}:" in str(error.value) and f"({count} bad line" in str(error.value)
+
+
+def test_quoted_csv_is_the_same_list(tmp_path):
+    plain = "rgb,depth,ir,label\na-color.jpg,a-depth.jpg,a-ir.jpg,1\nb c-color.jpg,b c-depth.jpg,b c-ir.jpg,0\n"
+    quoted = "\n".join(",".join(f'"{field}"' for field in line.split(",")) for line in plain.splitlines())
+    frames = read_list(write(tmp_path, quoted))
+    assert frames["sample"].to_list() == ["a-color.jpg", "b c-color.jpg"]
+    pd.testing.assert_frame_equal(frames, read_list(write(tmp_path, plain)))
+
+
+def test_a_folder_and_a_missing_list_are_told_apart(tmp_path):
+    with pytest.raises(ListError, match=re.escape(f"{tmp_path} is a folder; name the list file")):
+        read_list(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"gone\.txt: there is no such list"):
+        read_list(tmp_path / "gone.txt")
+
+
+def test_unknown_attacks_stay_missing_outside_training(tmp_path):
+    text = "".join(f"{CAPTURE.format(kind)} 1\n" for kind in ("01_e_s", "09_zz"))
+    frames = read_list(write(tmp_path, text.replace("Training", "Val")))
+    assert frames["attack"].isna().to_list() == [False, True]
+
+
+@pytest.mark.parametrize(("header", "between"), [("", " "), ("rgb,depth,ir,label\n", ",")])
+def test_reversed_labels_of_three_images_are_taken_only_on_request(tmp_path, header, between):
+    """The format says 1 = bona fide, the folders say 0."""
+    folders = {"real_part/s/real": "0", "fake_part/s/04_en_b": "1"}
+    rows = [[*(f"Training/{f}.rssdk/{m}/1.jpg" for m in ("color", "depth", "ir")), v] for f, v in folders.items()]
+    path = write(tmp_path, header + "".join(between.join(row) + "\n" for row in rows))
+    with pytest.raises(
+        ListError, match=r"labels are reversed, 0 where the folders say real_part; pass bona_fide_label=0"
+    ):
+        read_list(path)
+    frames = read_list(path, bona_fide_label=0)
+    assert frames["label"].to_list() == [1, 0] and frames["attack"].to_list() == [0, 4]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "rgb,depth,ir,label\n"])

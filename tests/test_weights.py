@@ -288,6 +288,44 @@ def test_checksum_missing_file_and_foreign_content(tmp_path):
         weights.to_released(build(Architecture("resnet18", "se", False, **TINY)))
 
 
+TENSORS = {"rgb_backbone.conv1.weight": torch.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ({"model_state_dict": 3, "classifier_state_dict": {}}, "its model_state_dict is a int, not a dictionary"),
+        ({"model_state_dict": {7: torch.zeros(1)}, "classifier_state_dict": {}}, "its model_state_dict has 1 entries"),
+        ({"model_state_dict": TENSORS, "classifier_state_dict": [1, 2]}, "its classifier_state_dict is a list"),
+        ({"model_state_dict": TENSORS | {"x": "y"}, "classifier_state_dict": {}}, "first 'x'"),
+        ({"architecture": {"backbone": "resnet18"}, "state_dict": 3}, "its state_dict is a int"),
+        ({"architecture": {"backbone": "resnet18"}, "state_dict": {b"k": torch.zeros(1)}}, "first b'k'"),
+        ({"architecture": 3, "state_dict": {}}, "its architecture is unknown"),
+    ],
+)
+def test_malformed_checkpoints_are_refused(tmp_path, content, what):
+    torch.save(content, tmp_path / "bad.pt")
+    with pytest.raises(WeightsError, match=rf"bad\.pt: .*{re.escape(what)}.*; take a"):
+        weights.load_network(tmp_path / "bad.pt")
+
+
+@pytest.mark.parametrize("state", [3, {7: torch.zeros(1)}])
+def test_malformed_backbones_are_refused(tmp_path, state):
+    torch.save({"backbone": {"backbone": "resnet18"}, "state_dict": state}, tmp_path / "bad.pt")
+    with pytest.raises(WeightsError, match=r"bad\.pt: its state_dict .*; take a"):
+        weights.load_backbone(tmp_path / "bad.pt")
+    network = build(Architecture("resnet18", "se", False, **TINY))
+    with pytest.raises(WeightsError, match=r"bad\.pt: it has \d entries .*; take a"):
+        weights.initialise(network, tmp_path / "bad.pt")
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n1,0.5\n"])
+def test_a_text_file_is_no_pytorch_file(tmp_path, text):
+    (tmp_path / "log.pt").write_text(text)
+    with pytest.raises(WeightsError, match=r"log\.pt: it is no PyTorch file; take"):
+        weights.load_network(tmp_path / "log.pt")
+
+
 def test_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "face.pt"
     weights.save_backbone(Backbone("resnet18", **TINY), path)
