@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--root", type=Path, default=Path(), help="folder that the list's paths are relative to")
     score.add_argument("--out", type=Path, default=Path("scores.csv"), help="scores table, CSV or parquet")
     score.add_argument("--submission", type=Path, help="also write the challenge's submission file")
+    score.add_argument(
+        "--calibrate", type=float, metavar="T", help="press submitted scores below T to [0, 0.5), as the authors"
+    )
     score.add_argument("--onnx", type=Path, help="also export the network; needs pip install 'fasnb[onnx]'")
     score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     score.set_defaults(command=_score)
@@ -238,7 +241,7 @@ def _score(args: argparse.Namespace) -> None:
     score_tables.write_scores(table, args.out)
     print(f"{len(table):,} frames scored: {args.out}. {MEANING}")
     if args.submission:
-        print(f"submission: {score_tables.write_submission(frames, table, args.submission)}")
+        print(f"submission: {score_tables.write_submission(frames, table, args.submission, args.calibrate)}")
 
 
 def _runs(args: argparse.Namespace) -> None:

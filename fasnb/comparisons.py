@@ -33,7 +33,9 @@ def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("ex
     for fpr in fprs:
         found = _methods(table, fpr, by, replicates)
         parts += [dict(zip(by, name, strict=True)) | {"FPR": fpr} | _row(of_seeds) for name, of_seeds in found.items()]
-    measured = pd.DataFrame(parts).astype({"false positives": "Int64"})
+    measured = pd.DataFrame(parts).astype({"false positives": "Int64", "seeds": "Int64"})
+    if "experiment" in by:  # an ensemble of all seeds is none of them
+        measured.loc[measured["experiment"].isin(table.loc[table["seed"].isna(), "experiment"]), "seeds"] = pd.NA
     return measured.drop(columns="seeds") if "seed" in by else measured
 
 

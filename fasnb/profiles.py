@@ -81,9 +81,13 @@ class Profile:
     headline_fpr: float = _number(1e-4, 0, 1, help="the FPR of Tables 3 and 4")
     replicates: int = _number(1000, 10, help="bootstrap replicates")
 
-    # execution; no result depends on these two but for rounding
+    # execution; no result depends on these four but for rounding
     device: str = _choice("auto", "auto", "cpu", "cuda")
     workers: int = _number(0, 0, help="networks trained at once on CPU, one thread each; 0 = one per core")
+    executor: str = _choice(
+        "local", "local", "ray", help="where networks are trained; ray needs the extra of that name"
+    )
+    compile: bool = field(default=False, metadata={"help": "torch.compile the networks; for long trainings on a GPU"})
     precision: str = _choice("auto", "auto", "fp32", "bf16", help="of training; part of what names a network")
 
     # changed values of the recipe: for all networks, and for single experiments

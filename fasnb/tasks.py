@@ -278,8 +278,9 @@ def make(
         store.build(workshop.source(split), workshop.store_folder(split), progress=progress is True)
     if workshop.profile.source == "synthetic":
         make_backbones(workshop, {task.specification.experiment for task in pending if task.backbone}, progress)
-    device, workers = str(choose_device(workshop.profile.device)), workshop.profile.workers
-    run_many(tasks, workshop.out, workers=workers, device=device, weights=weights, progress=progress)
+    profile, device = workshop.profile, str(choose_device(workshop.profile.device))
+    where = {"workers": profile.workers, "device": device, "executor": profile.executor, "compile": profile.compile}
+    run_many(tasks, workshop.out, weights=weights, progress=progress, **where)
 
 
 def make_backbones(workshop: Workshop, experiments: Iterable[str], progress: bool | Callable[[str], object]) -> None:
