@@ -46,7 +46,8 @@ def home() -> Path:
     """The repository: the nearest folder at or above the working directory that holds the notebooks, else the package's."""
     package = Path(__file__).resolve().parent.parent  # of an editable installation: the repository
     here = Path.cwd()
-    return next((p for p in (here, *here.parents, package) if (p / "notebooks" / "00_data.ipynb").is_file()), here)
+    places = (here, *here.parents, package)
+    return next((p for p in places if (p / "notebooks").is_dir() and (p / "fasnb" / "session.py").is_file()), here)
 
 
 def released_root(profile: Profile | None = None) -> Path:
