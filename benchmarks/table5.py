@@ -1,6 +1,6 @@
 """Table 5 on several synthetic worlds: does the order of the modalities hold for new subjects, frames and weights?
 
-    python benchmarks/table5.py --profile tiny --worlds 3101 3102 3103 --out /tmp/worlds
+    python benchmarks/table5.py --profile tiny --worlds 3101 3102 3103 --out DIR
 
 Each world is a data seed: its own train subjects, validation subjects, source faces and prints. In each, the networks
 A-rgb, A-ir, A-depth and A (mean of three attack folds, one seed) are trained as the profile says. Printed are TPR@FPR in

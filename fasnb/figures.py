@@ -17,6 +17,7 @@ PAGE = 6.875  # inches, both columns
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#7F5539"
 MODALITY_COLOURS = {"rgb": _RED, "ir": _PURPLE, "depth": _BLUE, "all": "#000000"}
 METHOD_COLOURS = {"A": _BLUE, "B": _ORANGE, "C": _GREEN, "D": _PURPLE, "ensemble": "#000000"}
+METHOD_COLOURS |= {"RGB": _RED, "IR": _PURPLE, "Depth": _BLUE, "RGB+IR+Depth": "#000000"}
 CLASS_COLOURS = {"bona fide": _GREEN, "attack": _RED}
 ATTACK_COLOURS = {1: "#56B4E9", 2: _BLUE, 3: _ORANGE, 4: _RED, 5: _PURPLE, 6: _BROWN}
 INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}

@@ -114,11 +114,8 @@ def _forget_machine(notebook, name: str, seconds: float) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    notebook.metadata["fasnb"] = {
-        "notebook": name,
-        "parameters": kept.get("parameters", {}),
-        "seconds": round(seconds, 1),
-    }
+    made = {"notebook": name, "parameters": kept.get("parameters", {}), "seconds": round(seconds, 1)}
+    notebook.metadata["fasnb"] = made | {"commit": _commit()}
 
 
 def _commit() -> str:
