@@ -33,7 +33,6 @@ def run(
     started = time.monotonic()
     session = Session(profile, settings, out)
     names = chosen_notebooks(session.profile, only)
-    session.out.mkdir(parents=True, exist_ok=True)
     budget = f"{session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
     print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
     if session.profile.source == "released":
