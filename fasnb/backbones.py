@@ -166,6 +166,11 @@ class Plan:
     def spec(self) -> BackboneSpec:
         return BACKBONES[self.backbone]
 
+    @property
+    def depths(self) -> tuple[int, int, int, int]:
+        """Residual blocks of stages 1 to 4."""
+        return self.blocks or self.spec.blocks
+
     def channels(self, stage: int) -> int:
         """Output channels of ``stage``; stage 0 is the stem."""
         base = int(64 * self.width)
@@ -191,7 +196,7 @@ class Plan:
     def stage(self, number: int, in_channels: int | None = None) -> nn.Sequential:
         """Residual stage ``number`` (1 to 4); ``in_channels`` where it does not follow the stage before it."""
         in_channels = in_channels or self.channels(number - 1)
-        channels, count = self.channels(number), (self.blocks or self.spec.blocks)[number - 1]
+        channels, count = self.channels(number), self.depths[number - 1]
         if self.spec.family == "face":
             return _face_stage(in_channels, channels, int(self.small_images), count)
         if self.spec.family == "ir":

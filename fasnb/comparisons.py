@@ -12,7 +12,7 @@ import pandas as pd
 
 from fasnb import metrics
 from fasnb.scores import average, facts, matrix
-from fasnb.study import Finding
+from fasnb.study import TABLE5, Finding
 
 
 def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
@@ -43,6 +43,7 @@ def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("ex
 class _Seed:
     """One seed of a method at one FPR: its TPR, bootstrap replicates of it, exact limits, accepted attack frames."""
 
+    number: int  # 0: an ensemble of all seeds
     tpr: float
     drawn: np.ndarray
     exact: tuple[float, float]
@@ -60,7 +61,8 @@ def _methods(table: pd.DataFrame, fpr: float, by: Sequence[str], replicates: int
         accepted = score >= metrics.threshold_at_fpr(labels, score, fpr)
         passed, failed = int(accepted[labels == 1].sum()), int(accepted[labels == 0].sum())
         exact = metrics.clopper_pearson(passed, int(labels.sum()))
-        found.setdefault(name[: len(by)], []).append(_Seed(passed / labels.sum(), replicate, exact, failed))
+        seed = _Seed(int(name[names.index("seed")]), passed / labels.sum(), replicate, exact, failed)
+        found.setdefault(name[: len(by)], []).append(seed)
     return found
 
 
@@ -83,6 +85,26 @@ def groups(frames: pd.DataFrame) -> pd.Series | None:
 def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Rows of a published table (column ``experiment``) with the measured columns beside; missing where not measured."""
     return published.merge(measured.drop(columns="FPR"), on="experiment", how="left")
+
+
+def by_modality(table: pd.DataFrame, fprs: Sequence[float], replicates: int = 1000) -> pd.DataFrame:
+    """Table 5: the measured TPR in percent of each modality and FPR, with intervals, beside the published one.
+
+    Args:
+        table: scores table with one score a frame, experiment and seed; other experiments than Table 5's are left out.
+
+    Returns:
+        One row a modality and FPR, in the paper's order: ``experiment``, ``modality``, ``FPR`` (text), ``published`` (missing
+        at other FPRs than the paper's) and the columns of ``measure``.
+    """
+    measured = measure(table[table["experiment"].isin(TABLE5["experiment"])], fprs, replicates=replicates)
+    published = TABLE5.melt(["experiment", "modality"], var_name="FPR", value_name="published")
+    both = measured.merge(published.drop(columns="modality"), on=["experiment", "FPR"], how="left")
+    both.insert(1, "modality", both["experiment"].map(TABLE5.set_index("experiment")["modality"]))
+    order = {name: i for i, name in enumerate(TABLE5["experiment"])}
+    both = both.sort_values(["experiment", "FPR"], key=lambda c: c.map(order) if c.name == "experiment" else -c)
+    both.insert(3, "published", both.pop("published"))
+    return both.assign(FPR=both["FPR"].map(metrics.fpr_name)).reset_index(drop=True)
 
 
 def compare_all(
@@ -161,9 +183,11 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
         valid, test: scores tables of the same networks, one score a frame and network.
 
     Returns:
-        One row a method and one for the ensemble: ``valid``, ``test``, ``low``, ``high`` (test), and with the threshold
-        of validation ``carried TPR`` and ``carried FPR``.
+        One row a method and one for the ensemble: ``valid``, ``test``, its limits, and TPR and FPR on test with the
+        threshold of validation.
     """
+    at = "at the threshold of valid"
+    columns = ["method", "valid", "test", "test low", "test high", f"test TPR {at}", f"test FPR {at}"]
     rows = []
     for mean in (average, lambda table: average(table, over=["fold", "seed", "experiment"])):
         a, b = mean(valid), mean(test)
@@ -174,40 +198,65 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
             carried = 1 - metrics.bpcer(labels, score, threshold), metrics.apcer(labels, score, threshold)
             limits = on_test.loc[name, ["measured", "low", "high"]]
             rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in carried)))
-    return pd.DataFrame(rows, columns=["method", "valid", "test", "low", "high", "carried TPR", "carried FPR"])
+    return pd.DataFrame(rows, columns=columns)
 
 
-def judge(models: pd.DataFrame, findings: Sequence[Finding], fpr: float, replicates: int = 1000) -> pd.DataFrame:
+def judge(
+    models: pd.DataFrame, findings: Sequence[Finding], fpr: float, replicates: int = 1000, others: Sequence[float] = ()
+) -> pd.DataFrame:
     """What a study's scores say of the paper's claims.
 
-    Each claim says that one method has the higher TPR@FPR. A method's TPR@FPR is the mean over its seeds; the difference of
-    two methods has a paired bootstrap interval over frames or subjects. Besides, every seed of one is held against every
-    seed of the other.
+    Each claim says that one method has the higher TPR@FPR. A method's TPR@FPR is the mean over the seeds that both methods
+    have (all of them for an ensemble); the difference has a paired bootstrap interval over frames or subjects. Besides,
+    every seed of one is held against every seed of the other.
 
     Args:
         models: scores table with one score a frame, experiment and seed.
+        others: further FPRs, whose verdicts are added as columns.
 
     Returns:
-        One row a claim: ``claim``, ``section``, ``difference``, ``low``, ``high`` (points), ``seeds`` (of the better and of
-        the worse method), ``agree`` (how many pairs of seeds are positive) and ``verdict``: shown (interval above zero and
+        One row a claim: ``claim``, ``section``, ``difference``, ``low``, ``high`` (points), ``seeds`` (how many, of the
+        better and of the worse method), ``agree`` (how many pairs of seeds are positive) and ``verdict``: shown (interval above zero and
         no pair of seeds below), opposite (interval below zero and no pair above), not shown, or not measured.
     """
-    found = {name: seeds for (name,), seeds in _methods(models, fpr, ["experiment"], replicates).items()}
-    return pd.DataFrame([_verdict(finding, found) for finding in findings])
+    methods = {name: seeds for (name,), seeds in _methods(models, fpr, ["experiment"], replicates).items()}
+    table = pd.DataFrame([_verdict(finding, methods) for finding in findings])
+    for other in others:
+        if other != fpr:
+            table[f"at {metrics.fpr_name(other)}"] = judge(models, findings, other, replicates)["verdict"]
+    return table
 
 
-def _verdict(finding: Finding, found: dict[str, list[_Seed]]) -> dict:
+def _verdict(finding: Finding, methods: dict[str, list[_Seed]]) -> dict:
     row = {"claim": finding.claim, "section": finding.section}
-    if finding.better not in found or finding.worse not in found:
+    if finding.better not in methods or finding.worse not in methods:
         missing = dict.fromkeys(("difference", "low", "high"), np.nan)
         return row | missing | {"seeds": "–", "agree": "–", "verdict": "not measured"}
-    better, worse = found[finding.better], found[finding.worse]
+    better, worse = _of_common_seeds(methods[finding.better], methods[finding.worse])
     difference, low, high, _ = _difference(better, worse)
     each = [a.tpr - b.tpr for a in better for b in worse]
     shown, opposite = low > 0 and min(each) >= 0, high < 0 and max(each) <= 0
-    seeds = {"seeds": f"{len(better)} and {len(worse)}", "agree": f"{sum(x > 0 for x in each)} of {len(each)}"}
+    counts = ["all" if method[0].number == 0 else str(len(method)) for method in (better, worse)]
+    seeds = {"seeds": " and ".join(counts), "agree": f"{sum(x > 0 for x in each)} of {len(each)}"}
     verdict = "shown" if shown else "opposite" if opposite else "not shown"
     return row | {"difference": difference, "low": low, "high": high} | seeds | {"verdict": verdict}
+
+
+def _of_common_seeds(a: list[_Seed], b: list[_Seed]) -> tuple[list[_Seed], list[_Seed]]:
+    """The seeds that both methods have; all where they share none, as with an ensemble of all seeds."""
+    common = {seed.number for seed in a} & {seed.number for seed in b}
+    return tuple([seed for seed in seeds if seed.number in common or not common] for seeds in (a, b))
+
+
+def answers(models: pd.DataFrame, findings: Sequence[Finding], section: str, fpr: float, replicates: int = 1000) -> str:
+    """What these scores say of the claims of one section of the paper, a sentence each; see ``judge``."""
+    table = judge(models, [finding for finding in findings if finding.section == section], fpr, replicates)
+    lines = []
+    for row in table[table["verdict"] != "not measured"].itertuples():
+        seeds = "one seed each" if row.seeds == "1 and 1" else f"seeds: {row.seeds}, {row.agree} pairs agree"
+        limits = f"{row.difference:+.2f} points [{row.low:.2f}, {row.high:.2f}] at FPR = {metrics.fpr_name(fpr)}"
+        lines.append(f"{row.claim}: {row.verdict} here ({limits}; {seeds}).")
+    return "\n".join(lines) or "None of the claims of this section can be measured on this source."
 
 
 def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:

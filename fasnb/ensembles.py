@@ -150,3 +150,28 @@ def lone_errors(scores: pd.DataFrame, labels: pd.Series, thresholds: dict[str, f
             "right alone": [int((~wrong[name] & (total == scores.shape[1] - 1)).sum()) for name in scores],
         }
     )
+
+
+def outvoted(scores: pd.DataFrame, labels: pd.Series, helper: str, limit: float = 0.5) -> pd.DataFrame:
+    """Does one method help where most of the others are wrong (Section 5.9)? Wrong and right at a score of ``limit``.
+
+    Args:
+        scores: (n, methods).
+        labels: (n,) with the index of ``scores``.
+        helper: one of the methods.
+
+    Returns:
+        One row a class: ``class``, ``frames``, ``mean score of`` the helper and of the others, ``others mostly wrong``
+        (frames on which more than half of the others, but not all, are wrong) and ``helper right`` (on those).
+    """
+    accepted, rows = scores > limit, []
+    others = [name for name in scores if name != helper]
+    for label, name in ((0, "attack"), (1, "bona fide")):
+        of_class = labels.reindex(scores.index) == label
+        wrong = (accepted[others] != bool(label))[of_class].mean(axis=1)
+        hard = (wrong > 0.5) & (wrong < 1)
+        right = accepted.loc[hard.index[hard], helper] == bool(label)
+        means = scores.loc[of_class, helper].mean(), scores.loc[of_class, others].mean(axis=None)
+        rows.append((name, int(of_class.sum()), *means, int(hard.sum()), int(right.sum())))
+    columns = ["class", "frames", f"mean score of {helper}", "mean score of the others", "others mostly wrong"]
+    return pd.DataFrame(rows, columns=[*columns, f"{helper} right on these"])

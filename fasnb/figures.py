@@ -18,6 +18,9 @@ _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = "#0072B2", "#E69F00", "#009E73",
 MODALITY_COLOURS = {"rgb": _RED, "ir": _PURPLE, "depth": _BLUE, "all": "#000000"}
 METHOD_COLOURS = {"A": _BLUE, "B": _ORANGE, "C": _GREEN, "D": _PURPLE, "ensemble": "#000000"}
 METHOD_COLOURS |= {"RGB": _RED, "IR": _PURPLE, "Depth": _BLUE, "RGB+IR+Depth": "#000000"}
+METHOD_COLOURS |= {"zhang": _BROWN, "resnet34-subject": _GREEN, "resnet34-attack": _ORANGE, "resnet34-imagenet": _RED}
+METHOD_COLOURS |= {"face34-random": "0.45", "face34-generic": _ORANGE, "face34-gender": _PURPLE, "resnet34-face": _BLUE}
+METHOD_COLOURS |= {"imagenet": _RED, "generic": _ORANGE, "gender": _PURPLE, "face": _BLUE}  # source tasks
 CLASS_COLOURS = {"bona fide": _GREEN, "attack": _RED}
 ATTACK_COLOURS = {1: "#56B4E9", 2: _BLUE, 3: _ORANGE, 4: _RED, 5: _PURPLE, 6: _BROWN}
 INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}
@@ -46,8 +49,10 @@ def use_style() -> None:
 
 
 def method_colour(name: str, position: int = 0) -> str:
-    """Colour of a method: its own where it has one, else one by position."""
-    return METHOD_COLOURS.get(name, (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN)[position % 6])
+    """Colour of a method, or of one of its networks: its own where it has one, else one by position."""
+    return METHOD_COLOURS.get(
+        name.split(" ")[0].rstrip(":"), (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN)[position % 6]
+    )
 
 
 def intervals(table: pd.DataFrame, published: str | None = "published", label: str = "TPR (%)") -> Figure:
@@ -56,7 +61,8 @@ def intervals(table: pd.DataFrame, published: str | None = "published", label: s
     Args:
         table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, if named, the published value.
     """
-    fig, ax = plt.subplots(figsize=(PAGE * 0.75, 0.55 + 0.24 * len(table)))
+    width = PAGE if table["method"].str.len().max() > 30 else PAGE * 0.75  # long names leave little for the axis
+    fig, ax = plt.subplots(figsize=(width, 0.55 + 0.24 * len(table)))
     y = np.arange(len(table))[::-1]
     spread = np.clip([table["measured"] - table["low"], table["high"] - table["measured"]], 0, None)
     ax.errorbar(
@@ -78,7 +84,7 @@ def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
         labels: (n,).
         thresholds: method -> threshold, drawn as a line.
     """
-    fig, axes = plt.subplots(1, scores.shape[1], figsize=(PAGE, 1.7), sharey=True)
+    fig, axes = plt.subplots(1, scores.shape[1], figsize=(PAGE, 1.9), sharey=True)
     bins = np.linspace(0, 1, 41)
     for ax, name in zip(np.atleast_1d(axes), scores, strict=True):
         for label, cls in ((0, "attack"), (1, "bona fide")):
@@ -93,7 +99,8 @@ def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
         ax.axvline(thresholds[name], color="k", lw=0.8, ls="--")
         ax.set(title=name, xlabel="score", yscale="log", xlim=(0, 1))
     np.atleast_1d(axes)[0].set_ylabel("frames")
-    np.atleast_1d(axes)[0].legend(frameon=False, loc="upper center")
+    handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    fig.legend(handles, names, frameon=False, loc="outside upper center", ncols=2)
     return fig
 
 
@@ -133,7 +140,7 @@ def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> 
     axes[1].set(ylabel="BPCER (%)", yscale="log")
     for i, name in enumerate(scores):
         axes[0].plot([], [], color=method_colour(name, i), label=name)
-    axes[0].legend(frameon=False, loc="lower right")
+    fig.legend(frameon=False, loc="outside upper center", ncols=scores.shape[1])
     axes[0].set_title(f"grey: finer than 1 / {n_attack:,} attack frames", fontsize=6, color="0.35", loc="left")
     return fig
 
@@ -193,7 +200,8 @@ def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping
     methods = list(methods)
     ax.hlines(y, table[methods].min(axis=1), table[methods].max(axis=1), color="0.8", lw=1)
     for i, name in enumerate(methods):
-        ax.plot(table[name], y, "o", ms=4.5, color=method_colour(name, i), label=name)
+        beside = 0.12 * ((len(methods) - 1) / 2 - i)  # so that equal scores do not hide each other
+        ax.plot(table[name], y + beside, "o", ms=4, color=method_colour(name, i), label=name)
         if threshold:
             ax.axvline(threshold[name], ymin=0, ymax=0.03, color=method_colour(name, i), lw=2)
     ax.set(yticks=y, xlabel="score", xlim=(-0.02, 1.02), ylim=(-0.6, len(table) - 0.4))
@@ -246,22 +254,22 @@ def views(batches: Sequence[tuple[str, np.ndarray]]) -> Figure:
     return fig
 
 
-def by_attack(table: pd.DataFrame, columns: Sequence[str], label: str) -> Figure:
+def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     """Distribution of frame statistics for bona fide frames and each attack.
 
     Args:
         table: columns ``attack`` (0 = bona fide) and those named.
+        columns: name -> title with unit.
     """
     kinds = sorted(table["attack"].unique())
     palette = {kind: ATTACK_COLOURS.get(kind, CLASS_COLOURS["bona fide"]) for kind in kinds}
     fig, axes = plt.subplots(1, len(columns), figsize=(PAGE, 1.9))
-    for ax, name in zip(axes, columns, strict=True):
+    for ax, (name, title) in zip(axes, columns.items(), strict=True):
         sns.boxplot(
             table, x="attack", y=name, hue="attack", palette=palette, legend=False, ax=ax, fliersize=0, linewidth=0.6
         )
         ax.set_xticks(range(len(kinds)), ["bona\nfide" if kind == 0 else str(kind) for kind in kinds])
-        ax.set(title=name, xlabel="", ylabel="")
-    axes[0].set_ylabel(label)
+        ax.set(title=title, xlabel="", ylabel="")
     fig.supxlabel("attack", fontsize=8)
     return fig
 
@@ -285,16 +293,19 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
     """A column of training histories against the epoch; one line a network, one colour a method.
 
     Args:
-        histories: ``<method> ...`` -> history with the columns ``epoch`` and ``column``.
+        histories: ``<method>`` or ``<method> fold ...`` -> history with the columns ``epoch``, ``column`` and, where there is
+            a value that guessing gives, ``chance``, which is dotted.
     """
-    fig, ax = plt.subplots(figsize=(COLUMN * 1.4, 2.1))
-    methods = list(dict.fromkeys(name.split(" ")[0] for name in histories))
+    fig, ax = plt.subplots(figsize=(PAGE * 0.75, 2.1))
+    methods = list(dict.fromkeys(name.split(" fold ")[0] for name in histories))
     for name, history in histories.items():
-        method = name.split(" ")[0]
+        method = name.split(" fold ")[0]
         colour = method_colour(method, methods.index(method))
+        if "chance" in history:
+            ax.axhline(history["chance"].iloc[0], color=colour, lw=0.8, ls=":")
         ax.plot(history["epoch"], history[column], color=colour, lw=0.9, alpha=0.8, label=method)
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    ax.legend(handles.values(), handles.keys(), frameon=False)
+    fig.legend(handles.values(), handles.keys(), frameon=False, loc="outside right upper")
     ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
     ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
@@ -306,7 +317,7 @@ def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
     Args:
         table: columns ``modality``, ``experiment``, ``FPR`` (text), ``measured``, ``low``, ``high``, ``published``.
     """
-    fig, ax = plt.subplots(figsize=(PAGE * 0.7, 2.3))
+    fig, ax = plt.subplots(figsize=(PAGE * 0.85, 2.4))
     names = list(dict.fromkeys(table["modality"]))
     colours = [MODALITY_COLOURS[{"RGB": "rgb", "IR": "ir", "Depth": "depth"}.get(name, "all")] for name in names]
     for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
@@ -314,10 +325,11 @@ def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
         x = np.arange(len(fprs)) + (i - (len(names) - 1) / 2) * 0.2
         ax.bar(x, rows["measured"], 0.18, color=colour, label=name, alpha=0.85)
         spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
-        ax.errorbar(x, rows["measured"], yerr=spread, fmt="none", ecolor="0.25", **INTERVAL)
+        ax.errorbar(x, rows["measured"], yerr=spread, fmt="none", ecolor="0.5", **INTERVAL)
         ax.plot(x, rows["published"], "D", ms=4, mfc="w", mec=colour, lw=0)
+    ax.plot([], [], "D", ms=4, mfc="w", mec="0.3", lw=0, label="published: real data, same FPR")
     ax.set(xticks=range(len(fprs)), xticklabels=[f"FPR = {fpr}" for fpr in fprs], ylabel="TPR (%)", ylim=(0, 105))
-    ax.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    ax.legend(frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2)
     return fig
 
 
@@ -339,7 +351,9 @@ def architecture(network, size: int = 112) -> Figure:
         shape = "x".join(map(str, shapes[part])) if part in shapes else ""
         lines = text.count("\n")
         height = 0.76 + 0.3 * lines
-        ax.add_patch(plt.Rectangle((x - 0.6, y - height / 2), 1.2, height, fc=colour, ec="0.3", lw=0.6, alpha=0.35))
+        place = {"xy": (x - 0.6, y - height / 2), "width": 1.2, "height": height}
+        ax.add_patch(plt.Rectangle(**place, fc="w", zorder=1))  # hides the arrows that pass behind
+        ax.add_patch(plt.Rectangle(**place, fc=colour, ec="0.3", lw=0.6, alpha=0.35, zorder=1))
         ax.text(x, y + 0.1 * bool(shape), text, ha="center", va="center", fontsize=6.5, linespacing=1.1)
         if shape:
             ax.text(x, y - 0.22 - 0.17 * lines, shape, ha="center", va="center", fontsize=5, color="0.25")
@@ -347,7 +361,7 @@ def architecture(network, size: int = 112) -> Figure:
     def arrow(start, end, bend=0.0):
         style = f"arc3,rad={bend}"
         arrows = {"arrowstyle": "-|>", "lw": 0.6, "color": "0.4", "connectionstyle": style, "mutation_scale": 6}
-        ax.annotate("", end, start, arrowprops=arrows)
+        ax.annotate("", end, start, arrowprops=arrows, zorder=0)
 
     last, deep = network.architecture.fused_after, [name for name, _ in network.shared.named_children()]
     for i, (y, modality) in enumerate(zip((2.4, 1.2, 0.0), network.architecture.modalities, strict=True)):

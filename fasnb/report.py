@@ -1,9 +1,10 @@
 """Executing the notebooks with papermill, and one self-contained HTML page of what they show."""
 
 import html
-import json
 import os
 import re
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,12 +110,18 @@ def _check_parameters(source: Path, parameters: dict) -> None:
 
 
 def _forget_machine(notebook, name: str, seconds: float) -> None:
-    """Drop what papermill notes of this machine and moment; keep what says how the copy was made."""
-    kept = notebook.metadata.pop("papermill", {})
+    """Drop what papermill notes of this machine and moment; keep what says how the copy was made.
+
+    Where data and weights lie is no part of that: a reader of the copy has them elsewhere.
+    """
+    parameters = dict(notebook.metadata.pop("papermill", {}).get("parameters", {}))
+    parameters["settings"] = {k: v for k, v in parameters["settings"].items() if not k.endswith("_root")}
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    made = {"notebook": name, "parameters": kept.get("parameters", {}), "seconds": round(seconds, 1)}
+        if "injected-parameters" in cell.metadata.get("tags", ()):
+            cell.source = "\n".join(["# Parameters", *(f"{key} = {value!r}" for key, value in parameters.items())])
+    made = {"notebook": name, "parameters": parameters, "seconds": round(seconds, 1)}
     notebook.metadata["fasnb"] = made | {"commit": _commit()}
 
 
@@ -182,6 +189,20 @@ def _made(notebook, key: str):
     return notebook.metadata.get("fasnb", {}).get(key) or {}
 
 
+def _changed(notebook) -> str:
+    settings = _made(notebook, "parameters").get("settings") or {}
+    return ", ".join(f"{key} = {value}" for key, value in settings.items()) or "none"
+
+
+def _memory() -> str:
+    """Peak resident memory of this run's processes; ``ru_maxrss`` is in KiB on Linux, in bytes on macOS."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, other = (
+        resource.getrusage(who).ru_maxrss * unit / 1e9 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return f"{own:.1f} GB at most in the main process, {other:.1f} GB in the largest of its workers and kernels"
+
+
 def _title(notebook) -> str:
     return notebook.cells[0].source.splitlines()[0].lstrip("# ")
 
@@ -201,16 +222,14 @@ def _facts(profile: Profile, settings: dict, chapters, out: Path, seconds: float
     facts = [
         ("profile", f"{profile.name}: {profile.title}"),
         ("source", SOURCES[profile.source]),
-        (
-            "changed values",
-            "; ".join(sorted({json.dumps(_made(nb, "parameters").get("settings") or "none") for _, nb in chapters})),
-        ),
+        ("changed values", "; ".join(sorted({_changed(notebook) for _, notebook in chapters}))),
         ("commit", _commit()),
         ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
         ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
         ("notebooks", f"{len(chapters)} executed in {executed:,.0f} s"),
         ("networks", trained),
         ("this run", f"{seconds / 60:,.1f} minutes from start to report; what was there before was loaded"),
+        ("memory", _memory()),
         ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
     ]
     return facts + [("all values", ", ".join(f"{k} = {v}" for k, v in changed.items() if v not in ("", {}, None)))]
@@ -220,10 +239,7 @@ def _chapter(name: str, notebook) -> str:
     hidden = dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True)
     exporter = HTMLExporter(template_name="basic", **hidden)
     body, _ = exporter.from_notebook_node(notebook)
-    values = _made(notebook, "parameters").get("settings")
-    about = f"commit {_made(notebook, 'commit')}" + (
-        f", changed values {html.escape(json.dumps(values))}" if values else ""
-    )
+    about = f"commit {_made(notebook, 'commit')}, changed values: {html.escape(_changed(notebook))}"
     link = f'<p class="source"><a href="notebooks/{name}.ipynb">executed notebook {name}.ipynb</a>, {about}</p>'
     return f'<section id="{name}">{body}{link}</section>'
 
@@ -235,10 +251,10 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
 h1, h2, h3 {{ line-height: 1.25; margin: 2.2em 0 .6em; }} section > div:first-child h1 {{ border-top: 2px solid #ddd; padding-top: 1em; }}
 .anchor-link, .jp-InputPrompt, .jp-OutputPrompt, .prompt {{ display: none; }}
-table {{ border-collapse: collapse; font-size: .8rem; margin: 1em 0; display: block; overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: .78rem; margin: 1em 0; display: block; overflow-x: auto; }}
 caption {{ display: block; width: max-content; max-width: min(58rem, 92vw); white-space: normal; text-align: left; color: #444; padding: .3em 0; }}
-th, td {{ padding: .25em .7em; border-bottom: 1px solid #e4e4e4; text-align: right; vertical-align: top; white-space: nowrap; }}
-thead th {{ border-bottom: 1.5px solid #888; }}
+th, td {{ padding: .25em .55em; border-bottom: 1px solid #e4e4e4; text-align: right; vertical-align: top; white-space: nowrap; }}
+thead th {{ border-bottom: 1.5px solid #888; white-space: normal; vertical-align: bottom; }}
 td:first-child, th:first-child {{ text-align: left; }}
 table.facts td {{ text-align: left; white-space: normal; word-break: break-word; }} table.facts th {{ text-align: left; }}
 img {{ max-width: 100%; height: auto; }} pre {{ white-space: pre-wrap; color: #444; font-size: .8rem; }}

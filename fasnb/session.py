@@ -18,18 +18,20 @@ from matplotlib.figure import Figure
 
 from fasnb import augment, profiles, scores
 from fasnb.casia_surf import CasiaSurf
+from fasnb.comparisons import valid_to_test
 from fasnb.ensembles import describe_frames, disagreement
 from fasnb.figures import frame_grid, use_style
 from fasnb.files import replace_file, write_text
+from fasnb.metrics import fpr_name
 from fasnb.networks import Normalisation
 from fasnb.profiles import Profile
 from fasnb.recipe import Recipe
 from fasnb.runs import finished, load_runs
 from fasnb.statistics import frame_statistics
-from fasnb.study import EXPERIMENTS, MEMBERS, TABLE1
+from fasnb.study import EXPERIMENTS, MEMBERS, TABLE1, TABLE3
 from fasnb.synthetic import SynthSurf
 from fasnb.tables import Shown, write_table
-from fasnb.tasks import Workshop, make
+from fasnb.tasks import SOURCE_TASKS, Workshop, make
 
 SOURCES = {
     "synthetic": "SynthSURF, a synthetic stand-in for CASIA-SURF",
@@ -123,6 +125,32 @@ class Session:
             make(self.workshop, tasks)
         return load_runs(self.out, [task.specification for task in tasks], split)
 
+    @cached_property
+    def table3(self) -> pd.DataFrame:
+        """Table 3 as published; on the synthetic source its initialisations are named as the stand-ins they are here."""
+        if self.profile.source != "synthetic":
+            return TABLE3
+        named = TABLE3["initialization"].map(lambda name: f"stand-in for {name}" if name else "")
+        return TABLE3.assign(initialization=named)
+
+    def table4(self, networks: pd.DataFrame, name: str) -> Shown | None:
+        """Table 4 for the members of the ensemble, each the mean score of its folds and seeds, written as ``name``.
+
+        None, and a sentence, where this source has no labelled test scores.
+
+        Args:
+            networks: validation scores of the members, all folds and seeds.
+        """
+        members, fpr = [str(name) for name in networks["experiment"].unique()], self.profile.headline_fpr
+        if not all(self.serves(member, "test") for member in members):
+            print("This source has no labelled test scores, so Table 4 is shown as published alone.")
+            return None
+        tested = self.scores(*members, split="test")
+        valid = f"{networks['sample'].nunique():,} validation frames and on the following test frames"
+        what = f"Table 4 for our members, means of folds and seeds: TPR (%) at FPR = {fpr_name(fpr)} on {valid}"
+        table = valid_to_test(networks, tested, fpr, self.profile.replicates)
+        return self.table(table, name, self.caption(what, tested))
+
     def histories(self, *experiments: str) -> dict[str, pd.DataFrame]:
         """``<experiment> fold <k> seed <s>`` -> training history, of networks that are there."""
         specifications = [task.specification for task in self.workshop.tasks(experiments)]
@@ -130,10 +158,20 @@ class Session:
         return {title: pd.read_csv(folder / "history.csv") for title, folder in folders.items()}
 
     def pretraining_histories(self, *experiments: str) -> dict[str, pd.DataFrame]:
-        """Initialisation -> history of its pre-training, of the synthetic source's experiments that have one."""
-        started = [EXPERIMENTS[name] for name in experiments if EXPERIMENTS[name].initialisation != "random"]
-        folders = {e.initialisation: self.workshop.backbone_folder(e) for e in started}
-        return {name: pd.read_csv(folder / "history.csv") for name, folder in folders.items()}
+        """Of the synthetic source's experiments that are pre-trained: what on and which backbone -> history.
+
+        The column ``chance`` is the accuracy of guessing.
+        """
+        histories = {}
+        for experiment in (EXPERIMENTS[name] for name in experiments):
+            if experiment.initialisation == "random":
+                continue
+            history = pd.read_csv(self.workshop.backbone_folder(experiment) / "history.csv")
+            classes = self.workshop.source_task(experiment.initialisation).classes
+            task = SOURCE_TASKS[experiment.initialisation].kind
+            title = f"{experiment.initialisation}: {task}, {classes} classes, {experiment.backbone}"
+            histories[title] = history.assign(chance=1 / classes)
+        return histories
 
     def serves(self, experiment: str, split: str = "valid") -> bool:
         """Whether this source has, or can make, the labelled scores of an experiment on a split."""
@@ -217,7 +255,7 @@ class Session:
         return pd.DataFrame(rows)
 
     def statistics(self, split: str, per_kind: int | None = None) -> pd.DataFrame:
-        """Simple numbers of the frames of a split, see ``fasnb.statistics``, with label, attack, subject and split.
+        """Simple numbers of the frames of a split, see ``fasnb.statistics``, with sample, label, attack, subject and split.
 
         Args:
             per_kind: only the first so many frames of each attack; by default all frames.
@@ -228,7 +266,7 @@ class Session:
             frames = frames.groupby("attack", dropna=False).head(per_kind)
         parts = [frames.index[i : i + 256] for i in range(0, len(frames), 256)]
         numbers = pd.concat([frame_statistics(source.read(part), source.channels) for part in parts], ignore_index=True)
-        return numbers.join(frames[["label", "attack", "subject", "split"]].reset_index(drop=True))
+        return numbers.join(frames[["sample", "label", "attack", "subject", "split"]].reset_index(drop=True))
 
     def batch_views(self, recipes: Mapping[str, Recipe], count: int = 3) -> list[tuple[str, np.ndarray]]:
         """One train frame as stored, as the test sees it, and in training views of each recipe: (label, (3, 3, H, W))."""
@@ -269,15 +307,26 @@ class Session:
             else self.workshop.source("valid").channels
         )
 
-    def caption(self, text: str, table: pd.DataFrame | None = None, interval: str = "") -> str:
-        """A caption that says what the numbers come from: source, profile, seeds, frames, kind of interval."""
+    def caption(
+        self, text: str, table: pd.DataFrame | None = None, interval: str = "", seeds: Sequence[int] | None = None
+    ) -> str:
+        """A caption that says what the numbers come from: source, profile, seeds, frames, kind of interval.
+
+        Args:
+            table: scores, or frames, that the numbers are of.
+            interval: what is said of intervals where it is not the bootstrap of ``table``.
+            seeds: of the networks; by default those of ``table``.
+        """
         parts = [f"Source: {SOURCES[self.profile.source]}", f"profile {self.profile.name}"]
+        if seeds is None:
+            seeds = [] if table is None or "seed" not in table else sorted(table["seed"].dropna().unique())
+        if len(seeds):
+            named = " (7 and 704 in the authors' options)" if self.profile.source == "released" else ""
+            parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}{named}"]
         if table is not None:
-            seeds = sorted(table["seed"].dropna().unique())
-            parts += [f"seeds {', '.join(map(str, seeds))}"] if seeds else []
             frames = scores.facts(table)
-            live = int((frames["label"] == 1).sum())
-            parts += [f"{len(frames):,} frames ({live:,} bona fide, {len(frames) - live:,} attack)"]
+            live, fake = (int((frames["label"] == label).sum()) for label in (1, 0))
+            parts += [f"{len(frames):,} frames ({live:,} bona fide, {fake:,} attack)"]
             unit = "frames" if frames["subject"].isna().any() else f"{frames['subject'].nunique():,} subjects"
             interval = interval or f"95% intervals: bootstrap of {unit}, {self.profile.replicates:,} replicates"
         parts += [interval] if interval else []
@@ -309,6 +358,7 @@ class Session:
         rows = [
             f"{row['class']}"
             + (f" {row['attack']}" if row.get("attack") else "")
+            + (f", rank {row['rank']}" if "rank" in row else "")
             + "\n"
             + "\n".join(
                 "  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair)

@@ -293,7 +293,7 @@ def _published_names(keys: Iterable[str], plan: Plan) -> dict[str, str]:
     names = {key: _rename(key, _FAMILY_KEYS[plan.spec.family]) for key in keys}
     if plan.spec.family != "ir":
         return names
-    blocks = plan.blocks or plan.spec.blocks
+    blocks = plan.depths
 
     def flat(match: re.Match) -> str:  # face.evoLVe numbers the units of all stages in one list
         return f"body.{sum(blocks[: int(match[1]) - 1]) + int(match[2])}."

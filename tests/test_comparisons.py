@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fasnb import comparisons, metrics
+from fasnb import comparisons, ensembles, metrics
 from fasnb.frames import frame_table
-from fasnb.scores import score_table
+from fasnb.scores import average, first_seed, matrix, read_released, score_table
 from fasnb.study import Finding
 
 N = 300
@@ -59,5 +59,51 @@ def test_verdicts():
 
 def test_one_seed_against_the_claim_withholds_shown():
     lucky = [model("A", 1, 6.0, 1), model("A", 2, 0.5, 2)]
-    judged = comparisons.judge(pd.concat([*lucky, model("B", 1, 1.5, 3)]), [Finding("a", "1", "A", "B")], 0.1, 100)
-    assert judged.loc[0, "verdict"] == "not shown" and judged.loc[0, "agree"] == "1 of 2"
+    other = [model("B", 1, 1.5, 3), model("B", 2, 1.5, 4)]
+    judged = comparisons.judge(pd.concat([*lucky, *other]), [Finding("a", "1", "A", "B")], 0.1, 100)
+    assert judged.loc[0, "verdict"] == "not shown" and judged.loc[0, "agree"] == "2 of 4"
+
+
+def test_only_the_seeds_that_both_methods_have_are_compared():
+    a, b = [model("A", seed, 2.0, seed) for seed in (1, 2, 3)], [model("B", 2, 1.0, 9)]
+    judged = comparisons.judge(pd.concat(a + b), [Finding("a", "1", "A", "B")], 0.1, 50, others=[0.1, 0.05])
+    assert judged.loc[0, "difference"] == pytest.approx(tpr(a[1]) - tpr(b[0])) and judged.loc[0, "seeds"] == "1 and 1"
+    assert "at 5e-2" in judged and "at 1e-1" not in judged
+    ensemble = average(pd.concat(a), over=["seed", "experiment"]).assign(experiment="ensemble")
+    judged = comparisons.judge(pd.concat([*a, ensemble]), [Finding("b", "1", "ensemble", "A")], 0.1, 50)
+    assert judged.loc[0, "seeds"] == "all and 3" and judged.loc[0, "agree"].endswith("of 3")
+
+
+def test_answers_name_the_verdict_and_leave_out_what_is_not_measured():
+    models = pd.concat([model("A", 1, 4.0, 1), model("B", 1, 0.5, 2)])
+    claims = [Finding("A is better", "1", "A", "B"), Finding("never tested", "1"), Finding("other", "2", "B", "A")]
+    said = comparisons.answers(models, claims, "1", 0.1, 100)
+    assert said.startswith("A is better: shown here (+") and "one seed each" in said and "never" not in said
+    assert "None of the claims" in comparisons.answers(models, claims[1:2], "1", 0.1, 100)
+
+
+def test_table5_stands_beside_the_published_values(released):
+    models = first_seed(average(read_released(released), over=["fold"]))
+    table = comparisons.by_modality(models, (1e-2, 5e-3, 1e-4), replicates=20)
+    assert table["experiment"].tolist() == ["A"] * 3 and table["FPR"].tolist() == ["1e-2", "5e-3", "1e-4"]
+    assert table["published"].fillna(-1).tolist() == [100.0, -1, 99.87]
+    assert table["measured"].round(2).tolist() == [100.0, 100.0, 99.87]
+
+
+def test_a_helper_is_right_where_most_others_are_wrong():
+    scores = pd.DataFrame({"A": [0.9, 0.9, 0.9, 0.1], "B": [0.9, 0.9, 0.9, 0.1], "C": [0.1, 0.1, 0.9, 0.9],
+                           "D": [0.1, 0.9, 0.1, 0.9]}, index=list("wxyz"))  # fmt: skip
+    labels = pd.Series([0, 0, 0, 1], index=list("wxyz"))
+    table = ensembles.outvoted(scores, labels, "D").set_index("class")
+    assert table.loc["attack", "others mostly wrong"] == 2 and table.loc["attack", "D right on these"] == 1
+    assert table.loc["bona fide", "others mostly wrong"] == 1 and table.loc["bona fide", "D right on these"] == 1
+
+
+def test_released_d_refuses_attacks_that_two_of_the_others_accept(released):
+    scores = read_released(released)
+    wide = matrix(first_seed(average(scores, over=["fold"])))
+    label = scores.drop_duplicates("sample").set_index("sample")["label"].reindex(wide.index)
+    two = (wide[["A", "B", "C"]][label == 0] > 0.5).sum(axis=1) == 2
+    refused = (wide["D"][label == 0][two] <= 0.5).sum()
+    table = ensembles.outvoted(wide, label, "D").set_index("class")
+    assert table.loc["attack", ["others mostly wrong", "D right on these"]].tolist() == [two.sum(), refused]

@@ -30,7 +30,7 @@ def test_sources_are_clean(path):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert notebook.metadata.kernelspec.name == "python3"
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert all(len(cell.source.splitlines()) <= 12 for cell in code), "a cell of more than twelve lines"
+    assert all(len(cell.source.splitlines()) <= 10 for cell in code), "a cell of more than ten lines"
     assert not any(re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE) for cell in code)
     assert notebook.cells[0].cell_type == "markdown" and "**Question.**" in notebook.cells[0].source
     assert "**In the paper.**" in notebook.cells[0].source and "**Run time.**" in notebook.cells[0].source
