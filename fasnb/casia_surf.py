@@ -22,7 +22,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from fasnb.files import replace_file, write_text
+from fasnb.files import file_hashes, replace_file, write_text
 from fasnb.frames import FRAME_COLUMNS, FRAME_TYPES, MODALITIES, read_list, wrong_modality
 from fasnb.store import Source
 from fasnb.workers import parallel_map
@@ -124,12 +124,18 @@ class CasiaSurf:
     which averages when it reduces). The authors saved the first step as JPEG (``*_resized.jpg``), this does not: values
     may differ from theirs by a JPEG's rounding. Such a file is used where it exists, else its original.
 
+    Args:
+        hashes: file in which the hashes of the images are kept, so that each is read for its hash only once.
+
     Attributes:
         frames: the frame table; size: pixels; channels: modality -> 1 or 3.
     """
 
-    def __init__(self, frames: pd.DataFrame, root: str | Path, size: int = 125) -> None:
+    def __init__(
+        self, frames: pd.DataFrame, root: str | Path, size: int = 125, hashes: str | Path | None = None
+    ) -> None:
         self.frames, self.root, self.size = frames.reset_index(drop=True), Path(root), int(size)
+        self.hashes = hashes
         names = self.frames[list(MODALITIES)].to_numpy(dtype=object)
         outside = [name for name in names.flat if name.startswith("/") or ".." in name.split("/")]
         if outside:
@@ -146,18 +152,12 @@ class CasiaSurf:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the table and over the name, size and modification time of every file; nothing is decoded."""
+        """sha256 over the table and over the name and content of every file, wherever and whenever they were copied."""
         digest = hashlib.sha256(f"casia-surf {DECODER_VERSION} {self.size}\n".encode())
         digest.update(self.frames[list(FRAME_COLUMNS)].to_csv(index=False).encode())
-        for row in range(len(self.frames)):
-            for name in MODALITIES:
-                path = self.path(row, name)
-                try:
-                    status = os.stat(path)
-                    found = f"{status.st_size} {status.st_mtime_ns}"
-                except OSError:
-                    found = "missing"
-                digest.update(f"{path.relative_to(self.root).as_posix()} {found}\n".encode())
+        paths = [self.path(row, name) for row in range(len(self.frames)) for name in MODALITIES]
+        for path, found in zip(paths, file_hashes(paths, self.hashes), strict=True):
+            digest.update(f"{path.relative_to(self.root).as_posix()} {found}\n".encode())
         return digest.hexdigest()
 
     def path(self, row: int, modality: str) -> Path:

@@ -309,8 +309,11 @@ def _pretrain(args: argparse.Namespace) -> None:
         precision="bf16",
     )
     print(f"{len(source):,} images of {source.classes:,} classes")
-    made = pretrain(specification, source, choose_device(args.device), progress=print)
+    source.check()
+    state = args.out.with_name(f"{args.out.name}.partial")  # from which the same command goes on
+    made = pretrain(specification, source, choose_device(args.device), progress=print, state=state)
     made.save(args.out)
+    state.unlink()
     print(f"backbone: {args.out}")
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "autocast",
     "build",
     "describe",
+    "exact",
     "has_bfloat16",
     "trace",
 ]
@@ -187,6 +188,11 @@ def autocast(device: str | torch.device, enabled: bool = True) -> torch.autocast
     """bfloat16 autocast where ``device`` multiplies bfloat16 in hardware, otherwise a context that does nothing."""
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled and has_bfloat16(kind))
+
+
+def exact(precision: str):
+    """In "fp32" cuDNN may not round its inputs to TF32; in both it chooses the fastest algorithm for a fixed size."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=precision != "fp32")
 
 
 def has_bfloat16(device: str | torch.device) -> bool:

@@ -12,6 +12,7 @@ backbone whose saved file ``fasnb.weights.initialise`` takes.
 """
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +26,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm.auto import tqdm
 
 from fasnb.backbones import Backbone, Plan
 from fasnb.heads import HEADS
-from fasnb.networks import autocast
-from fasnb.weights import save_backbone
+from fasnb.networks import autocast, exact
+from fasnb.weights import read, save_backbone, write
 
+PRETRAINING_VERSION = 1  # raise it when a change of the code changes a backbone
 TASKS = ("identity", "gender", "generic")
 HELD_IN_MEMORY = 2**31  # bytes of pixels; a larger source is read again in every epoch
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -72,10 +75,16 @@ class Pretraining:
             raise ValueError("epochs must be at least 1, batch_size at least 2, learning_rate and scale above 0")
         if not (0 <= self.held_out < 1 and 0 <= self.flip <= 1 and 0 <= self.warmup < 1):
             raise ValueError("held_out and warmup must lie in [0, 1), flip in [0, 1]")
-        if self.margin is not None and not (self.margin >= 1 if self.head == "sphereface" else 0 <= self.margin < 3):
+        whole = self.margin is None or (self.margin >= 1 and self.margin == int(self.margin))
+        if self.margin is not None and not (whole if self.head == "sphereface" else 0 <= self.margin < 3):
             raise ValueError(f"margin {self.margin} does not fit {self.head}: whole number from 1, or radians below 3")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision {self.precision!r} is unknown; choose fp32 or bf16")
+
+    def key(self, source: str) -> str:
+        """SHA-256 of all that determines a backbone: this, the fingerprint of its source, and the code's version."""
+        content = asdict(self) | {"source": source, "version": PRETRAINING_VERSION}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def make_head(self, features: int, classes: int) -> nn.Module:
         options = {} if self.margin is None or self.head == "softmax" else {"margin": self.margin}
@@ -99,10 +108,9 @@ class Pretrained:
 
     def save(self, path: str | Path) -> None:
         """Write the file that ``fasnb.weights.initialise`` takes; equal trainings give equal files."""
+        about = {"key": self.specification.key(self.source), "specification": asdict(self.specification)}
         history = self.history.drop(columns="seconds").to_dict("list")
-        save_backbone(
-            self.backbone, path, specification=asdict(self.specification), source=self.source, history=history
-        )
+        save_backbone(self.backbone, path, **about, source=self.source, history=history)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -115,11 +123,14 @@ def pretrain(
     source,
     device: str | torch.device = "cpu",
     progress: Callable[[dict], object] | None = None,
+    state: str | Path | None = None,
 ) -> Pretrained:
     """Train a backbone with a head on ``source``; ``progress`` is called with every row of the history.
 
-    The same specification, source and number of threads give the same weights on a CPU. PyTorch's global generator is
-    left as it was. Raises ValueError if the source does not fit, FloatingPointError if a loss is not finite.
+    The same specification, source and number of threads give the same weights on a CPU, also where a training that was
+    stopped goes on from ``state``, the file in which it is saved after every epoch (None saves nothing). PyTorch's global
+    generator is left as it was. Raises ValueError if the source or the state does not fit, FloatingPointError if a loss
+    is not finite.
     """
     device = torch.device(device)
     labels = torch.as_tensor(np.asarray(source.labels), dtype=torch.long)
@@ -132,15 +143,22 @@ def pretrain(
         head = specification.make_head(backbone.embedding_size, int(source.classes))
     backbone = backbone.to(device, memory_format=torch.channels_last)
     trainer = _Trainer(specification, backbone, head.to(device), images, labels.to(device), train)
-    history = []
-    for epoch in range(1, specification.epochs + 1):
-        start = time.perf_counter()
-        loss = trainer.epoch(epoch)
-        accuracy = trainer.accuracy(held_out)
-        history.append({"epoch": epoch, "loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - start})
-        if progress is not None:
-            progress(history[-1])
-    return Pretrained(backbone.cpu().eval(), pd.DataFrame(history), specification, source.fingerprint)
+    key, state = specification.key(source.fingerprint), None if state is None else Path(state)
+    if state is not None and state.is_file():
+        trainer.load(state, key)
+    with exact(specification.precision):
+        while len(trainer.history) < specification.epochs:
+            start, epoch = time.perf_counter(), len(trainer.history) + 1
+            row = {"epoch": epoch, "loss": trainer.epoch(epoch), "accuracy": trainer.accuracy(held_out)}
+            trainer.history.append(row | {"seconds": time.perf_counter() - start})
+            if state is not None:
+                trainer.save(state, key)
+            if progress is not None:
+                progress(trainer.history[-1])
+    return Pretrained(backbone.cpu().eval(), pd.DataFrame(trainer.history), specification, source.fingerprint)
+
+
+_SAVED = ("backbone", "head", "optimiser", "schedule")
 
 
 class _Trainer:
@@ -153,6 +171,7 @@ class _Trainer:
         self.optimiser = torch.optim.Adam(
             parameters, specification.learning_rate, weight_decay=specification.weight_decay, fused=True
         )
+        self.history = []
         self.steps_per_epoch = len(train) // specification.batch_size
         rate = _rate(specification.epochs * self.steps_per_epoch, specification.warmup)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate)
@@ -180,6 +199,20 @@ class _Trainer:
                 f"pretraining: the loss of epoch {number}, batch {first + 1} is {losses[first]}; lower learning_rate"
             )
         return float(losses.mean())
+
+    def save(self, path: Path, key: str) -> None:
+        parts = {name: getattr(self, name).state_dict() for name in _SAVED}
+        write(parts | {"history": self.history, "key": key}, path)
+
+    def load(self, path: Path, key: str) -> None:
+        state = read(path)
+        if state.get("key") != key:
+            raise ValueError(
+                f"{path} is the state of another pre-training; remove it, or choose another place to write"
+            )
+        for name in _SAVED:
+            getattr(self, name).load_state_dict(state[name])
+        self.history = state["history"]
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         step = self.schedule.last_epoch
@@ -298,6 +331,25 @@ class ImageFolder:
         """Images as uint8 (n, 3, size, size). Raises ValueError with the name of a file that is no image."""
         with ThreadPoolExecutor(8) as pool:  # decoding releases the interpreter's lock
             return np.stack(list(pool.map(self._decode, [self.files[int(index)] for index in indices])))
+
+    def check(self, progress: bool = True) -> None:
+        """Decode every file once. Raises ValueError with the first ten that are no images, and their number."""
+        broken = []
+        with ThreadPoolExecutor(8) as pool, tqdm(total=len(self), unit="image", disable=not progress) as bar:
+            for problem in pool.map(self._problem, self.files):
+                broken += [problem] if problem else []
+                bar.update()
+        if broken:
+            raise ValueError(
+                f"{len(broken):,} of {len(self):,} images cannot be used, the first: {'; '.join(broken[:10])}"
+            )
+
+    def _problem(self, path: Path) -> str | None:
+        try:
+            self._decode(path)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def _decode(self, path: Path) -> np.ndarray:
         try:

@@ -48,7 +48,13 @@ class Recipe:
     mirror: bool = False
 
     def __post_init__(self):
-        """Refuse values that no training could use."""
+        """Refuse values that no training could use. Whole numbers may stand for numbers, nothing else for anything."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if kind is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif type(value) is not kind:
+                raise ValueError(f"recipe: {field.name} = {value!r}; it must be of type {kind.__name__}")
         shares = ("warmup", "flip", "jitter_probability", "grey_probability")
         possible = {name: (0.0, 1.0) for name in shares}
         possible |= {name: (1e-6, 1.0) for name in ("scale_low", "second_scale_low")}

@@ -36,7 +36,7 @@ from fasnb.scores import IncompleteError, read_scores, score_table, write_scores
 from fasnb.specification import Specification
 from fasnb.store import Store
 from fasnb.training import STATE_FILE, fit, score
-from fasnb.weights import load_network, save_network
+from fasnb.weights import identify, load_network, save_network
 from fasnb.workers import choose_device, devices_for, execute
 
 
@@ -105,7 +105,7 @@ def _scores_path(folder: Path, split: str) -> Path:
 
 
 def run_or_load(
-    task: Task,
+    task: Task | Specification,
     results: str | Path,
     *,
     device: str | None = None,
@@ -117,13 +117,20 @@ def run_or_load(
     """The finished run of a task: loaded where it is done, otherwise trained, from its last saved state if it has one.
 
     With ``weights`` a run of which only the scores were kept, as in a fresh clone, is trained again; its scores stay
-    until the new ones replace them. A finished run is only scored, by its checkpoint, on splits that it lacks or whose frames have changed. If another
-    process works on the run this one waits, then loads what it made.
+    until the new ones replace them. A finished run is only scored, by its checkpoint, on splits that it lacks or whose
+    frames have changed. If another process works on the run this one waits, then loads what it made. A specification alone
+    says what a network is but not where its frames are: with it a finished run is loaded as it is.
 
     Raises:
+        IncompleteError: a specification was given and its run is not done.
         ValueError: the folder holds another specification, or the data, the recipe or the backbone do not fit.
         FloatingPointError: see ``fasnb.training.fit``.
     """
+    if isinstance(task, Specification):
+        run = _load(run_folder(results, task), task)
+        if run is None:
+            raise IncompleteError(f"{task.title} is not done in {results}; to train it give a Task, which has its data")
+        return run
     folder = run_folder(results, task.specification)
     if not finished(task, results, weights):
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,17 +206,24 @@ def _work(task: Task, folder: Path, weights: bool, device: torch.device, compile
         write_text(folder / "config.json", task.specification.to_json())
         write_text(folder / "environment.json", json.dumps(environment(device), indent=2) + "\n")
         network, result = _train(task, folder, device, compile, seconds)
-        splits = task.splits
+        splits, trained = task.splits, True
     else:
-        network, result, splits = _checkpoint(run), run.result, _unscored(run, task)
+        network, result, splits, trained = _checkpoint(run), run.result, _unscored(run, task), False
     for split in splits:
         result["splits"][split] = _score(task, folder, network, split, device)
+    if trained:  # an earlier result goes before the weights change, so that a kill never leaves the two mixed
+        (folder / "result.json").unlink(missing_ok=True)
+        save_network(network, folder / "checkpoint.pt")
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     (folder / STATE_FILE).unlink(missing_ok=True)
 
 
 def _train(task: Task, folder: Path, device, compile: bool, seconds: float) -> tuple[ThreeBranchNetwork, dict]:
     store = Store.open(task.stores["train"])
+    if task.backbone is not None and identify(task.backbone) != task.specification.initialisation:
+        raise ValueError(
+            f"{task.backbone} is not the backbone of the specification; it was replaced, run the study again"
+        )
     network, history = fit(
         task.specification,
         store,
@@ -223,7 +237,6 @@ def _train(task: Task, folder: Path, device, compile: bool, seconds: float) -> t
         checkpoint_seconds=seconds,
     )
     replace_file(folder / "history.csv", lambda temporary: history.to_csv(temporary, index=False))
-    save_network(network, folder / "checkpoint.pt")
     training = {
         "frames": len(task.train_index),
         "epochs": len(history),
@@ -372,7 +385,8 @@ def load_runs(results: str | Path, specifications: Iterable[Specification], spli
     """The scores of all runs on a split, one table.
 
     Raises:
-        IncompleteError: runs are not done or not scored on the split, all of them listed; or not on the same frames.
+        IncompleteError: runs are not done or not scored on the split, all of them listed; or not on the same frames; or
+            none is asked for.
     """
     found, missing = [], []
     for specification in specifications:
@@ -383,6 +397,8 @@ def load_runs(results: str | Path, specifications: Iterable[Specification], spli
         names = "; ".join(specification.title for specification in missing)
         total = len(found) + len(missing)
         raise IncompleteError(f"{len(missing)} of {total} networks have no scores on {split} in {results}: {names}")
+    if not found:
+        raise IncompleteError(f"no network is asked for in {results}; name at least one experiment")
     if len({run.result["splits"][split]["data"] for run in found}) > 1:
         raise IncompleteError(f"the runs in {results} were scored on different data of split {split}; run them again")
     return pd.concat([run.scores(split) for run in found], ignore_index=True)
@@ -391,12 +407,16 @@ def load_runs(results: str | Path, specifications: Iterable[Specification], spli
 def list_runs(results: str | Path) -> pd.DataFrame:
     """Every run in a results folder, one row each.
 
-    Columns: state (done, running, partial), experiment, fold, seed, metric (such as TPR@1e-2) and value (of the split
+    Columns: state (done, running, partial, damaged), experiment, fold, seed, metric (such as TPR@1e-2) and value (of the split
     scored first, in [0, 1]), seconds (of training), device, folder.
     """
     rows = []
     for path in sorted(Path(results).glob("runs/*/config.json")):
-        config, result = _read_json(path), _read_json(path.parent / "result.json")
+        try:
+            config, result = _read_json(path), _read_json(path.parent / "result.json")
+        except ValueError:
+            rows.append({"state": "damaged", "folder": path.parent.name})
+            continue
         state = "done" if result else "running" if _is_locked(path.parent) else "partial"
         metric, value = _finest(result) if result else (None, math.nan)
         seconds = result["training"]["seconds"] if result else math.nan

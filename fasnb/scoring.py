@@ -67,8 +67,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def score_frames(checkpoint: Checkpoint, frames: pd.DataFrame, root: Path, device: str = "auto") -> pd.DataFrame:
     """The scores table of one network on the files of a frame table, decoded once into ``data/cache``."""
-    source = CasiaSurf(frames, root, checkpoint.recipe.resize)
-    built = store.build(source, home() / "data" / "cache" / f"frames-{source.fingerprint[:16]}")
+    cache = home() / "data" / "cache"
+    source = CasiaSurf(frames, root, checkpoint.recipe.resize, cache / "hashes-frames.parquet")
+    built = store.build(source, cache / f"frames-{source.fingerprint[:16]}")
     device = choose_device(device)
     score_of = score(checkpoint.network, built, range(len(frames)), checkpoint.recipe, device=device)
     return score_table(frames, score_of, checkpoint.experiment, checkpoint.fold, checkpoint.seed)

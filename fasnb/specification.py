@@ -39,6 +39,11 @@ class Specification:
             raise ValueError(f"experiment {self.experiment!r} must be a name of letters, digits, '.', '_' and '-'")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+        if self.architecture.fusion not in (self.recipe.fusion, "zhang"):
+            raise ValueError(
+                f"the recipe's fusion is {self.recipe.fusion!r} and the architecture's {self.architecture.fusion!r}; "
+                "give both the same"
+            )
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; it must be 0 or more")
 

@@ -1,9 +1,7 @@
 """From a profile to what must be made: data sources, stores, backbones, and one task for each network."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pandas as pd
 from filelock import FileLock
 
 from fasnb import casia_surf, source_tasks, store, synthetic
-from fasnb.files import replace_file
+from fasnb.files import file_sha256, replace_file
 from fasnb.frames import attack_folds, read_attack_folds, subject_folds
 from fasnb.networks import Architecture
 from fasnb.pretraining import Pretraining, pretrain
@@ -20,10 +18,9 @@ from fasnb.profiles import Profile
 from fasnb.runs import Task, finished, run_many
 from fasnb.specification import specify
 from fasnb.study import EXPERIMENTS, Experiment
-from fasnb.weights import file_sha256
+from fasnb.training import STATE_FILE
 from fasnb.workers import choose_device, devices_for, execute
 
-PRETRAINING_VERSION = 1  # raise it when a change of the code changes a backbone
 SMALL_IMAGES = 64  # pixels; networks for smaller crops take the small stem
 BF16_WIDTH = 0.5  # below this width bfloat16 does not pay on a CPU
 
@@ -118,7 +115,8 @@ class Workshop:
     def _make_source(self, split: str) -> store.Source:
         profile = self.profile
         if profile.source == "casia-surf":
-            return casia_surf.CasiaSurf(self._layout.frames([split]), self.data_root, self.size)
+            hashes = self.cache / f"hashes-{split}.parquet"
+            return casia_surf.CasiaSurf(self._layout.frames([split]), self.data_root, self.size, hashes)
         subjects, frames = getattr(profile, f"{split}_subjects"), getattr(profile, f"{split}_frames")
         return synthetic.SynthSurf(
             split, subjects, frames=frames, size=self.size, preset=profile.preset, seed=profile.data_seed
@@ -195,12 +193,8 @@ class Workshop:
         return self.backbone_key(experiment), self.backbone_folder(experiment) / "backbone.pt"
 
     def backbone_key(self, experiment: Experiment) -> str:
-        """SHA-256 of all that determines a backbone pre-trained here."""
-        content = asdict(self.pretraining(experiment)) | {
-            "source": self.source_task(experiment.initialisation).fingerprint,
-            "version": PRETRAINING_VERSION,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all that determines a backbone pre-trained here, see ``Pretraining.key``."""
+        return self.pretraining(experiment).key(self.source_task(experiment.initialisation).fingerprint)
 
     def backbone_folder(self, experiment: Experiment) -> Path:
         name = f"{experiment.initialisation}-{experiment.backbone}-{self.backbone_key(experiment)[:8]}"
@@ -301,8 +295,9 @@ def _pretrain(job: tuple[Pretraining, source_tasks.SourceTask, Path], device: st
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "backbone.lock"):
         if not (folder / "backbone.pt").is_file():
-            made = pretrain(specification, source, device)
+            made = pretrain(specification, source, device, state=folder / STATE_FILE)
             replace_file(folder / "history.csv", lambda to: made.history.to_csv(to, index=False))
             made.save(folder / "backbone.pt")
+            (folder / STATE_FILE).unlink()
     history = pd.read_csv(folder / "history.csv")
     return folder.name, float(history["accuracy"].iloc[-1]), float(history["seconds"].sum())

@@ -25,7 +25,7 @@ from torch.nn import functional
 from fasnb import metrics
 from fasnb.augment import batches, evaluation
 from fasnb.files import replace_file
-from fasnb.networks import ThreeBranchNetwork, autocast, build, has_bfloat16
+from fasnb.networks import ThreeBranchNetwork, autocast, build, exact, has_bfloat16
 from fasnb.recipe import Recipe
 from fasnb.specification import Specification, frames_hash
 from fasnb.store import Store
@@ -266,13 +266,15 @@ def _reproducible(device: torch.device):
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
-def exact(precision: str):
-    """In "fp32" cuDNN may not round its inputs to TF32; in both it chooses the fastest algorithm for a fixed size."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=precision != "fp32")
-
-
 def _checked_frames(specification: Specification, store: Store, index) -> np.ndarray:
-    index, recipe, title = np.asarray(index, dtype=np.int64), specification.recipe, specification.title
+    index, recipe, title = np.asarray(index), specification.recipe, specification.title
+    if index.ndim != 1 or (len(index) and index.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{title}: train_index is {index.dtype} {index.shape}; give the numbers of the rows to train on"
+        )
+    index = index.astype(np.int64)
+    if len(index) and not (0 <= index.min() <= index.max() < len(store) and len(np.unique(index)) == len(index)):
+        raise ValueError(f"{title}: train_index must hold each row once, from 0 to {len(store) - 1}")
     if not len(index):
         raise ValueError(f"{title}: the fold has no training frames; check its split and fold")
     if recipe.batch_size > len(index):
@@ -292,8 +294,8 @@ def _require_both_classes(what: str, labels: pd.Series) -> None:
     if labels.isna().any():
         raise ValueError(f"{what} has {int(labels.isna().sum()):,} frames without a label; label all of them")
     if labels.nunique() < 2:
-        kind = "bona fide" if len(labels) and labels.iloc[0] else "attack"
-        raise ValueError(f"{what} has {len(labels):,} frames, all of them {kind}; it needs bona fide and attack frames")
+        kind = "" if labels.empty else f", all of them {'bona fide' if labels.iloc[0] else 'attack'}"
+        raise ValueError(f"{what} has {len(labels):,} frames{kind}; it needs bona fide and attack frames")
 
 
 def _watched(specification: Specification, valid, limit: int) -> tuple[Store, np.ndarray]:

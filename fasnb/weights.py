@@ -12,7 +12,6 @@ with what is expected by key and shape before anything is changed. All errors ab
 ``ValueError``; a missing file is ``FileNotFoundError``.
 """
 
-import hashlib
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fasnb.backbones import Backbone, Plan
-from fasnb.files import replace_file
+from fasnb.files import file_sha256, replace_file
 from fasnb.networks import Architecture, ThreeBranchNetwork, build
 
 State = Mapping[str, Tensor]
@@ -101,12 +100,6 @@ def read(path: str | Path, sha256: str | None = None) -> dict:
     return content
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write(content: dict, path: str | Path) -> None:
     """Save a dictionary of tensors and plain values; ``path`` either keeps what it had or holds all of it."""
 
@@ -151,15 +144,19 @@ def save_backbone(backbone: Backbone, path: str | Path, **about) -> None:
     write({"backbone": asdict(backbone.plan), "state_dict": _plain(backbone), "about": about}, path)
 
 
+def identify(path: str | Path) -> str:
+    """What identifies a backbone's weights: the key of its pre-training where the file has one, else its SHA-256."""
+    about = read(path).get("about")
+    key = about.get("key") if isinstance(about, Mapping) else None
+    return key if isinstance(key, str) else file_sha256(path)
+
+
 def load_backbone(path: str | Path, sha256: str | None = None) -> Backbone:
     """A backbone saved by ``save_backbone``, in evaluation mode."""
     content = read(path, sha256)
     if not {"backbone", "state_dict"} <= content.keys():
         raise WeightsError(f"{path}: it holds no backbone of this package; other files go to weights.initialise")
-    try:
-        backbone = _empty_backbone(Plan(**content["backbone"]))
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its backbone is unknown ({error}); take a file of this version") from error
+    backbone = _empty_backbone(_plan_of(content["backbone"], str(path)))
     return _fill(backbone, _state(content["state_dict"], f"{path}: its state_dict"), str(path))
 
 
@@ -179,12 +176,14 @@ def load_released(checkpoint: str | Path | Mapping, sha256: str | None = None) -
     ``checkpoint`` is a file or a dictionary with ``model_state_dict`` and ``classifier_state_dict``, keys with or
     without the prefix ``module.``. Which of the two released networks it is follows from its keys.
     """
-    if isinstance(checkpoint, Mapping):
-        return _released(checkpoint, "checkpoint")
-    return _released(read(checkpoint, sha256), str(checkpoint))
+    if isinstance(checkpoint, str | Path):
+        return _released(read(checkpoint, sha256), str(checkpoint))
+    return _released(checkpoint, "checkpoint")
 
 
-def _released(checkpoint: Mapping, name: str) -> ThreeBranchNetwork:
+def _released(checkpoint, name: str) -> ThreeBranchNetwork:
+    if not isinstance(checkpoint, Mapping):
+        raise WeightsError(f"{name}: it is a {type(checkpoint).__name__}, not a dictionary; take a checkpoint")
     if not {"model_state_dict", "classifier_state_dict"} <= checkpoint.keys():
         raise WeightsError(
             f"{name}: it has no model_state_dict and classifier_state_dict; take a checkpoint in the authors' format"
@@ -277,6 +276,7 @@ def _backbone_state(
         given = backbone
     else:
         given = read(backbone, sha256)
+    known = given.get("backbone")  # a file of ours says which backbone it is
     for wrapper in ("state_dict", "model_state_dict"):
         given = given[wrapper] if isinstance(given.get(wrapper), Mapping) else given
     given = _without_prefix(_state(given, f"{name}: it"))
@@ -285,7 +285,25 @@ def _backbone_state(
     if "stem.conv.weight" not in given:
         names = _published_names(expected, plan)
         given = {key: value for key, value in given.items() if not key.startswith(_UNUSED)}
-    return _matched(expected, given, names, name, f"the backbone {plan.backbone} at width {plan.width:g}")
+    state = _matched(expected, given, names, name, f"the backbone {plan.backbone} at width {plan.width:g}")
+    if isinstance(backbone, Backbone) or isinstance(known, Mapping):
+        _require_plan(backbone.plan if isinstance(backbone, Backbone) else _plan_of(known, name), plan, name)
+    return state
+
+
+def _plan_of(values: Mapping, name: str) -> Plan:
+    try:
+        return Plan(**values)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{name}: its backbone is unknown ({error}); take a file of this version") from error
+
+
+def _require_plan(found: Plan, wanted: Plan, name: str) -> None:
+    """Equal shapes are not enough: IR-50 for small images has them too, with its strides in other places."""
+    if (found.backbone, found.small_images) != (wanted.backbone, wanted.small_images):
+        raise WeightsError(
+            f"{name}: it is the backbone {found}, and the network takes {wanted}; take weights made for it"
+        )
 
 
 def _published_names(keys: Iterable[str], plan: Plan) -> dict[str, str]:
@@ -347,14 +365,14 @@ def _fill(module: nn.Module, given: State, name: str, renamed: dict[str, str] | 
     expected = module.state_dict()
     what = f"this {type(module).__name__} ({getattr(module, 'plan', None) or module.architecture})"
     state = _matched(expected, given, renamed or {key: key for key in expected}, name, what)
-    copies = {key: value.to(expected[key].dtype, copy=True) for key, value in state.items()}
+    copies = {key: value.to("cpu", expected[key].dtype, copy=True) for key, value in state.items()}
     module.load_state_dict(copies, assign=True)
     return module.eval()
 
 
 def _matched(expected: State, given: State, names: dict[str, str], source: str, what: str) -> dict[str, Tensor]:
     """``given`` under our keys, or an error with the difference. Missing batch counters (old files) count as zero."""
-    missing, shapes, state = [], [], {}
+    missing, shapes, values, state = [], [], [], {}
     for key, value in expected.items():
         found = given.get(names[key])
         if found is None and key.endswith("num_batches_tracked"):
@@ -363,10 +381,12 @@ def _matched(expected: State, given: State, names: dict[str, str], source: str, 
             missing.append(names[key])
         elif found.shape != value.shape:
             shapes.append(f"{names[key]} {tuple(found.shape)} instead of {tuple(value.shape)}")
+        elif found.is_floating_point() != value.is_floating_point() or not found.isfinite().all():
+            values.append(f"{names[key]} {found.dtype}")
         else:
             state[key] = found
     extra = sorted(given.keys() - set(names.values()))
-    found = {"missing": missing, "extra": extra, "of another shape": shapes}
+    found = {"missing": missing, "extra": extra, "of another shape": shapes, "of another type or not finite": values}
     if any(found.values()):
         parts = [f"{len(keys)} {kind} ({_first_ten(keys)})" for kind, keys in found.items() if keys]
         raise WeightsError(f"{source}: its weights do not fit {what}: {'; '.join(parts)}; take weights made for it")

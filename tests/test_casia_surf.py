@@ -233,13 +233,33 @@ def test_colour_coded_depth_keeps_three_channels(copy):
 
 def test_fingerprint_follows_files_and_labels_but_not_the_place(written, copy, tmp_path):
     first = source_of(copy).fingerprint
-    shutil.copytree(copy, tmp_path / "elsewhere", copy_function=shutil.copy2)
+    shutil.copytree(copy, tmp_path / "elsewhere", copy_function=shutil.copyfile)  # and so of another time
     assert source_of(tmp_path / "elsewhere").fingerprint == first
     other = casia_surf.find(copy).frames(["valid"])
     other.loc[0, "label"] = 1 - other.loc[0, "label"]
     assert casia_surf.CasiaSurf(other, copy, 24).fingerprint != first
     Image.open(copy / "phase1/Val/0000/000000-ir.jpg").save(copy / "phase1/Val/0000/000000-ir.jpg", quality=50)
     assert source_of(copy).fingerprint != first
+
+
+def test_fingerprint_reads_a_file_again_only_where_its_stamp_changed(written, copy, tmp_path):
+    def fingerprint():
+        return casia_surf.CasiaSurf(
+            casia_surf.find(copy).frames(["valid"]), copy, 24, tmp_path / "h.parquet"
+        ).fingerprint
+
+    first, path = fingerprint(), copy / "phase1/Val/0000/000000-ir.jpg"
+    assert fingerprint() == first == source_of(copy).fingerprint
+    path.touch()
+    assert fingerprint() == first
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)  # as long as before
+    assert fingerprint() == source_of(copy).fingerprint != first
+    path.unlink()
+    assert fingerprint() == source_of(copy).fingerprint != first
+    (tmp_path / "h.parquet").write_text("damaged")
+    assert fingerprint() == source_of(copy).fingerprint
 
 
 def test_counts_of_the_full_challenge(written, reference):

@@ -138,6 +138,44 @@ def test_backbone_file_initialises_a_network_and_repeats_byte_for_byte(tmp_path)
     assert not torch.equal(other.stem.conv.weight, backbone.stem.conv.weight)
 
 
+@pytest.mark.parametrize("head", ["softmax", "arcface"])
+def test_a_stopped_pretraining_goes_on_to_the_same_bytes(tmp_path, head):
+    specification = Pretraining(TINY, head=head, epochs=4, batch_size=32)
+    pretrain(specification, Colours()).save(tmp_path / "whole.pt")
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after_two(row):
+        if row["epoch"] == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        pretrain(specification, Colours(), progress=stop_after_two, state=tmp_path / "state.pt")
+    rows = []
+    pretrain(specification, Colours(), progress=rows.append, state=tmp_path / "state.pt").save(tmp_path / "resumed.pt")
+    assert [row["epoch"] for row in rows] == [3, 4]
+    assert (tmp_path / "resumed.pt").read_bytes() == (tmp_path / "whole.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"state\.pt is the state of another pre-training; remove it"):
+        pretrain(Pretraining(TINY, head=head, epochs=5, batch_size=32), Colours(), state=tmp_path / "state.pt")
+
+
+def test_a_backbone_file_says_which_pretraining_it_is_of(tmp_path):
+    made = pretrain(Pretraining(TINY, epochs=1, batch_size=32), Colours())
+    made.save(tmp_path / "backbone.pt")
+    assert weights.identify(tmp_path / "backbone.pt") == made.specification.key("colours")
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pt")
+    assert weights.identify(tmp_path / "other.pt") == weights.file_sha256(tmp_path / "other.pt")
+
+
+def test_broken_images_are_listed_together_before_training(identities):
+    identity_folder(identities).check(progress=False)
+    for name in ("001.jpg", "002.jpg"):
+        (identities / "0000045" / name).write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"2 of \d+ images cannot be used, the first: .*001\.jpg.*002\.jpg"):
+        identity_folder(identities).check(progress=False)
+
+
 def test_images_read_batch_by_batch_give_the_same_backbone(monkeypatch):
     specification = Pretraining(TINY, epochs=2, batch_size=16)
     held, streamed = Colours(), Colours()

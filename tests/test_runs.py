@@ -19,7 +19,7 @@ from test_training import RECIPE, TINY, Stripes, equal
 
 from fasnb import metrics, runs, store, training
 from fasnb.backbones import Backbone
-from fasnb.files import write_text
+from fasnb.files import file_sha256, write_text
 from fasnb.runs import RunError, Task, finished, list_runs, load_runs, run_folder, run_many, run_or_load
 from fasnb.scores import SCORE_COLUMNS, IncompleteError
 from fasnb.specification import Specification, specify
@@ -190,14 +190,68 @@ def test_many_runs_in_processes_come_back_in_order(stores, tmp_path):
     assert lines == ["2 of 2 networks are done already"] and [r.folder for r in again] == [r.folder for r in trained]
 
 
+def of_backbone(stores, path):
+    return task_of(stores, 8, initialisation=file_sha256(path), backbone=str(path))
+
+
+def test_a_backbone_that_was_replaced_is_refused(stores, tmp_path):
+    for number in range(2):
+        torch.manual_seed(number)
+        made = Backbone("resnet18", 0.0625, (1, 1, 1, 1), small_images=True)
+        save_backbone(made, tmp_path / f"{number}.pt")
+    task = of_backbone(stores, tmp_path / "0.pt")
+    (tmp_path / "1.pt").replace(tmp_path / "0.pt")
+    with pytest.raises(ValueError, match=r"0\.pt is not the backbone of the specification"):
+        run_or_load(task, tmp_path, device="cpu")
+
+
+def test_a_specification_alone_loads_a_finished_run(stores, tmp_path):
+    task = task_of(stores)
+    with pytest.raises(IncompleteError, match="A fold 1 seed 7 is not done in .*give a Task"):
+        run_or_load(task.specification, tmp_path)
+    made = run_or_load(task, tmp_path, device="cpu")
+    assert run_or_load(task.specification, tmp_path) == made
+    with pytest.raises(IncompleteError, match="no network is asked for"):
+        load_runs(tmp_path, [], "valid")
+
+
+def test_a_damaged_run_is_listed_as_such(stores, tmp_path):
+    run = run_or_load(task_of(stores), tmp_path, device="cpu")
+    (run.folder / "config.json").write_text("{")
+    assert list_runs(tmp_path)["state"].tolist() == ["damaged"]
+
+
+@pytest.mark.parametrize("writes", ["scores-valid.parquet", "checkpoint.pt", "result.json"])
+def test_weights_made_anew_and_earlier_scores_are_never_mixed(stores, tmp_path, monkeypatch, writes):
+    task = task_of(stores)
+    folder = run_or_load(task, tmp_path, device="cpu").folder
+    (folder / "checkpoint.pt").unlink()
+    replaced = os.replace
+
+    def die(temporary, path):
+        if Path(path).name == writes:
+            raise KeyboardInterrupt
+        replaced(temporary, path)
+
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        run_or_load(task, tmp_path, device="cpu", weights=True)
+    monkeypatch.setattr(os, "replace", replaced)
+    assert finished(task, tmp_path, weights=True) is None
+    again = run_or_load(task, tmp_path, device="cpu", weights=True)
+    valid = store.Store.open(stores["valid"])
+    scored = training.score(again.network(), valid, np.arange(40), RECIPE, device="cpu")
+    assert np.array_equal(again.scores("valid")["score"], scored) and not (folder / "state.pt").exists()
+
+
 def test_a_failing_run_stops_the_study_and_is_named(stores, tmp_path):
     backbone = Backbone("resnet18", 0.0625, (1, 1, 1, 1), small_images=True)
     with torch.no_grad():
         backbone.stem.conv.weight[0, 0, 0, 0] = torch.nan
     save_backbone(backbone, tmp_path / "backbone.pt")
-    broken = task_of(stores, 8, initialisation="f" * 64, backbone=str(tmp_path / "backbone.pt"))
+    broken = of_backbone(stores, tmp_path / "backbone.pt")
     tasks = [task_of(stores, 7), broken, task_of(stores, 9)]
-    with pytest.raises(RunError, match="^A fold 1 seed 8: the loss of epoch 1, batch 1 of 4 is not finite"):
+    with pytest.raises(RunError, match="^A fold 1 seed 8: .* not finite .stem.conv.weight"):
         run_many(tasks, tmp_path, workers=1, device="cpu", progress=False)
     states = list_runs(tmp_path).set_index("seed")["state"].to_dict()
     assert states == {7: "done", 8: "partial"}

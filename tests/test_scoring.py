@@ -52,7 +52,7 @@ def test_a_checkpoint_of_the_authors_ignores_what_lies_beside_it(own):
     )
 
 
-OTHER = dataclasses.replace(SPECIFICATION, architecture=dataclasses.replace(TINY, fusion="concat")).to_json()
+OTHER = dataclasses.replace(SPECIFICATION, architecture=dataclasses.replace(TINY, mlfa=True)).to_json()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ OTHER = dataclasses.replace(SPECIFICATION, architecture=dataclasses.replace(TINY
         ("[]", "cannot be read"),
         ("{}", "cannot be read"),
         (json.dumps(json.loads(SPECIFICATION.to_json()) | {"fold": "x"}), "cannot be read"),
-        (OTHER, "is of another network .*concat"),
+        (OTHER, "is of another network .*mlfa=True"),
     ],
 )
 def test_a_config_that_is_not_the_networks_is_refused(own, text, what):

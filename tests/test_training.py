@@ -19,7 +19,15 @@ from fasnb.training import fit, last_linear, learning_rate, score, score_many, s
 SIZE = 32
 TINY = Architecture("resnet18", "concat", True, width=0.0625, blocks=(1, 1, 1, 1), small_images=True)
 RECIPE = Recipe(
-    epochs=2, schedule_epochs=2, batch_size=16, learning_rate=3e-3, resize=SIZE, crop=28, random_crop=True, mirror=True
+    fusion="concat",
+    epochs=2,
+    schedule_epochs=2,
+    batch_size=16,
+    learning_rate=3e-3,
+    resize=SIZE,
+    crop=28,
+    random_crop=True,
+    mirror=True,
 )
 
 
@@ -109,7 +117,7 @@ def test_every_changed_value_is_another_specification(stripes, index):
     for field in fields(Recipe):
         now = getattr(RECIPE, field.name)
         value = f"{now}!" if isinstance(now, str) else not now if isinstance(now, bool) else now + 1
-        keys.add(replace(base, recipe=replace_unchecked(RECIPE, field.name, value)).key)
+        keys.add(replace_unchecked(base, "recipe", replace_unchecked(RECIPE, field.name, value)).key)
     keys.add(replace(base, architecture=replace(TINY, mlfa=False)).key)
     keys.add(replace(base, precision="bf16").key)
     keys.add(replace(base, initialisation="a" * 64).key)
@@ -119,9 +127,9 @@ def test_every_changed_value_is_another_specification(stripes, index):
     assert len(keys) == len(fields(Recipe)) + 7
 
 
-def replace_unchecked(recipe: Recipe, name: str, value) -> Recipe:
-    """A copy that differs in one field, also where the recipe would find the value impossible."""
-    copy = replace(recipe)
+def replace_unchecked(whole, name: str, value):
+    """A copy that differs in one field, also where a recipe or specification would find the value impossible."""
+    copy = replace(whole)
     object.__setattr__(copy, name, value)
     return copy
 
@@ -253,6 +261,27 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(stripes, index):
         attempt(recipe=replace(RECIPE, epochs=3))
     with pytest.raises(ValueError, match="not those of the specification"):
         fit(specification(stripes, index), stripes, index[:90], device="cpu")
+
+
+@pytest.mark.parametrize("rows", [np.arange(96) % 2 == 0, [0, 1, 1, 2], [0, 96], [-1, 3], [0.0, 1.0]], ids=str)
+def test_rows_that_are_no_rows_are_refused(stripes, rows):
+    chosen = specification(stripes, [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="A fold 1 seed 7: train_index .*(give the numbers|each row once)"):
+        fit(chosen, stripes, rows, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", 1.5), ("batch_size", 8.0), ("train_classifier", "false"), ("mirror", 1), ("learning_rate", "0.1")],
+)
+def test_a_recipe_refuses_values_of_another_type(name, value):
+    with pytest.raises(ValueError, match=rf"recipe: {name} = .*; it must be of type"):
+        Recipe(**{name: value})
+
+
+def test_recipe_and_architecture_name_the_same_fusion(stripes, index):
+    with pytest.raises(ValueError, match="the recipe's fusion is 'se' and the architecture's 'concat'"):
+        specification(stripes, index, replace(RECIPE, fusion="se"))
 
 
 def test_missing_labels_are_refused(tmp_path):
