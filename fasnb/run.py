@@ -39,7 +39,8 @@ def run(
         released_root(session.profile)
     else:
         wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
-        choose_device(session.profile.device)
+        if session.profile.executor == "local":
+            choose_device(session.profile.device)
         if wanted:
             make(session.workshop, session.workshop.tasks(session.served(*wanted)), weights=not from_scores)
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:

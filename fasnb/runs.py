@@ -315,7 +315,7 @@ def run_many(
     pending = [task for task in tasks if not finished(task, results, options.get("weights", False))]
     work = partial(_named_run, results=results, options=options)
     with _Progress(len(tasks), len(tasks) - len(pending), progress) as report:
-        for run in execute(work, pending, devices_for(device, workers), threads, executor):
+        for run in execute(work, pending, devices_for(device, workers, executor), threads, executor):
             report(run)
     return [_load(run_folder(results, task.specification), task.specification) for task in tasks]
 

@@ -19,7 +19,7 @@ from fasnb.runs import Task, finished, run_many
 from fasnb.specification import specify
 from fasnb.study import EXPERIMENTS, Experiment
 from fasnb.training import STATE_FILE
-from fasnb.workers import choose_device, devices_for, execute
+from fasnb.workers import devices_for, execute
 
 SMALL_IMAGES = 64  # pixels; networks for smaller crops take the small stem
 BF16_WIDTH = 0.5  # below this width bfloat16 does not pay on a CPU
@@ -272,7 +272,7 @@ def make(
         store.build(workshop.source(split), workshop.store_folder(split), progress=progress is True)
     if workshop.profile.source == "synthetic":
         make_backbones(workshop, {task.specification.experiment for task in pending if task.backbone}, progress)
-    profile, device = workshop.profile, str(choose_device(workshop.profile.device))
+    profile, device = workshop.profile, workshop.profile.device
     where = {"workers": profile.workers, "device": device, "executor": profile.executor, "compile": profile.compile}
     run_many(tasks, workshop.out, weights=weights, progress=progress, **where)
 
@@ -284,9 +284,10 @@ def make_backbones(workshop: Workshop, experiments: Iterable[str], progress: boo
         folder = workshop.backbone_folder(experiment)
         if not (folder / "backbone.pt").is_file():
             jobs[folder] = workshop.pretraining(experiment), workshop.source_task(experiment.initialisation), folder
-    devices = devices_for(str(choose_device(workshop.profile.device)), workshop.profile.workers)
+    profile = workshop.profile
+    devices = devices_for(profile.device, profile.workers, profile.executor)
     say = print if progress is True else progress or (lambda line: None)
-    for name, accuracy, seconds in execute(_pretrain, list(jobs.values()), devices, threads=1):
+    for name, accuracy, seconds in execute(_pretrain, list(jobs.values()), devices, 1, profile.executor):
         say(f"pre-trained {name}: held-out accuracy {accuracy:.3f} ({seconds:.0f} s)")
 
 

@@ -33,8 +33,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def devices_for(device: str | None, processes: int) -> list[str]:
-    """One entry for each process: ``processes`` times the CPU (0: once a core), or every GPU, or the GPU named."""
+def devices_for(device: str | None, processes: int, executor: str = "local") -> list[str]:
+    """One entry for each process: ``processes`` times the CPU (0: once a core), or every GPU, or the GPU named.
+
+    For a Ray cluster the kind of device alone, because the machine that asks may have another.
+    """
+    if executor == "ray":
+        return [device or "auto"]
     chosen = choose_device(device)
     if chosen.type == "cpu":
         return ["cpu"] * (processes or cores())
@@ -48,14 +53,14 @@ def execute(work: Callable, tasks: Iterable, devices: list[str], threads: int = 
         devices: one entry for each process; a single one, and a single task, are worked on in this process.
         threads: of PyTorch for each entry (0: an equal share of the cores). It is the same however few tasks there are,
             because the number of threads changes how sums are rounded.
-        executor: "local", or "ray" for a Ray cluster, which gives every task one GPU.
+        executor: "local", or "ray" for a Ray cluster, which gives every task one GPU where it has any.
 
     Raises:
         What ``work`` raises, at once: all other work is stopped. WorkerError where a process dies.
     """
-    tasks, threads = list(tasks), threads or max(1, cores() // len(devices))
+    tasks, threads = list(tasks), threads or (1 if executor == "ray" else max(1, cores() // len(devices)))
     if executor == "ray":
-        return _with_ray(work, tasks)
+        return _with_ray(work, tasks, devices[0], threads)
     if executor != "local":
         raise ValueError(f"executor {executor!r} is unknown; choose local or ray")
     if min(len(devices), len(tasks)) > 1:
@@ -122,23 +127,32 @@ def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int)
         pool.shutdown(cancel_futures=True)
 
 
-def _with_ray(work: Callable, tasks: list) -> Iterator:
+def _on_ray(task, work: Callable, device: str, threads: int):
+    torch.set_num_threads(threads)
+    return work(task, device)
+
+
+def _with_ray(work: Callable, tasks: list, device: str, threads: int) -> Iterator:
     """On the cluster of RAY_ADDRESS, or one started on this machine. All its machines share the files of the tasks."""
     try:
         import ray
     except ImportError:
         raise WorkerError("executor 'ray' needs the package ray; install it: pip install 'fasnb[ray]'") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False)
-    gpus = 1 if ray.cluster_resources().get("GPU") else 0
-    on_device = partial(work, device="cuda" if gpus else "cpu")
-    remote = ray.remote(num_gpus=gpus, max_retries=3)(lambda task: on_device(task))  # retried when a machine dies
-    waiting = [remote.remote(task) for task in tasks]
+    gpus = 1 if device != "cpu" and ray.cluster_resources().get("GPU") else 0
+    if torch.device(device if device != "auto" else "cpu").type == "cuda" and not gpus:
+        raise WorkerError(f"device {device!r} is on no machine of the Ray cluster; choose cpu or auto")
+    on_device = partial(_on_ray, work=work, device="cuda" if gpus else "cpu", threads=threads)
+    remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3)(lambda task: on_device(task))
+    waiting = [remote.remote(task) for task in tasks]  # each retried when its machine dies
     try:
         while waiting:
             done, waiting = ray.wait(waiting)
             yield ray.get(done[0])
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise WorkerError(f"the Ray cluster failed: {str(error).splitlines()[0]}") from error
     finally:
         for task in waiting:
             ray.cancel(task, force=True)
