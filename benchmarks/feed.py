@@ -180,6 +180,8 @@ def main() -> None:
     parser.add_argument("--recipe", choices=RECIPES, help=argparse.SUPPRESS)
     parser.add_argument("--side", help=argparse.SUPPRESS)  # one measurement, in the process that compare() starts
     options = parser.parse_args()
+    if options.frames < BATCH:
+        parser.error(f"--frames {options.frames} is less than one batch of {BATCH}")
     if options.side:
         print(json.dumps(measure(options.side, options.folder, options.recipe)))
         return

@@ -128,9 +128,11 @@ def batches(
         first: number of the batch to begin with, to go on within an epoch; those before cost nothing.
 
     Raises:
-        ValueError: a frame to train on has no label. Elsewhere missing labels are -1.
+        ValueError: no frames, one that is not there, or one to train on without a label. Elsewhere missing labels are -1.
     """
     index, size = np.asarray(index, dtype=np.int64), batch_size or recipe.batch_size
+    if not index.size or not 0 <= index.min() <= index.max() < len(store):
+        raise ValueError(f"index must name frames from 0 to {len(store) - 1}, and at least one")
     labels = torch.from_numpy(store.frames["label"].fillna(-1).to_numpy(dtype=np.int64)[index])
     if augment and (labels < 0).any():
         sample = store.frames["sample"].iloc[index[int((labels < 0).nonzero()[0])]]

@@ -142,6 +142,13 @@ class CasiaSurf:
             raise ValueError(f"{outside[0]!r} leaves the data root ({len(outside):,} such names); correct the list")
         self._names = names
         self._bases = _bases(self.root, names.flat)
+        located = pd.Series([str(_locate(self.root, self._bases, name)) for name in names[:, 0]], dtype="string")
+        if located.duplicated().any():
+            twice = int(np.argmax(located.duplicated()))
+            raise ValueError(
+                f"{names[twice, 0]!r} names a colour file that another row names too ({int(located.duplicated().sum()):,} "
+                "such rows); correct the list"
+            )
 
     @cached_property
     def channels(self) -> dict[str, int]:
@@ -167,6 +174,14 @@ class CasiaSurf:
             original = path.with_name(path.name.replace("_resized.", "."))
             return original if original.exists() else path
         return path
+
+    def unlisted(self) -> tuple[str, ...]:
+        """Image files below Training, Val or Testing that no row names, relative to the root, in order."""
+        named = {self.path(row, modality) for row in range(len(self.frames)) for modality in MODALITIES}
+        tops = {base + folder for (_, folder), base in self._bases.items()}
+        there = (path for top in sorted(tops) for path in (self.root / top).rglob("*.jpg"))
+        known = named | {path.with_name(path.name.replace("_resized.", ".")) for path in named}
+        return tuple(sorted(path.relative_to(self.root).as_posix() for path in there if path not in known))
 
     def read(self, indices) -> np.ndarray:
         """Frames as uint8 (len(indices), channels, size, size).
@@ -294,11 +309,13 @@ class Report:
         frames: frames looked at.
         counts: columns split, what, found, expected (missing where the set is not the full challenge).
         problems: columns sample, kind (count, missing, unreadable, mode, size, mismatched), problem; one row each.
+        unlisted: image files in the folders of the frames that no row of the table names; no problem in themselves.
     """
 
     frames: int
     counts: pd.DataFrame
     problems: pd.DataFrame
+    unlisted: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -309,6 +326,14 @@ class Report:
         for count in self.counts.itertuples():
             known = "" if pd.isna(count.expected) else f" of {count.expected:,}"
             lines.append(f"{count.split}: {count.found:,}{known} {count.what}")
+        whole = {split: known["frames"] for split, known in KNOWN.items()}
+        small = self.counts[(self.counts["what"] == "frames") & self.counts["expected"].isna()]
+        lines += [
+            f"note: {c.split} is not the full challenge, which has {whole[c.split]:,} frames"
+            for c in small.itertuples()
+        ]
+        if self.unlisted:
+            lines.append(f"note: {len(self.unlisted):,} image files are on no list, the first {self.unlisted[0]}")
         if self.ok:
             return "\n".join([*lines, f"{self.frames:,} frames, no problems"])
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.problems["kind"].value_counts().items())
@@ -342,7 +367,7 @@ def check(
             found += problems
             bar.update(len(chunk))
     table = pd.DataFrame(sorted(found), columns=["row", "sample", "kind", "problem"]).drop(columns="row")
-    return Report(len(frames), counts, table)
+    return Report(len(frames), counts, table, source.unlisted())
 
 
 def _check_rows(source: CasiaSurf, rows: Iterable[int]) -> list[tuple[int, str, str, str]]:
@@ -410,6 +435,10 @@ def _claim(root: Path, splits: Iterable[str], origin: str) -> None:
             f"{note} is damaged, so that what {root} holds is unknown; delete the folder or choose another one"
         ) from None
     for split in splits:
+        folder = root / PHASES[split]
+        there = [path for path in (folder / FOLDERS[split], *(folder / name for name in LISTS[split])) if path.exists()]
+        if split not in known and there:
+            raise ValueError(f"{there[0]} was not made by this command and would be mixed up; choose another folder")
         if known.setdefault(split, origin) != origin:
             raise ValueError(f"{root} holds another {split} set; delete it or choose another folder")
     write_text(note, json.dumps(known, indent=1))

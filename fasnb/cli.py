@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import math
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("scores", type=Path, help="CSV or parquet with at least the columns label and score")
     evaluate.add_argument(
         "--fpr", type=float, action="append", help="target FPR, may be repeated; default 1e-2 1e-3 1e-4"
+    )
+    evaluate.add_argument(
+        "--threshold", type=float, metavar="T", help="also APCER, BPCER, ACER and HTER at this threshold, set elsewhere"
     )
     evaluate.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
@@ -131,13 +137,23 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> dict:
-    """Changed values of the command line, checked against the profile."""
+    """Changed values of the command line, checked against the profile; paths are made absolute.
+
+    Notebooks run in the repository, whatever the folder in which the command is given.
+    """
+    if args.profile.endswith(".toml"):
+        args.profile = os.path.abspath(args.profile)
+    if args.out is not None:
+        args.out = args.out.absolute()
+    if os.environ.get("FASNB_RELEASED"):
+        os.environ["FASNB_RELEASED"] = os.path.abspath(os.environ["FASNB_RELEASED"])
     settings = {}
     for item in args.set:
         key, equals, value = item.partition("=")
         if not equals:
             raise profiles.ProfileError(f"--set {item}: write key=value")
-        settings[key.strip()] = value.strip()
+        key, value = key.strip(), value.strip()
+        settings[key] = os.path.abspath(value) if key.endswith("_root") and value else value
     if args.seeds is not None:
         settings |= {"seeds": args.seeds, "row_seeds": args.seeds}
     if args.recipe:
@@ -153,7 +169,21 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _points(report: metrics.Report) -> list[dict]:
-    return [{"fpr": p.fpr, "tpr": p.tpr, "low": p.low, "high": p.high} for p in report.points]
+    """Plain values of each operating point; a threshold that accepts every frame is None."""
+    points = [asdict(point) for point in report.points]
+    return [point | {"threshold": _finite(point["threshold"])} for point in points]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _errors_at(threshold: float, table: pd.DataFrame) -> dict[str, float]:
+    """Error rates at a threshold that was set on other frames; ACER takes the worst attack where attacks are known."""
+    given = table["label"], table["score"], threshold
+    known = "attack" in table and table.loc[table["label"] == 0, "attack"].notna().all()
+    rates = {"apcer": metrics.apcer(*given), "bpcer": metrics.bpcer(*given), "hter": metrics.hter(*given)}
+    return {"threshold": threshold} | rates | {"acer": metrics.acer(*given, table["attack"] if known else None)}
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -174,18 +204,25 @@ def _evaluate(args: argparse.Namespace) -> None:
             columns["subject"],
             args.replicates,
         )
+        at = None if args.threshold is None else _errors_at(args.threshold, table)
     except ValueError as error:
         raise ValueError(f"{args.scores}: {error}") from None
     if args.json:
         facts = {"n_bona_fide": report.n_bona_fide, "n_attack": report.n_attack, "n_subjects": report.n_groups}
         rates = {"auc": report.auc, "eer": report.eer, "acer_at_eer": report.acer_at_eer}
-        print(json.dumps(facts | {"tpr_at_fpr": _points(report)} | rates | {"notes": report.notes}, indent=2))
+        found = facts | {"tpr_at_fpr": _points(report)} | rates | {"at_threshold": at, "notes": report.notes}
+        print(json.dumps(found, indent=2, allow_nan=False))
         return
     print(f"{args.scores}: {report.n_bona_fide:,} bona fide and {report.n_attack:,} attack frames. {MEANING}\n")
-    print(report.table().to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    shown = report.table()
+    shown["threshold"] = shown["threshold"].map(repr)  # every digit: the next number may accept other frames
+    print(shown.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     print(
         f"\nAUC {100 * report.auc:.3f}%   EER {100 * report.eer:.3f}%   ACER at the EER threshold {100 * report.acer_at_eer:.3f}%"
     )
+    if at is not None:
+        rates = ", ".join(f"{name.upper()} {100 * at[name]:.3f}%" for name in ("apcer", "bpcer", "acer", "hter"))
+        print(f"at the given threshold {at['threshold']!r}: {rates}")
     for point in report.points:
         if point.apcer_by_attack:
             each = ", ".join(f"{attack}: {100 * rate:.2f}%" for attack, rate in point.apcer_by_attack.items())

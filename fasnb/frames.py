@@ -7,6 +7,7 @@ the paper, missing where unknown) and ``split`` (train, valid or test).
 """
 
 import csv
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
@@ -161,7 +162,7 @@ def _text_lines(path: Path) -> list[str]:
 def _csv_fields(line: str) -> list[str] | None:
     """The fields of one line of CSV, or None where a quoted field does not end."""
     try:
-        return next(csv.reader([line], strict=True)) or [""]
+        return [field.strip() for field in next(csv.reader([line], strict=True))] or [""]
     except csv.Error:
         return None
 
@@ -178,6 +179,8 @@ def _refuse(path: Path, problems) -> None:
 def _field_problem(row: list[str] | None, width: int, comma: bool) -> str | None:
     if row is None:
         return "a quoted field is malformed"
+    if not any(row):
+        return f"an empty line, where the first line has {width} fields"
     if len(row) != width or not all(row):
         found = sum(map(bool, row))
         other = len(row) == 1 and "," in row[0] if not comma else " " in row[0]
@@ -189,12 +192,12 @@ def _field_problem(row: list[str] | None, width: int, comma: bool) -> str | None
 
 
 def _relative(path: Path, column: Sequence[str], root: str | Path | None, first: int) -> list[str]:
-    base = None if root is None else Path(root).absolute().as_posix().rstrip("/") + "/"
+    base = None if root is None else os.path.abspath(root).rstrip("/") + "/"
 
     def inside(name: str) -> str | None:
-        if base and name.startswith(base):
-            name = name[len(base) :]
-        clean = posixpath.normpath(name)
+        clean = posixpath.normpath(name).replace("//", "/", 1) if name.startswith("/") else posixpath.normpath(name)
+        if base and clean.startswith(base):
+            clean = clean[len(base) :]
         return None if clean.startswith(("/", "../")) or clean in (".", "..") else clean
 
     backslash = "has a backslash; write '/' between folders"
@@ -248,14 +251,19 @@ def _bona_fide_label(path, written, captures, given, known, first) -> int:
     """Which label means bona fide, as the folder names, the argument and the format (``known``) tell."""
     implied = [None if c is None else value if c["part"] == "real" else 1 - value
                for value, c in zip(written, captures, strict=True)]  # fmt: skip
+    telling = [number for number, value in enumerate(implied, first + 1) if value is not None]
+    where = f"{path}, line {telling[0]}: " if telling else f"{path}: "
     evidence = next((value for value in implied if value is not None), None)
     expected = given if evidence is None else evidence
     if evidence is not None and given is not None and given != evidence:
-        raise ListError(f"{path}: bona_fide_label={given} contradicts the folders real_part and fake_part of its paths")
+        raise ListError(
+            f"{where}bona_fide_label={given} contradicts the folders real_part and fake_part ({len(telling):,} lines with "
+            "such folders); nothing was read, leave it out"
+        )
     if evidence is not None and given is None and known not in (None, evidence):
         raise ListError(
-            f"{path}: its labels are reversed, {evidence} where the folders say real_part; pass "
-            f"bona_fide_label={evidence} if that is meant, else correct the list"
+            f"{where}the labels are reversed, {evidence} where the folders say real_part ({len(telling):,} lines with such "
+            f"folders); nothing was read, pass bona_fide_label={evidence} if that is meant, else correct the list"
         )
     if expected is None:
         expected = known

@@ -28,13 +28,19 @@ def fpr_name(fpr: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}" if fpr else "0"
 
 
-def _checked(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as bool (n,), scores as float64 (n,) or (m, n); refuses what no metric is defined for."""
+def _checked(labels, scores, several: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as bool (n,), scores as float64 (n,), or (m, n) where ``several``; refuses what no metric is defined for."""
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    if scores.dtype == object:
+        scores = np.where(pd.isna(scores), np.nan, scores)
+    try:
+        scores = scores.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"scores of type {scores.dtype} are no numbers") from None
+    if labels.ndim != 1 or scores.ndim not in ((1, 2) if several else (1,)) or scores.shape[-1:] != labels.shape:
+        raise ValueError(f"{labels.shape} labels do not match {scores.shape} scores; give one label a frame")
     if pd.isna(labels).any():
         raise ValueError(f"{int(pd.isna(labels).sum()):,} labels are missing; metrics need the label of every frame")
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if labels.ndim != 1 or scores.shape[-1:] != labels.shape:
-        raise ValueError(f"{labels.shape} labels do not match {scores.shape} scores; give one label a frame")
     strange = ~np.isin(labels, (0, 1))
     if strange.any():
         raise ValueError(f"label {labels[strange][0]} is neither 0 (attack) nor 1 (bona fide)")
@@ -44,7 +50,18 @@ def _checked(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     if labels.all() or not labels.any():
         missing = "attack" if labels.size and labels.all() else "bona fide"
         raise ValueError(f"{labels.size:,} frames and none of them {missing}; metrics need both classes")
+    endless = np.isposinf(scores[..., ~labels])
+    if endless.any():
+        raise ValueError(
+            f"{int(endless.sum()):,} scores of attack frames are infinite, so that no threshold refuses them; give finite ones"
+        )
     return labels, scores
+
+
+def _accepted(scores: np.ndarray, threshold: float) -> np.ndarray:
+    if np.isnan(threshold):
+        raise ValueError("the threshold is NaN; give a number")
+    return scores >= threshold
 
 
 def allowed_attacks(fpr, attacks):
@@ -52,7 +69,7 @@ def allowed_attacks(fpr, attacks):
 
     Both may be arrays.
     """
-    if not np.all((np.asarray(fpr) >= 0) & (np.asarray(fpr) <= 1)):
+    if np.asarray(fpr).dtype.kind not in "iuf" or not np.all((np.asarray(fpr) >= 0) & (np.asarray(fpr) <= 1)):
         raise ValueError(f"fpr is {fpr!r}; it must lie in [0, 1]")
     count = np.floor(fpr * np.asarray(attacks, dtype=np.float64))
     count = np.where((count + 1) / attacks <= fpr, count + 1, count)
@@ -80,26 +97,29 @@ def tpr_at_fpr(labels, scores, fpr: float) -> float:
 def apcer(labels, scores, threshold: float) -> float:
     """Attack presentation classification error rate over all attack frames (= FPR), in [0, 1]."""
     labels, scores = _checked(labels, scores)
-    return float(np.mean(scores[~labels] >= threshold))
+    return float(np.mean(_accepted(scores[~labels], threshold)))
 
 
 def apcer_by_attack(labels, scores, threshold: float, attacks) -> dict[int, float]:
     """APCER of each attack type. ISO/IEC 30107-3 judges a system by the largest of them."""
     labels, scores = _checked(labels, scores)
-    kinds = pd.to_numeric(pd.Series(np.asarray(attacks, dtype=object)[~labels]), errors="coerce")
+    attacks = np.asarray(attacks, dtype=object)
+    if attacks.shape != labels.shape:
+        raise ValueError(f"{attacks.shape} attack types do not match {labels.shape} labels; give one a frame")
+    kinds = pd.to_numeric(pd.Series(attacks[~labels]), errors="coerce")
     if kinds.isna().any():
         raise ValueError(f"the attack type is missing or no number for {int(kinds.isna().sum()):,} attack frames")
     strange = kinds[(kinds < 1) | (kinds % 1 != 0)]
     if len(strange):
         raise ValueError(f"attack type {strange.iloc[0]:g} of an attack frame is no whole number from 1 on")
-    accepted = pd.Series(scores[~labels] >= threshold).groupby(np.asarray(kinds, dtype=int)).mean()
+    accepted = pd.Series(_accepted(scores[~labels], threshold)).groupby(np.asarray(kinds, dtype=int)).mean()
     return {int(kind): float(rate) for kind, rate in accepted.items()}
 
 
 def bpcer(labels, scores, threshold: float) -> float:
     """Bona fide presentation classification error rate (= FNR), in [0, 1]."""
     labels, scores = _checked(labels, scores)
-    return float(np.mean(scores[labels] < threshold))
+    return 1.0 - float(np.mean(_accepted(scores[labels], threshold)))
 
 
 def acer(labels, scores, threshold: float, attacks=None) -> float:
@@ -152,6 +172,8 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Exact confidence limits of a proportion, each tail (1 - confidence) / 2; both in [0, 1]."""
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes in {trials} trials; need 0 <= successes <= trials and trials >= 1")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence!r}; it must lie in (0, 1), such as 0.95")
     tail = (1 - confidence) / 2
     low = 0.0 if successes == 0 else beta.ppf(tail, successes, trials - successes + 1)
     high = 1.0 if successes == trials else beta.ppf(1 - tail, successes + 1, trials - successes)
@@ -176,7 +198,7 @@ def bootstrap(labels, scores, fpr: float, groups=None, replicates: int = 1000, s
     Returns:
         float64 (replicates,), or (m, replicates). A replicate that drew one class only is NaN.
     """
-    labels, scores = _checked(labels, scores)
+    labels, scores = _checked(labels, scores, several=True)
     if replicates < 1:
         raise ValueError(f"replicates is {replicates}; it must be at least 1")
     methods = [_Ranked(labels, row) for row in np.atleast_2d(scores)]
@@ -228,9 +250,10 @@ def _weights(labels: np.ndarray, groups, replicates: int, rng) -> tuple[np.ndarr
     if groups is None:
         counts = labels.sum(), (~labels).sum()
         return tuple(_drawn(n, replicates, rng) for n in counts)
+    groups = np.asarray(groups, dtype=object)
     if pd.isna(groups).any():
         raise ValueError(f"the group is missing for {int(pd.isna(groups).sum()):,} frames; give all groups or none")
-    codes, names = pd.factorize(np.asarray(groups))
+    codes, names = pd.factorize(groups)
     if codes.size != labels.size:
         raise ValueError(f"{codes.size:,} groups for {labels.size:,} frames; give one group a frame")
     drawn = _drawn(len(names), replicates, rng)
@@ -246,6 +269,10 @@ def _drawn(n: int, replicates: int, rng) -> np.ndarray:
 def interval(replicates: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap replicates; those that drew one class only (NaN) are left out."""
     tail = 50 * (1 - confidence)
+    if np.isnan(replicates).all():
+        raise ValueError(
+            "every replicate drew one class only, so there is no interval; give more subjects or replicates"
+        )
     low, high = np.nanpercentile(replicates, [tail, 100 - tail])
     return float(low), float(high)
 
@@ -337,11 +364,15 @@ def evaluate(
         ValueError: NaN scores, a label outside 0 and 1, one class only, an FPR outside [0, 1].
     """
     checked, values = _checked(labels, scores)
-    known = attacks is not None and not pd.isna(np.asarray(attacks, dtype=object)[~checked]).any()
+    attacks, groups = (None if given is None else np.asarray(given, dtype=object) for given in (attacks, groups))
+    for what, given in (("attack types", attacks), ("subjects", groups)):
+        if given is not None and given.shape != checked.shape:
+            raise ValueError(f"{given.shape} {what} do not match {checked.shape} labels; give one a frame")
+    known = attacks is not None and not pd.isna(attacks[~checked]).any()
     grouped = groups is not None and not pd.isna(groups).any()
     n_attack = int((~checked).sum())
     notes = [] if grouped else ["subjects unknown: frames were resampled, so the intervals are too narrow"]
-    if grouped and pd.Series(np.asarray(groups)).nunique() < FEW_GROUPS:
+    if grouped and pd.Series(groups).nunique() < FEW_GROUPS:
         notes.append(f"fewer than {FEW_GROUPS} subjects: the bootstrap intervals cannot be trusted")
     points = []
     for fpr in fprs:
@@ -358,7 +389,7 @@ def evaluate(
     return Report(
         n_bona_fide=int(checked.sum()),
         n_attack=n_attack,
-        n_groups=len(pd.unique(np.asarray(groups))) if grouped else None,
+        n_groups=pd.Series(groups).nunique() if grouped else None,
         replicates=replicates,
         auc=auc(labels, values),
         eer=eer(labels, values),

@@ -141,6 +141,10 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
         ProfileError: unknown profile or key (the nearest valid one is named), wrong type, impossible value.
     """
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
+    if name.endswith(".toml") and path.stem in names() and path.resolve().parent != Path(str(_folder())).resolve():
+        raise ProfileError(
+            f"{path} has the name of a profile that comes with the package, whose results it would mix up; rename it"
+        )
     if not path.is_file() or ("/" in name and not name.endswith(".toml")):
         near = _nearest(name, names())
         raise ProfileError(f"no profile {name!r}{near}; give the path of a .toml file or one of {', '.join(names())}")

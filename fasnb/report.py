@@ -162,6 +162,7 @@ def run_notebooks(
         started: ``time.monotonic()`` at the start of the whole study, which the report compares with the budget.
     """
     started = started or time.monotonic()
+    name = _shown(Path(name)) if name.endswith(".toml") else name
     for notebook in names:
         parameters = {"profile": name, "settings": settings, "out": _shown(out)}
         done(notebook, execute(notebook, parameters, out))

@@ -4,8 +4,12 @@ One row a frame and network, columns ``SCORE_COLUMNS``; ``score`` is P(bona fide
 authors' released scores become the same table, so that one notebook serves all sources.
 """
 
+import csv
 import re
+import warnings
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import pandas as pd
 
 from fasnb.files import replace_file
 from fasnb.frames import read_list
+from fasnb.study import EXPERIMENTS
 
 NETWORK = ("experiment", "fold", "seed")
 SCORE_COLUMNS = ("sample", "label", "attack", "subject", *NETWORK, "score")
@@ -75,8 +80,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     with open(path, "rb") as file:
         as_parquet = file.read(4) == b"PAR1"
     try:
-        table = pd.read_parquet(path) if as_parquet else pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
+        table = pd.read_parquet(path) if as_parquet else _read_csv(path)
+    except (ValueError, UnicodeDecodeError, OSError, pd.errors.ParserWarning) as error:
         raise ValueError(
             f"{path} cannot be read as a table ({str(error).splitlines()[0]}); give CSV or parquet"
         ) from None
@@ -86,10 +91,25 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     if not len(table):
         raise ValueError(f"{path} has a header and no rows; give a table of scores")
     for name in ("label", "score"):
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            bad = table[name][pd.to_numeric(table[name], errors="coerce").isna()]
+        given = table[name].astype(object)
+        numbers = pd.to_numeric(given.where(given.map(lambda value: isinstance(value, Real | Decimal | str))), "coerce")
+        bad = given[numbers.isna() & given.notna()]
+        if len(bad):
             raise ValueError(f"{path}, row {bad.index[0] + 1}: {name} {bad.iloc[0]!r} is not a number")
+        table[name] = numbers.astype("float64" if numbers.dtype == object else numbers.dtype)
     return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file whose rows all have as many fields as its header, which names no column twice."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise ValueError(f"it has the column {twice[0]} twice")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(path, index_col=False)
 
 
 def networks(scores: pd.DataFrame) -> list[tuple[str, int, int]]:
@@ -98,32 +118,49 @@ def networks(scores: pd.DataFrame) -> list[tuple[str, int, int]]:
 
 
 def check_complete(scores: pd.DataFrame, expected: Iterable[tuple[str, int, int]] | None = None) -> None:
-    """Refuse a table that lacks a network or in which networks scored different frames.
+    """Refuse a table that lacks a network or a score, or in which networks scored different frames.
 
     Args:
         expected: (experiment, fold, seed) of all networks; by default each experiment needs all its folds with each of
-            its seeds.
+            its seeds: those of the study, or from 1 to the highest there is for an experiment of another name.
 
     Raises:
         IncompleteError: the message lists what is missing.
+        ValueError: a frame has different labels, attacks or subjects in different rows.
     """
     found = networks(scores)
     if expected is None:
-        folds, seeds = {}, {}
-        for experiment, fold, seed in found:
-            folds.setdefault(experiment, set()).add(fold)
-            seeds.setdefault(experiment, set()).add(seed)
-        expected = [(e, fold, seed) for e in folds for seed in seeds[e] for fold in folds[e]]
+        expected = _expected(found, whole_folds=True)
     missing = sorted(set(expected) - set(found))
     if missing:
         listed = "; ".join(f"{e} fold {fold} seed {seed}" for e, fold, seed in missing)
         raise IncompleteError(f"{len(missing)} of {len(set(expected))} networks are missing: {listed}")
-    counts = scores.groupby(list(NETWORK), observed=True)["sample"].agg(["size", "nunique"])
+    if scores["score"].isna().any():
+        sample = scores.loc[scores["score"].isna(), "sample"].iloc[0]
+        raise IncompleteError(f"{int(scores['score'].isna().sum()):,} scores are missing (NaN), the first of {sample}")
+    for name in ("label", "attack", "subject"):
+        values = scores[["sample", name]].drop_duplicates()["sample"]
+        if values.duplicated().any():
+            raise ValueError(f"{values[values.duplicated()].iloc[0]} has more than one {name}; score one set of frames")
+    counts = scores.groupby(list(NETWORK), observed=True, dropna=False)["sample"].agg(["size", "nunique"])
     frames = scores["sample"].nunique()
     uneven = counts[(counts["size"] != frames) | (counts["nunique"] != frames)]
     if len(uneven):
         listed = "; ".join(f"{e} fold {fold} seed {seed}: {n:,}" for (e, fold, seed), n in uneven["size"].items())
         raise IncompleteError(f"networks scored different frames; of {frames:,} frames: {listed}")
+
+
+def _expected(found: Iterable[tuple], whole_folds: bool) -> list[tuple[str, int, int]]:
+    """All folds of each experiment with each of its seeds; without ``whole_folds`` the folds that there are."""
+    folds, seeds = {}, {}
+    for experiment, fold, seed in found:
+        folds.setdefault(experiment, set()).add(fold)
+        seeds.setdefault(experiment, set()).add(seed)
+    for experiment, there in folds.items():
+        if whole_folds and not pd.isna(list(there)).any():
+            known = EXPERIMENTS.get(experiment)
+            folds[experiment] = set(range(1, 1 + (known.fold_count if known else max(there)))) | there
+    return [(e, fold, seed) for e in folds for seed in seeds[e] for fold in folds[e]]
 
 
 def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=None) -> pd.DataFrame:
@@ -141,7 +178,7 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
     strange = set(over) - set(NETWORK)
     if strange:
         raise ValueError(f"cannot average over {sorted(strange)}; choose out of fold, seed, experiment")
-    check_complete(scores, expected)
+    check_complete(scores, expected or _expected(networks(scores), whole_folds="fold" in over))
     keys = ["sample", *NETWORK]
     mean = scores[[*keys, "score"]]
     for name in ("fold", "seed", "experiment"):
@@ -259,11 +296,12 @@ def write_submission(
     Args:
         frames: the frame table in the order of the organisers' public list.
         scores: a scores table with one score for each of the frames.
-        calibrate: a threshold in (0, 1), such as ``CALIBRATION_THRESHOLD``: scores below it are mapped linearly onto
+        calibrate: a threshold in [0.5, 1), such as ``CALIBRATION_THRESHOLD``: scores below it are mapped linearly onto
             [0, 0.5), as the authors did, so that 0.5 separates accepted from refused frames.
 
     Raises:
         IncompleteError: a frame has no score or more than one.
+        ValueError: a score or ``calibrate`` is out of range.
     """
     score = scores.set_index("sample")["score"]
     missing = frames.loc[~frames["sample"].isin(score.index), "sample"]
@@ -271,9 +309,15 @@ def write_submission(
         example = missing.iloc[0] if len(missing) else score.index[score.index.duplicated()][0]
         raise IncompleteError(f"a submission needs one score a frame; {len(missing):,} frames lack one, see {example}")
     values = score.reindex(frames["sample"]).to_numpy()
+    wrong = ~((values >= 0) & (values <= 1))
+    if wrong.any():
+        example = frames["sample"].iloc[int(np.argmax(wrong))]
+        raise ValueError(f"{int(wrong.sum()):,} scores are no probability in [0, 1], the first of {example}")
     if calibrate is not None:
-        if not 0 < calibrate < 1:
-            raise ValueError(f"calibrate is {calibrate!r}; it must lie in (0, 1)")
+        if not 0.5 <= calibrate < 1:
+            raise ValueError(
+                f"calibrate is {calibrate!r}; it must lie in [0.5, 1), else refused frames would pass accepted ones"
+            )
         pressed = np.minimum(values / calibrate * 0.5, 0.499999)  # six decimals must not round a refused frame to 0.5
         values = np.where(values < calibrate, pressed, values)
     paths = frames[["rgb", "depth", "ir"]].itertuples(index=False)

@@ -22,6 +22,7 @@ from fasnb.comparisons import valid_to_test
 from fasnb.ensembles import describe_frames, disagreement
 from fasnb.figures import frame_grid, use_style
 from fasnb.files import replace_file, write_text
+from fasnb.frames import MODALITIES
 from fasnb.metrics import fpr_name
 from fasnb.networks import Normalisation
 from fasnb.profiles import Profile
@@ -210,12 +211,11 @@ class Session:
     def images(self, samples: Sequence[str], split: str = "valid") -> np.ndarray | None:
         """Images of some frames as a store holds them, uint8 (n, C, size, size), or None where they are not here."""
         if self.profile.source == "released":
-            try:
-                root = home() / (self.profile.data_root or Path("data") / "casia-surf")
-                source = CasiaSurf(scores.released_frames(released_root(self.profile)), root)
-                return source.read([list(source.frames["sample"]).index(sample) for sample in samples])
-            except (FileNotFoundError, ValueError):
-                return None
+            root = home() / (self.profile.data_root or Path("data") / "casia-surf")
+            frames = scores.released_frames(released_root(self.profile)).set_index("sample", drop=False)
+            source = CasiaSurf(frames.loc[list(samples)], root)
+            there = [source.path(row, name).is_file() for row in range(len(samples)) for name in MODALITIES]
+            return source.read(range(len(samples))) if all(there) else None
         source = self.workshop.source(split)
         row = dict(zip(source.frames["sample"], range(len(source.frames)), strict=True))
         return source.read([row[sample] for sample in samples])
@@ -250,8 +250,11 @@ class Session:
             frames = self.frames(split)
             counts = {"bona fide": (frames["label"] == 1).sum(), "attack": (frames["label"] == 0).sum()}
             counts |= {f"attack {kind}": (frames["attack"] == kind).sum() for kind in range(1, 7)}
-            known = {name: int(count) for name, count in counts.items()}
-            rows.append({"split": split, "frames": len(frames), "subjects": frames["subject"].nunique()} | known)
+            counts |= {"subjects": frames["subject"].nunique()}
+            column = {"subjects": "subject", "bona fide": "label", "attack": "label"}
+            known = {what: frames[column.get(what, "attack")].notna().any() for what in counts}
+            found = {what: int(count) if known[what] else pd.NA for what, count in counts.items()}
+            rows.append({"split": split, "frames": len(frames), "subjects": found.pop("subjects")} | found)
         return pd.DataFrame(rows)
 
     def statistics(self, split: str, per_kind: int | None = None) -> pd.DataFrame:

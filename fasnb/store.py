@@ -30,6 +30,8 @@ from fasnb.frames import FRAME_TYPES
 from fasnb.workers import parallel_map
 
 FORMAT = 1
+PLAN_KEYS = {"format", "fingerprint", "frames", "channels", "size", "chunk"}
+FILES = {"images.npy", "frames.parquet", "store.json", "finished"}
 CHUNK = 256  # frames decoded, written and recorded together: 20 MB at 5 x 125 x 125
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -67,7 +69,10 @@ class Store:
         self.channels: dict[str, int] = plan["channels"]
         self.size: int = plan["size"]
         self.shape = _shape(plan)
-        self.frames = pd.read_parquet(self.folder / "frames.parquet").astype(FRAME_TYPES)
+        try:
+            self.frames = pd.read_parquet(self.folder / "frames.parquet").astype(FRAME_TYPES)
+        except (OSError, ValueError, KeyError):
+            raise ValueError(f"{self.folder}/frames.parquet is damaged; delete the folder and build it again") from None
         self._file = open(self.folder / "images.npy", "rb", buffering=0)
         self._start = len(_header(plan))
         if not _whole(self.folder, plan) or len(self.frames) != len(self):
@@ -139,6 +144,12 @@ def build(source: Source, folder: str | Path, workers: int | None = None, progre
     if folder.exists() and _read_plan(folder) is None and any(folder.iterdir()):
         raise ValueError(f"{folder} holds something that is not a store; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for beside in (_beside(folder, ".old"), _beside(folder, ".partial")):
+        strange = [path.name for path in beside.glob("*") if path.name not in FILES and not path.name.startswith(".")]
+        if strange:
+            raise ValueError(
+                f"{beside} is needed for building and holds {strange[0]}; move it or choose another folder"
+            )
     with _locked(folder):
         _finish_replacement(folder)
         if not (_read_plan(folder) == plan and _whole(folder, plan)):
@@ -164,9 +175,10 @@ def _shape(plan: dict) -> tuple[int, int, int, int]:
 def _read_plan(folder: Path) -> dict | None:
     try:
         plan = json.loads((folder / "store.json").read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # not JSON, or not even text
         return None
-    return plan if isinstance(plan, dict) and plan.get("format") == FORMAT else None
+    known = isinstance(plan, dict) and plan.get("format") == FORMAT and PLAN_KEYS <= plan.keys()
+    return plan if known else None
 
 
 def _header(plan: dict) -> bytes:

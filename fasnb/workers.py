@@ -2,11 +2,15 @@
 
 import multiprocessing
 import os
+import pickle
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,9 +94,9 @@ _device: str  # of this worker process, and what it does with a task
 _work: Callable
 
 
-def _start(devices, threads: int, work: Callable) -> None:
+def _start(devices, threads: int, work: str) -> None:
     global _device, _work
-    _device, _work = devices.get(), work
+    _device, _work = devices.get(), pickle.loads(Path(work).read_bytes())
     torch.set_num_threads(threads)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
@@ -112,7 +116,10 @@ def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int)
     queue, others = context.SimpleQueue(), set(multiprocessing.active_children())
     for device in devices:
         queue.put(device)
-    pool = ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(queue, threads, work))
+    # through a file: what is larger than a pipe would block for ever where a new process dies before it reads
+    file = Path(tempfile.mkdtemp(prefix="fasnb-"), "work.pickle")
+    file.write_bytes(pickle.dumps(work))
+    pool = ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(queue, threads, str(file)))
     try:
         for future in as_completed([pool.submit(_call, task) for task in tasks]):
             yield future.result()
@@ -125,6 +132,7 @@ def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()  # idle, unless other work failed
         pool.shutdown(cancel_futures=True)
+        shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _on_ray(task, work: Callable, device: str, threads: int):

@@ -270,3 +270,32 @@ def test_counts_of_the_full_challenge(written, reference):
     few = casia_surf.find(written).frames(["valid"])
     report = casia_surf.check(few, written, complete=True, workers=1, progress=False)
     assert "valid: 16 frames instead of 9,608" in str(report)
+
+
+@pytest.mark.parametrize("name", ["phase1/val_public_list.txt", "phase1/Val/0000/000000-color.jpg"])
+def test_data_that_were_not_made_here_are_never_written_over(tmp_path, name):
+    real = tmp_path / name
+    real.parent.mkdir(parents=True)
+    real.write_text("real")
+    with pytest.raises(ValueError, match="was not made by this command and would be mixed up"):
+        casia_surf.write(SynthSurf("valid", 2, 2, size=24), tmp_path, workers=1, progress=False)
+    assert real.read_text() == "real" and not (tmp_path / "phase1/val_private_list.txt").exists()
+
+
+def test_two_names_of_one_file_are_refused(copy):
+    frames = casia_surf.find(copy).frames(["valid"])
+    again = frames.head(1).copy()
+    for column in ("sample", "rgb", "depth", "ir"):
+        again[column] = "valid/" + again[column]
+    with pytest.raises(
+        ValueError, match=r"'valid/Val/0000/000000-color\.jpg' names a colour file that another row names"
+    ):
+        casia_surf.CasiaSurf(pd.concat([frames, again]), copy, 24)
+
+
+def test_the_check_tells_of_files_on_no_list_and_of_a_part_of_the_challenge(copy):
+    frames = casia_surf.find(copy).frames(["valid"])
+    report = casia_surf.check(frames.iloc[1:], copy, workers=1, progress=False)
+    assert report.ok and "3 image files are on no list, the first phase1/Val/0000/000000-color.jpg" in str(report)
+    assert "valid is not the full challenge, which has 9,608 frames" in str(report)
+    assert not casia_surf.check(frames, copy, workers=1, progress=False).unlisted

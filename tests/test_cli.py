@@ -1,13 +1,14 @@
 """The command line as a user runs it."""
 
 import json
+import os
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fasnb.cli import main
+from fasnb.cli import _parser, main, settings_of
 from fasnb.metrics import tpr_at_fpr
 
 
@@ -35,6 +36,25 @@ def test_evaluate_prints_limits_and_the_meaning_of_a_score(scores_file, capsys):
     assert main(["evaluate", str(scores_file)]) == 0
     out = capsys.readouterr().out
     assert "high means a living face" in out and "finer than 1 /" in out and "exact low" in out
+
+
+def test_a_threshold_set_on_one_file_serves_another(scores_file, capsys, tmp_path):
+    assert main(["evaluate", str(scores_file), "--fpr", "0.1", "--json"]) == 0
+    point = json.loads(capsys.readouterr().out)["tpr_at_fpr"][0]
+    assert main(["evaluate", str(scores_file), "--fpr", "0.1", "--threshold", repr(point["threshold"]), "--json"]) == 0
+    at = json.loads(capsys.readouterr().out)["at_threshold"]
+    table = pd.read_csv(scores_file)
+    attack = table["label"] == 0
+    assert at["apcer"] == point["false_positives"] / attack.sum() <= 0.1
+    assert at["bpcer"] == pytest.approx(1 - point["tpr"]) and at["acer"] == at["hter"]
+    assert main(["evaluate", str(scores_file), "--fpr", "0.1", "--threshold", "0.5"]) == 0
+    out = capsys.readouterr().out
+    assert repr(point["threshold"]) in out and "at the given threshold 0.5: APCER" in out
+
+
+def test_evaluate_json_is_json_where_every_frame_may_pass(scores_file, capsys):
+    assert main(["evaluate", str(scores_file), "--fpr", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tpr_at_fpr"][0]["threshold"] is None
 
 
 @pytest.mark.parametrize(
@@ -73,6 +93,25 @@ def test_run_without_the_released_files_says_what_to_obtain(tmp_path, capsys, mo
     assert status == 2
     assert "github.com/AlexanderParkin/ChaLearn_liveness_challenge" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_paths_of_the_command_line_are_those_of_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.toml").write_text('source = "released"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASNB_RELEASED", "clone")
+    arguments = ["run", "--profile", "mine.toml", "--set", "released_root=rel", "--out", "out"]
+    args = _parser().parse_args(arguments)
+    settings = settings_of(args)
+    assert settings == {"released_root": str(tmp_path / "rel")} and os.environ["FASNB_RELEASED"] == str(
+        tmp_path / "clone"
+    )
+    assert args.profile == str(tmp_path / "mine.toml") and args.out == tmp_path / "out"
+
+
+def test_a_profile_of_ones_own_may_not_take_the_name_of_another(tmp_path, capsys):
+    (tmp_path / "tiny.toml").write_text('source = "synthetic"\n')
+    assert main(["run", "--profile", str(tmp_path / "tiny.toml")]) == 2
+    assert "rename it" in capsys.readouterr().err
 
 
 def test_doctor_names_what_is_missing(capsys, monkeypatch, tmp_path):

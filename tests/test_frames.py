@@ -164,7 +164,7 @@ def test_reversed_labels_of_three_images_are_taken_only_on_request(tmp_path, hea
     rows = [[*(f"Training/{f}.rssdk/{m}/1.jpg" for m in ("color", "depth", "ir")), v] for f, v in folders.items()]
     path = write(tmp_path, header + "".join(between.join(row) + "\n" for row in rows))
     with pytest.raises(
-        ListError, match=r"labels are reversed, 0 where the folders say real_part; pass bona_fide_label=0"
+        ListError, match=r"line \d: the labels are reversed, 0 where .* real_part \(2 lines .*pass bona_fide_label=0"
     ):
         read_list(path)
     frames = read_list(path, bona_fide_label=0)
@@ -196,3 +196,20 @@ def test_label_convention_has_no_silent_default(tmp_path):
 def test_label_argument_may_not_contradict_the_folders(reference):
     with pytest.raises(ListError, match="contradicts the folders"):
         read_list(reference / "owner/CASIA_SURF@p1_image_dev.txt", bona_fide_label=1)
+
+
+def test_absolute_paths_are_taken_below_a_root_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    names = " ".join(f"{tmp_path}//Val/0000/000000-{m}.jpg" for m in ("color", "depth", "ir"))
+    path = write(tmp_path, names + " 1\n")
+    monkeypatch.chdir(tmp_path / "here")
+    for root in ("..", tmp_path, f"{tmp_path}/here/.."):
+        assert read_list(path, root)["sample"].tolist() == ["Val/0000/000000-color.jpg"]
+
+
+def test_blanks_after_commas_and_empty_lines(tmp_path):
+    path = write(tmp_path, "rgb, depth, ir, label\na-color.jpg, a-depth.jpg, a-ir.jpg, 1\n")
+    assert read_list(path)[["rgb", "depth", "ir"]].iloc[0].tolist() == ["a-color.jpg", "a-depth.jpg", "a-ir.jpg"]
+    path = write(tmp_path, "a-color.jpg a-depth.jpg a-ir.jpg 1\n\nb-color.jpg b-depth.jpg b-ir.jpg 0\n")
+    with pytest.raises(ListError, match="line 2: an empty line"):
+        read_list(path)

@@ -1,6 +1,7 @@
 """Metrics against scikit-learn and against brute force, on scores with ties."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -192,3 +193,32 @@ def test_impossible_attack_types_are_refused(attack):
     labels, scores = tied(0)
     with pytest.raises(ValueError, match="no whole number from 1 on"):
         metrics.evaluate(labels, scores, [0.1], attacks=np.where(labels == 1, 0, attack), replicates=10)
+
+
+def test_plain_sequences_are_as_good_as_arrays():
+    assert metrics.tpr_at_fpr((1, 1, 0), (0.9, 0.2, 0.3), 0.1) == 0.5
+    report = metrics.evaluate((1, 0, 1, 0), [0.9, 0.1, 0.8, 0.2], (0.1,), [0, 4, 0, 5], ("a", "a", "b", "b"), 20)
+    assert report.n_groups == 2 and report.points[0].tpr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (
+            lambda: metrics.tpr_at_fpr([1, 1, 0, 0], [np.inf, 1, np.inf, 0], 0.0),
+            "1 scores of attack frames are infinite",
+        ),
+        (lambda: metrics.tpr_at_fpr([1, 0], [[0.5, 0.2]], 0.1), "do not match"),
+        (lambda: metrics.tpr_at_fpr([1, 0], ["a", "b"], 0.1), "are no numbers"),
+        (lambda: metrics.tpr_at_fpr([1, 0], [pd.NA, 0.2], 0.1), "1 scores are NaN"),
+        (lambda: metrics.tpr_at_fpr([1, 0], [0.5, 0.2], "1e-2"), "fpr is '1e-2'"),
+        (lambda: metrics.apcer([1, 0], [0.5, 0.2], np.nan), "the threshold is NaN"),
+        (lambda: metrics.acer([1, 0], [0.5, 0.2], 0.3, [4]), "attack types do not match"),
+        (lambda: metrics.evaluate([1, 0], [0.5, 0.2], groups=["a"]), "subjects do not match"),
+        (lambda: metrics.clopper_pearson(1, 2, 95), "confidence is 95"),
+        (lambda: metrics.interval(np.array([np.nan])), "every replicate drew one class only"),
+    ],
+)
+def test_calls_without_sense_are_refused_in_one_sentence(call, what):
+    with pytest.raises(ValueError, match=what):
+        call()

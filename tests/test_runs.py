@@ -338,3 +338,13 @@ def test_scores_without_weights_are_loaded_or_trained_again_on_request(stores, t
     assert not run_or_load(task, tmp_path, device="cpu").has_weights
     again = run_or_load(task, tmp_path, device="cpu", weights=True)
     assert again.has_weights and again.scores("valid")["score"].tolist() == kept
+
+
+def test_a_script_without_a_guard_is_told_so_however_large_its_data(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from functools import partial\nfrom fasnb.workers import parallel_map\n"
+        "list(parallel_map(partial(max, list(range(200_000))), [1, 2], workers=2))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0 and "if __name__ == '__main__'" in done.stderr

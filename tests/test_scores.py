@@ -1,7 +1,9 @@
 """The paper's own rows from the released scores; averaging; submission files."""
 
 import shutil
+from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,10 +72,10 @@ def table(values, experiment="A", fold=1, seed=7):
 
 def test_the_order_of_averaging_matters_with_uneven_seeds():
     parts = [
-        table([0.0, 0.0], "A", 1, 1),
-        table([0.3, 0.6], "A", 2, 1),
-        table([1.0, 1.0], "B", 1, 1),
-        table([0.0, 0.0], "B", 1, 2),
+        table([0.0, 0.0], "X", 1, 1),
+        table([0.3, 0.6], "X", 2, 1),
+        table([1.0, 1.0], "Y", 1, 1),
+        table([0.0, 0.0], "Y", 1, 2),
     ]
     mean = scores.average(pd.concat(parts), over=["fold", "seed", "experiment"])
     assert mean["score"].to_list() == pytest.approx([(0.15 + 0.5) / 2, (0.3 + 0.5) / 2])
@@ -81,16 +83,84 @@ def test_the_order_of_averaging_matters_with_uneven_seeds():
 
 
 def test_an_incomplete_set_is_not_averaged():
-    parts = [table([0, 1], "A", 1, 1), table([0, 1], "A", 2, 1), table([0, 1], "A", 1, 2)]
-    with pytest.raises(scores.IncompleteError, match="1 of 4 networks are missing: A fold 2 seed 2"):
+    parts = [table([0, 1], "X", 1, 1), table([0, 1], "X", 2, 1), table([0, 1], "X", 1, 2)]
+    with pytest.raises(scores.IncompleteError, match="1 of 4 networks are missing: X fold 2 seed 2"):
         scores.average(pd.concat(parts))
-    with pytest.raises(scores.IncompleteError, match="2 of 3 networks are missing: A fold 2 seed 1; A fold 3 seed 1"):
-        scores.average(parts[0], expected=[("A", k, 1) for k in (1, 2, 3)])
+    with pytest.raises(scores.IncompleteError, match="2 of 3 networks are missing: X fold 2 seed 1; X fold 3 seed 1"):
+        scores.average(parts[0], expected=[("X", k, 1) for k in (1, 2, 3)])
 
 
 def test_networks_that_scored_different_frames_are_not_averaged():
-    with pytest.raises(scores.IncompleteError, match="A fold 2 seed 7: 2"):
-        scores.average(pd.concat([table([0, 1, 0.5], fold=1), table([0, 1], fold=2)]))
+    with pytest.raises(scores.IncompleteError, match="X fold 2 seed 7: 2"):
+        scores.average(pd.concat([table([0, 1, 0.5], experiment="X", fold=1), table([0, 1], experiment="X", fold=2)]))
+
+
+@pytest.mark.parametrize("over", [["fold"], ["fold", "seed"], ["fold", "seed", "experiment"]], ids=str)
+@pytest.mark.parametrize("lost", [("A", 2), ("B", 3), (None, 1)], ids=str)
+def test_a_fold_that_is_missing_everywhere_is_missed(networks, over, lost):
+    experiment, fold = lost
+    drop = (networks["fold"] == fold) & ((networks["experiment"] == experiment) | (experiment is None))
+    with pytest.raises(scores.IncompleteError, match=f"networks are missing: .*fold {fold} seed"):
+        scores.average(networks[~drop], over=over)
+
+
+def test_staged_means_notice_a_missing_frame(networks):
+    of_folds = scores.average(networks, over=["fold"])
+    with pytest.raises(scores.IncompleteError, match="networks scored different frames"):
+        scores.average(of_folds.drop(index=3), over=["seed"])
+
+
+def test_missing_scores_and_contradicting_labels_are_not_averaged(networks):
+    broken = networks.copy()
+    broken.loc[5, "score"] = float("nan")
+    with pytest.raises(scores.IncompleteError, match="1 scores are missing"):
+        scores.average(broken)
+    broken = networks.copy()
+    broken.loc[5, "label"] = 1 - broken.loc[5, "label"]
+    with pytest.raises(ValueError, match="has more than one label"):
+        scores.average(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("label,score\n0,1,0.9\n1,0,0.1\n", "cannot be read"),
+        ("label,score,score\n0,1,0.9\n", "has the column score twice"),
+        ("label,score\n1,2020-01-01\n", "score '2020-01-01' is not a number"),
+    ],
+)
+def test_tables_that_are_no_scores_are_refused(tmp_path, text, what):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(ValueError, match=what):
+        scores.read_scores(tmp_path / "s.csv")
+
+
+def test_numbers_in_any_form_are_read(tmp_path):
+    (tmp_path / "s.csv").write_text("label,score\n1,123456789012345678901234567890\n0,1\n")
+    assert scores.read_scores(tmp_path / "s.csv")["score"].to_list() == pytest.approx([1.2345678901234568e29, 1])
+    pd.DataFrame({"label": ["1", "0"], "score": [Decimal("0.5"), Decimal("0.25")]}).to_parquet(tmp_path / "s.parquet")
+    found = scores.read_scores(tmp_path / "s.parquet")
+    assert found["label"].to_list() == [1, 0] and found["score"].to_list() == [0.5, 0.25]
+    pd.DataFrame({"label": [1], "score": [pd.Timestamp("2020-01-01")]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="is not a number"):
+        scores.read_scores(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("values", "calibrate", "what"),
+    [
+        ([0.1, 0.6], 0.3, "calibrate is 0.3"),
+        ([-5.0, 0.5], None, "1 scores are no probability"),
+        ([0.5, np.inf], None, "1"),
+    ],
+)
+def test_submissions_that_would_mislead_are_refused(tmp_path, values, calibrate, what):
+    scored = table([0.5, 0.5]).assign(score=values)
+    names = list(scored["sample"])
+    frames = frame_table(sample=names, rgb=names, depth=names, ir=names)
+    with pytest.raises(ValueError, match=what):
+        scores.write_submission(frames, scored, tmp_path / "s.txt", calibrate)
+    assert not (tmp_path / "s.txt").exists()
 
 
 def test_scores_survive_parquet(tmp_path):

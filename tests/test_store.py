@@ -217,3 +217,23 @@ def test_two_processes_build_one_store(built, tmp_path):
     both = [subprocess.Popen(command, env=ENVIRONMENT) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert contents(tmp_path / "valid") == contents(built.folder)
+
+
+@pytest.mark.parametrize("ending", [".old", ".partial"])
+def test_a_neighbour_of_the_same_name_is_not_touched(tmp_path, ending):
+    precious = tmp_path / f"store{ending}" / "precious.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    with pytest.raises(ValueError, match=r"holds precious\.txt; move it"):
+        store.build(SynthSurf("valid", 2, 2, size=24), tmp_path / "store", workers=1, progress=False)
+    assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("frames.parquet", b"xx"), ("store.json", b"\xff"), ("store.json", b'{"format": 1}')]
+)
+def test_a_damaged_store_is_one_sentence(tmp_path, name, content):
+    store.build(SynthSurf("valid", 2, 2, size=24), tmp_path / "store", workers=1, progress=False)
+    (tmp_path / "store" / name).write_bytes(content)
+    with pytest.raises((ValueError, FileNotFoundError), match="is damaged; delete|is not a finished store"):
+        store.Store.open(tmp_path / "store")
