@@ -17,12 +17,10 @@ from fasnb import comparisons, metrics, scores, statistics
 from fasnb.session import Session
 from fasnb.study import MODALITY_EXPERIMENTS
 
-SETTINGS = {"epochs": 7, "schedule_epochs": 7, "aggregation_start": "backbone"}  # of the figures in README.md
-
 
 def one_world(profile: str, world: int, out: Path) -> dict[tuple[str, str], float]:
     """(row, FPR) -> TPR in percent."""
-    session = Session(profile, {"data_seed": world, "seeds": 1} | SETTINGS, out / str(world))
+    session = Session(profile, {"data_seed": world, "seeds": 1}, out / str(world))
     models = scores.average(session.scores(*MODALITY_EXPERIMENTS), over=["fold"])
     measured = comparisons.measure(models, session.profile.fprs, replicates=100)
     found = {(row.experiment, metrics.fpr_name(row.FPR)): row.measured for row in measured.itertuples()}
