@@ -115,7 +115,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """One epoch of (rgb, depth, ir, label), each image batch (B, 3, crop, crop), labels int64 (B,).
 
-    The next batch is read while this one is used. The same seed and epoch give the same batches on every device and in
+    For a GPU the next batch is read while this one is used. The same seed and epoch give the same batches on every device and in
     every process.
 
     Args:
@@ -147,8 +147,9 @@ def batches(
         return evaluation(images, recipe, normalisation, mirror, **options)
 
     def run() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        pin = torch.device(device).type == "cuda"
-        ahead = _read_ahead(store, [index[part.numpy()] for part in parts], pin)
+        wanted = [index[part.numpy()] for part in parts]
+        # on a CPU a reading thread would only push aside the threads that compute
+        ahead = _read_ahead(store, wanted) if torch.device(device).type != "cpu" else map(store.read, wanted)
         for number, (part, images) in enumerate(zip(parts, ahead, strict=True), first):
             label = labels[part].to(device, non_blocking=True)
             yield *prepare(number, images.to(device, non_blocking=True)), label
@@ -190,14 +191,15 @@ def _generator(seed: int, epoch: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
 
-def _read_ahead(store: Store, parts: list[np.ndarray], pin: bool) -> Iterator[Tensor]:
+def _read_ahead(store: Store, parts: list[np.ndarray]) -> Iterator[Tensor]:
+    """Page-locked batches, the next of which is read while one is used."""
     with ThreadPoolExecutor(1) as reader:
-        pending = reader.submit(store.read, parts[0], pin) if parts else None
+        pending = reader.submit(store.read, parts[0], pin=True) if parts else None
         for following in [*parts[1:], None]:
             if pending is None:
                 return
             images = pending.result()
-            pending = reader.submit(store.read, following, pin) if following is not None else None
+            pending = reader.submit(store.read, following, pin=True) if following is not None else None
             yield images
 
 
@@ -347,7 +349,10 @@ def _normalised(
         for source, target in zip(_parts(images), _parts(out), strict=True):
             planes = source.unbind(1) if source.shape[1] == 3 else [source[:, 0]] * 3
             lines = torch.stack(planes, dim=-1).view(target.shape)
-            target.copy_(lines.float().mul_(scale).add_(shift))
+            if dtype == torch.float32:
+                target.copy_(lines).mul_(scale).add_(shift)  # in place: no second array passes through the cache
+            else:
+                target.copy_(lines.float().mul_(scale).add_(shift))
         return out.view(count, height, width, 3).permute(0, 3, 1, 2)
 
     return tuple(normalise(part) for part in views.split(tuple(channels), dim=1))
