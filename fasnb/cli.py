@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--onnx", type=Path, help="also export the network; needs pip install 'fasnb[onnx]'")
     score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    score.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="bf16 is faster and less exact")
     score.set_defaults(command=_score)
 
     runs = commands.add_parser("runs", help="the networks of a profile: state, metric, duration, device")
@@ -274,7 +275,7 @@ def _score(args: argparse.Namespace) -> None:
         export_onnx(checkpoint.network, checkpoint.recipe, args.onnx)
         print(f"network: {args.onnx}")
     frames = read_list(args.frames, args.root)
-    table = score_frames(checkpoint, frames, args.root, device=args.device)
+    table = score_frames(checkpoint, frames, args.root, args.device, args.precision)
     score_tables.write_scores(table, args.out)
     print(f"{len(table):,} frames scored: {args.out}. {MEANING}")
     if args.submission:

@@ -65,13 +65,21 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def score_frames(checkpoint: Checkpoint, frames: pd.DataFrame, root: Path, device: str = "auto") -> pd.DataFrame:
-    """The scores table of one network on the files of a frame table, decoded once into ``data/cache``."""
+def score_frames(
+    checkpoint: Checkpoint, frames: pd.DataFrame, root: Path, device: str = "auto", precision: str = "fp32"
+) -> pd.DataFrame:
+    """The scores table of one network on the files of a frame table, decoded once into ``data/cache``.
+
+    Args:
+        precision: "fp32", or "bf16": twice as fast on hardware that has it, scores off by up to some hundredths.
+    """
     cache = home() / "data" / "cache"
     source = CasiaSurf(frames, root, checkpoint.recipe.resize, cache / "hashes-frames.parquet")
     built = store.build(source, cache / f"frames-{source.fingerprint[:16]}")
     device = choose_device(device)
-    score_of = score(checkpoint.network, built, range(len(frames)), checkpoint.recipe, device=device)
+    score_of = score(
+        checkpoint.network, built, range(len(frames)), checkpoint.recipe, device=device, precision=precision
+    )
     return score_table(frames, score_of, checkpoint.experiment, checkpoint.fold, checkpoint.seed)
 
 
