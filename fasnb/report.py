@@ -256,7 +256,7 @@ table {{ border-collapse: collapse; font-size: .78rem; margin: 1em 0; display: b
 caption {{ display: block; width: max-content; max-width: min(58rem, 92vw); white-space: normal; text-align: left; color: #444; padding: .3em 0; }}
 th, td {{ padding: .25em .55em; border-bottom: 1px solid #e4e4e4; text-align: right; vertical-align: top; white-space: nowrap; }}
 thead th {{ border-bottom: 1.5px solid #888; white-space: normal; vertical-align: bottom; }}
-td:first-child, th:first-child {{ text-align: left; }}
+td:first-child, th:first-child {{ text-align: left; }} td:first-child {{ white-space: normal; min-width: 5em; }}
 table.facts td {{ text-align: left; white-space: normal; word-break: break-word; }} table.facts th {{ text-align: left; }}
 img {{ max-width: 100%; height: auto; }} pre {{ white-space: pre-wrap; color: #444; font-size: .8rem; }}
 em {{ color: #444; }} .source {{ font-size: .85rem; }}

@@ -24,7 +24,10 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
             else str(value)
         )
 
-    return table.astype(object).map(text)
+    cells = table.astype(object)
+    if "seed" in cells:  # a name, not a quantity
+        cells["seed"] = cells["seed"].map(lambda seed: seed if pd.isna(seed) else str(seed))
+    return cells.map(text)
 
 
 class Shown:
