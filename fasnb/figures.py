@@ -36,7 +36,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.2,
-    "figure.dpi": 150,
+    "figure.dpi": 110,  # as notebooks and report hold them; files have the finer one
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
