@@ -99,7 +99,8 @@ def test_smoke_tables_say_what_they_come_from(smoke):
     assert len(table3) == 10 and table3["measured"].between(0, 100).all()
     assert (table3["low"] <= table3["measured"] + 1e-9).all() and (table3["measured"] <= table3["high"] + 1e-9).all()
     findings = pd.read_csv(smoke / "tables" / "08-findings.csv")
-    assert set(findings["verdict"]) <= {"shown", "not shown", "opposite"}
+    assert set(findings["verdict"]) <= {"shown", "not shown", "opposite", "not measured"}
+    assert set(findings.loc[findings["verdict"] == "not measured", "section"].astype(str)) == {"5.2", "5.8"}
 
 
 def test_smoke_report_is_one_page_of_its_own(smoke):
