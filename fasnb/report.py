@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,10 +51,10 @@ def chosen_notebooks(profile: Profile, only: Sequence[str] = ()) -> list[str]:
     return [name for name in serving if not only or any(name.startswith(beginning) for beginning in only)]
 
 
-class _LocalKernel(AsyncKernelManager):
-    """A kernel that is reached over files, not TCP ports: no two studies on one machine can meet."""
-
-    transport = "tcp" if os.name == "nt" else "ipc"
+def _kernel_in(folder: str) -> type[AsyncKernelManager]:
+    """A kernel that is reached over files in a folder, not TCP ports: no two studies on one machine can meet."""
+    where = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
+    return type("LocalKernel", (AsyncKernelManager,), where)
 
 
 def execute(name: str, parameters: dict, out: Path) -> float:
@@ -73,20 +74,21 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     _check_parameters(source, parameters)
     started = time.monotonic()
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(failed),
-            parameters=parameters,
-            kernel_name="python3",
-            kernel_manager_class=_LocalKernel,
-            cwd=str(home()),
-            progress_bar=False,
-            log_output=False,
-            execution_timeout=CELL_TIMEOUT,
-            iopub_timeout=60,
-            start_timeout=120,
-            coalesce_streams=True,
-        )
+        with tempfile.TemporaryDirectory(prefix="fasnb-") as sockets:
+            papermill.execute_notebook(
+                str(source),
+                str(failed),
+                parameters=parameters,
+                kernel_name="python3",
+                kernel_manager_class=_kernel_in(sockets),
+                cwd=str(home()),
+                progress_bar=False,
+                log_output=False,
+                execution_timeout=CELL_TIMEOUT,
+                iopub_timeout=60,
+                start_timeout=120,
+                coalesce_streams=True,
+            )
     except PapermillExecutionError as error:
         where = f"cell {error.exec_count}" if error.exec_count else "a cell"
         raise NotebookError(f"{name}, {where}: {error.ename}: {_plain(error.evalue)}; see {_shown(failed)}") from None
