@@ -2,9 +2,9 @@
 
     python benchmarks/score.py [--batch 32] [--rounds 3] [--backbones face_resnet34 ir50] [--device cuda] [--compile]
 
-The released networks (MLFA, plain concatenation) at 112 x 112 pixels. Plain: float32, contiguous. Ours: channels-last, the
-head in double precision, in float32 as the study scores, and with bfloat16 autocast. Both sides take turns in one process; the ratio is that of the
-medians. The networks have random weights; their running statistics come from the frames, and their heads are scaled so
+The released networks (MLFA, plain concatenation) at 112 x 112 pixels. Plain: float32, contiguous. Ours: channels-last,
+the head in double precision, once in float32 as the study scores and once with bfloat16 autocast. Both sides take turns
+in one process; the ratio is that of the medians. The networks have random weights; their running statistics come from the frames, and their heads are scaled so
 that the margins (difference of the two logits) have mean 0 and standard deviation 3 over them, which spreads the scores
 over (0, 1), where a difference shows. On CUDA the differences are to float32 on the CPU.
 """

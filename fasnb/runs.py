@@ -36,7 +36,7 @@ from fasnb.scores import IncompleteError, read_scores, score_table, write_scores
 from fasnb.specification import Specification
 from fasnb.store import Store
 from fasnb.training import STATE_FILE, fit, score
-from fasnb.weights import identify, load_network, save_network
+from fasnb.weights import identities, load_network, save_network
 from fasnb.workers import choose_device, devices_for, execute
 
 
@@ -220,7 +220,7 @@ def _work(task: Task, folder: Path, weights: bool, device: torch.device, compile
 
 def _train(task: Task, folder: Path, device, compile: bool, seconds: float) -> tuple[ThreeBranchNetwork, dict]:
     store = Store.open(task.stores["train"])
-    if task.backbone is not None and identify(task.backbone) != task.specification.initialisation:
+    if task.backbone is not None and task.specification.initialisation not in identities(task.backbone):
         raise ValueError(
             f"{task.backbone} is not the backbone of the specification; it was replaced, run the study again"
         )

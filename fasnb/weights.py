@@ -144,11 +144,11 @@ def save_backbone(backbone: Backbone, path: str | Path, **about) -> None:
     write({"backbone": asdict(backbone.plan), "state_dict": _plain(backbone), "about": about}, path)
 
 
-def identify(path: str | Path) -> str:
-    """What identifies a backbone's weights: the key of its pre-training where the file has one, else its SHA-256."""
+def identities(path: str | Path) -> tuple[str, ...]:
+    """What a backbone's weights may be named by: their file's SHA-256 and, in a file of ours, their pre-training's key."""
     about = read(path).get("about")
     key = about.get("key") if isinstance(about, Mapping) else None
-    return key if isinstance(key, str) else file_sha256(path)
+    return (file_sha256(path), key) if isinstance(key, str) else (file_sha256(path),)
 
 
 def load_backbone(path: str | Path, sha256: str | None = None) -> Backbone:

@@ -163,9 +163,10 @@ def test_a_stopped_pretraining_goes_on_to_the_same_bytes(tmp_path, head):
 def test_a_backbone_file_says_which_pretraining_it_is_of(tmp_path):
     made = pretrain(Pretraining(TINY, epochs=1, batch_size=32), Colours())
     made.save(tmp_path / "backbone.pt")
-    assert weights.identify(tmp_path / "backbone.pt") == made.specification.key("colours")
+    named = {weights.file_sha256(tmp_path / "backbone.pt"), made.specification.key("colours")}
+    assert set(weights.identities(tmp_path / "backbone.pt")) == named
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pt")
-    assert weights.identify(tmp_path / "other.pt") == weights.file_sha256(tmp_path / "other.pt")
+    assert weights.identities(tmp_path / "other.pt") == (weights.file_sha256(tmp_path / "other.pt"),)
 
 
 def test_broken_images_are_listed_together_before_training(identities):

@@ -205,6 +205,12 @@ def test_a_backbone_that_was_replaced_is_refused(stores, tmp_path):
         run_or_load(task, tmp_path, device="cpu")
 
 
+def test_a_backbone_of_ones_own_pretraining_may_be_named_by_its_file(stores, tmp_path):
+    made = Backbone("resnet18", 0.0625, (1, 1, 1, 1), small_images=True)
+    save_backbone(made, tmp_path / "own.pt", key="k" * 64)  # as fasnb pretrain writes it, laid under data/weights
+    assert run_or_load(of_backbone(stores, tmp_path / "own.pt"), tmp_path, device="cpu").has_weights
+
+
 def test_a_specification_alone_loads_a_finished_run(stores, tmp_path):
     task = task_of(stores)
     with pytest.raises(IncompleteError, match="A fold 1 seed 7 is not done in .*give a Task"):
