@@ -18,7 +18,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,17 @@ DENSE_BF16_PEAK = {"H100": 989e12, "H200": 989e12}  # multiply and add counted a
 
 @dataclass
 class Side:
-    """One way of taking a step: a function, its times in seconds, its peak memory in bytes."""
+    """One way of taking a step: a function, the frames it takes, its times in seconds, its peak memory in bytes."""
 
-    step: Callable[[], float]
-    seconds: list[float]
+    step: Callable[[], Tensor]
+    frames: int
+    seconds: list[float] = field(default_factory=list)
     peak: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Frames per second, by the median of the times."""
+        return self.frames / statistics.median(self.seconds)
 
 
 def take_turns(sides: dict[str, Side], rounds: int, device: torch.device) -> None:
@@ -84,20 +90,21 @@ def _resident(field: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
 
 
-def report(name: str, sides: dict[str, Side], batch: int, operations: float, device: torch.device) -> None:
+def report(name: str, sides: dict[str, Side], operations: float, device: torch.device) -> None:
     """One line: frames per second of both sides, ratio with its range, peak memory; on CUDA the share of the peak."""
-    median = {key: statistics.median(side.seconds) for key, side in sides.items()}
-    pairs = zip(sides["plain"].seconds, sides["ours"].seconds, strict=True)
-    ratios = sorted(plain / ours for plain, ours in pairs)
+    plain, ours = sides["plain"], sides["ours"]
+    pairs = zip(plain.seconds, ours.seconds, strict=True)
+    ratios = sorted(before / after * ours.frames / plain.frames for before, after in pairs)
     print(
-        f"{name:14s} plain {batch / median['plain']:8.1f}, ours {batch / median['ours']:8.1f} frames/s, ratio "
-        f"{median['plain'] / median['ours']:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}; target {TARGET}), peak memory "
-        f"plain {sides['plain'].peak / 2**20:.0f}, ours {sides['ours'].peak / 2**20:.0f} MiB"
+        f"{name:14s} plain {plain.rate:8.1f}, ours {ours.rate:8.1f} frames/s, ratio {ours.rate / plain.rate:.2f} "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f}; target {TARGET}), peak memory plain {plain.peak / 2**20:.0f}, "
+        f"ours {ours.peak / 2**20:.0f} MiB",
+        flush=True,
     )
     if device.type == "cuda":
         card = torch.cuda.get_device_name(device)
         peak = next((value for key, value in DENSE_BF16_PEAK.items() if key in card), None)
-        rate = 2 * operations * batch / median["ours"]
+        rate = 2 * operations * ours.rate
         share = f", {100 * rate / peak:.1f}% of the bf16 peak" if peak else ""
         print(f"{'':14s} {rate / 1e12:.1f} TFLOP/s on {card}{share}")
 
@@ -135,7 +142,7 @@ def images(batch: int, device: torch.device, memory_format=torch.contiguous_form
     return [x.to(device).contiguous(memory_format=memory_format) for x in found]
 
 
-def stepper(network, frames: list[Tensor], optimiser, low_precision: bool, embed=None) -> Callable[[], float]:
+def stepper(network, frames: list[Tensor], optimiser, low_precision: bool, embed=None) -> Callable[[], Tensor]:
     device, labels = frames[0].device, torch.arange(len(frames[0]), device=frames[0].device) % 2
     embed = embed or network.embed
 
@@ -160,13 +167,15 @@ def compare(architecture: Architecture, options: argparse.Namespace) -> None:
     embed = torch.compile(network.embed) if options.compile else network.embed
     frames, last = images(options.batch, device), images(options.batch, device, torch.channels_last)
     sides = {
-        "plain": Side(stepper(plain, frames, torch.optim.Adam(plain.parameters(), 2e-5), False), []),
-        "ours": Side(stepper(network, last, torch.optim.Adam(network.parameters(), 2e-5, fused=True), True, embed), []),
+        "plain": Side(stepper(plain, frames, torch.optim.Adam(plain.parameters(), 2e-5), False), options.batch),
+        "ours": Side(
+            stepper(network, last, torch.optim.Adam(network.parameters(), 2e-5, fused=True), True, embed), options.batch
+        ),
     }
     losses = first_losses(reference, options.batch, device)
     take_turns(sides, options.rounds, device)
     operations = 3 * describe(architecture, SIZE).multiply_adds.iloc[-1]  # backward costs twice the forward pass
-    report(architecture.backbone, sides, options.batch, operations, device)
+    report(architecture.backbone, sides, operations, device)
     print(f"{'':14s} loss of the first step: " + ", ".join(f"{key} {value:.6f}" for key, value in losses.items()))
 
 
@@ -181,18 +190,18 @@ def first_losses(network: ThreeBranchNetwork, batch: int, device: torch.device) 
     return found
 
 
-def arguments(text: str) -> argparse.Namespace:
+def arguments(text: str, flag: str, meaning: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--backbones", nargs="+", choices=RELEASED, default=list(RELEASED))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument(flag, action="store_true", help=meaning)
     return parser.parse_args()
 
 
 def main() -> None:
-    options = arguments(__doc__)
+    options = arguments(__doc__, "--compile", "torch.compile our side")
     print(machine(torch.device(options.device)))
     for name in options.backbones:
         compare(RELEASED[name], options)

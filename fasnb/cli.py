@@ -80,7 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--onnx", type=Path, help="also export the network; needs pip install 'fasnb[onnx]'")
     score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    score.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="bf16 is faster and less exact")
+    score.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16", "mixed"),
+        help="bf16 is faster and less exact; mixed is bf16, and fp32 for frames that bf16 may move by more than 0.002",
+    )
+    score.add_argument("--compile", action="store_true", help="compile the network; pays from some thousand frames")
     score.set_defaults(command=_score)
 
     runs = commands.add_parser("runs", help="the networks of a profile: state, metric, duration, device")
@@ -275,9 +281,10 @@ def _score(args: argparse.Namespace) -> None:
         export_onnx(checkpoint.network, checkpoint.recipe, args.onnx)
         print(f"network: {args.onnx}")
     frames = read_list(args.frames, args.root)
-    table = score_frames(checkpoint, frames, args.root, args.device, args.precision)
+    table, again = score_frames(checkpoint, frames, args.root, args.device, args.precision, args.compile)
     score_tables.write_scores(table, args.out)
-    print(f"{len(table):,} frames scored: {args.out}. {MEANING}")
+    kept = f", {again:,} of them again in fp32" if args.precision == "mixed" else ""
+    print(f"{len(table):,} frames scored{kept}: {args.out}. {MEANING}")
     if args.submission:
         print(f"submission: {score_tables.write_submission(frames, table, args.submission, args.calibrate)}")
 
