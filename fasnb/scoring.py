@@ -26,8 +26,8 @@ from fasnb.workers import choose_device
 PRECISIONS = ("fp32", "bf16", "mixed")
 TOLERANCE = 2e-3  # largest difference to float32 that "mixed" aims at
 DEVIATIONS = 5.0
-SAMPLE = 64  # frames scored both ways to learn how far bfloat16 is off
-BATCH = 64
+SAMPLE = 64  # frames scored both ways at least, to learn how far bfloat16 is off
+BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -126,20 +126,23 @@ def mixed(margins_of: Callable[[np.ndarray, str], np.ndarray], count: int) -> tu
     """Scores of frames 0 to ``count`` - 1, within ``TOLERANCE`` of float32, and how many were scored again.
 
     ``margins_of(rows, precision)`` gives margins (views, len(rows)). bfloat16 moves a margin m by some e, and so the
-    score p = 1 / (1 + exp(-m)) by about p (1 - p) e: by next to nothing where the network is sure. How large e is, a
-    sample of the frames tells, and all frames scored again; ``DEVIATIONS`` times its root mean square is allowed for.
+    score p = 1 / (1 + exp(-m)) by about p (1 - p) e: by next to nothing where the network is sure. The frames that it is
+    least sure of are scored again; they tell the mean of e, which is taken off the other frames, and its deviation,
+    ``DEVIATIONS`` times which is allowed for: while that leaves frames in doubt, they are scored again as well.
     """
     fast = margins_of(np.arange(count), "bf16")
-    found, again = fast.copy(), np.zeros(count, dtype=bool)
-    doubtful = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(int))
+    exact, again = fast.copy(), np.zeros(count, dtype=bool)
+    doubtful = np.sort(np.argsort(np.abs(fast).min(axis=0), kind="stable")[:SAMPLE])
+    shift = 0.0
     while len(doubtful):
-        found[:, doubtful] = margins_of(doubtful, "fp32")
+        exact[:, doubtful] = margins_of(doubtful, "fp32")
         again[doubtful] = True
-        allowed = DEVIATIONS * np.sqrt(np.mean((found[:, again] - fast[:, again]) ** 2))
-        least_sure = np.maximum(np.abs(fast) - allowed, 0.0)
+        error = (fast - exact)[:, again]
+        shift, allowed = error.mean(), DEVIATIONS * error.std()
+        least_sure = np.maximum(np.abs(fast - shift) - allowed, 0.0)
         moved = (expit(least_sure) * expit(-least_sure) * allowed).mean(axis=0)
         doubtful = np.flatnonzero((moved > TOLERANCE) & ~again)
-    return expit(found).mean(axis=0), int(again.sum())
+    return expit(np.where(again, exact, fast - shift)).mean(axis=0), int(again.sum())
 
 
 def score_frames(

@@ -372,7 +372,7 @@ def margins(
     device, index = choose_device(device), np.asarray(index, dtype=np.int64)
     networks = [network.to(device, memory_format=torch.channels_last).eval() for network in networks]
     heads = [copy.deepcopy(network.head).double() for network in networks]
-    channels, dtype = tuple(store.channels.values()), image_type(device, precision)
+    channels = tuple(store.channels.values())
     found = torch.empty(1 + mirror, len(networks), len(index), dtype=torch.float64, device=device)
     with exact(precision):
         for at in range(0, len(index), batch_size):
@@ -382,7 +382,7 @@ def margins(
                 for k, network in enumerate(networks):
                     norm = network.architecture.normalisation
                     if norm not in images:
-                        images[norm] = evaluation(frames, recipe, norm, bool(view), channels=channels, dtype=dtype)
+                        images[norm] = evaluation(frames, recipe, norm, bool(view), channels=channels)
                     with autocast(device, precision == "bf16"):
                         embedding = network.embed(*images[norm])
                     logits = heads[k](embedding.double())
