@@ -25,7 +25,7 @@ from fasnb.workers import choose_device
 
 PRECISIONS = ("fp32", "bf16", "mixed")
 TOLERANCE = 2e-3  # largest difference to float32 that "mixed" aims at
-DEVIATIONS = 5.0
+DEVIATIONS = 4.0
 SAMPLE = 64  # frames scored both ways at least, to learn how far bfloat16 is off
 BATCH = 32
 
@@ -96,8 +96,8 @@ class Scorer:
     def scores(self, frames: store.Store, precision: str = "fp32") -> tuple[np.ndarray, int]:
         """P(bona fide) of every frame of a store, float64 (n,), and how many frames "mixed" scored again.
 
-        ``precision`` is "fp32": exact; "bf16": about twice as fast on hardware that has it, scores off by up to some
-        hundredths; or "mixed": bfloat16, and again in float32 the frames whose score bfloat16 may move by more than
+        ``precision`` is "fp32": exact; "bf16": about twice as fast on hardware that has it, scores off by some
+        thousandths; or "mixed": bfloat16, and again in float32 the frames whose score bfloat16 may move by more than
         ``TOLERANCE``. The order of scores close to 0 or to 1, on which TPR at a low FPR may hang, is exact in "fp32"
         alone. Raises ValueError if the precision is unknown or the network cannot be compiled here, and
         FloatingPointError if a score is not finite.
