@@ -32,7 +32,7 @@ from fasnb import metrics, store
 from fasnb.augment import evaluation
 from fasnb.networks import Architecture, ThreeBranchNetwork, autocast, build, describe, exact
 from fasnb.recipe import RELEASED as RELEASED_RECIPE
-from fasnb.scoring import BATCH, TOLERANCE, Scorer
+from fasnb.scoring import TOLERANCE, Scorer
 from fasnb.session import home
 from fasnb.specification import specify
 from fasnb.synthetic import SynthSurf
@@ -109,14 +109,14 @@ def compare_whole(architecture: Architecture, options) -> None:
     plain, scorer = copy.deepcopy(reference).to(device), Scorer(copy.deepcopy(reference), RECIPE, device, compile=True)
 
     def plainly() -> Tensor:
-        batch = frames.read(np.arange(BATCH)).to(device)
+        batch = frames.read(np.arange(scorer.batch)).to(device)
         norm, channels = architecture.normalisation, tuple(frames.channels.values())
         views = [x.contiguous() for x in evaluation(batch, RECIPE, norm, False, channels=channels)]
         return probability(plain.embed, plain.head, views, "fp32")
 
     results = []
     sides = {
-        "plain": Side(plainly, BATCH),
+        "plain": Side(plainly, scorer.batch),
         "ours": Side(lambda: results.append(scorer.scores(frames, "mixed")), len(frames)),
     }
     take_turns(sides, options.rounds, device)

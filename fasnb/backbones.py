@@ -218,7 +218,7 @@ class Branch(nn.Module):
     def levels(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> outputs of stages 1 to ``last``, each (N, C_l, H_l, W_l).
 
-        In evaluation mode the stem is left out of autocast: it is a hundredth of the work, but its rounding, which a sum
+        In evaluation mode the stem is left out of autocast: it is less than a hundredth of the work, but its rounding, which a sum
         over so few inputs does not average out, is the largest part of the error of bfloat16 scores.
         """
         if self.training or not _autocasts(images.device.type):
