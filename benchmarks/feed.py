@@ -29,10 +29,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from torchvision.transforms import functional as TF
 
-from fasnb import augment, casia_surf, store
-from fasnb.frames import frame_table
-from fasnb.networks import Normalisation
-from fasnb.recipe import RECIPES, Recipe
+from fasnb.data import augment, casia_surf, store
+from fasnb.data.frames import frame_table
+from fasnb.paper.recipe import RECIPES, Normalisation, Recipe
 
 NORMALISATION = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 BATCH = 128

@@ -28,16 +28,19 @@ import torch
 from torch import Tensor, nn
 from train import SIZE, Side, arguments, images, machine, report, take_turns
 
-from fasnb import metrics, store
-from fasnb.augment import evaluation
-from fasnb.networks import Architecture, ThreeBranchNetwork, autocast, build, describe, exact
-from fasnb.recipe import RELEASED as RELEASED_RECIPE
-from fasnb.scoring import TOLERANCE, Scorer
-from fasnb.session import home
-from fasnb.specification import specify
-from fasnb.synthetic import SynthSurf
-from fasnb.training import fit
-from fasnb.weights import RELEASED, load_network, save_network
+from fasnb import metrics
+from fasnb.command.serve import TOLERANCE, Scorer
+from fasnb.data import store
+from fasnb.data.augment import evaluation
+from fasnb.model.network import Architecture, ThreeBranchNetwork, build
+from fasnb.model.parts import describe
+from fasnb.model.weights import RELEASED, load_network, save_network
+from fasnb.paper.recipe import RELEASED as RELEASED_RECIPE
+from fasnb.synthsurf.dataset import SynthSurf
+from fasnb.tools.places import home
+from fasnb.tools.precision import autocast, exact
+from fasnb.training.fit import fit
+from fasnb.training.specification import specify
 
 SPREAD = 3.0
 TRAIN_FRAMES, SCORED_FRAMES, SUBJECTS, SEED = 1200, 1024, 60, 5

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from fasnb import comparisons, metrics, scores, statistics
-from fasnb.session import Session
-from fasnb.study import MODALITY_EXPERIMENTS
+from fasnb import metrics
+from fasnb.data import shortcut as statistics
+from fasnb.lab.session import Session
+from fasnb.metrics import comparisons, scores
+from fasnb.paper.experiments import MODALITY_EXPERIMENTS
 
 
 def one_world(profile: str, world: int, out: Path) -> dict[tuple[str, str], float]:

@@ -24,8 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasnb.networks import Architecture, ThreeBranchNetwork, autocast, build, describe, has_bfloat16
-from fasnb.weights import RELEASED
+from fasnb.model.network import Architecture, ThreeBranchNetwork, build
+from fasnb.model.parts import describe
+from fasnb.model.weights import RELEASED
+from fasnb.tools.precision import autocast, has_bfloat16
 
 SIZE = 112
 TARGET = 2.5

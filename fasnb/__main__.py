@@ -2,7 +2,7 @@
 
 import sys
 
-from fasnb.cli import main
+from fasnb.command.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

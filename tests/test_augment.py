@@ -9,10 +9,9 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms.v2 import functional as V
 
-from fasnb import augment, casia_surf, store
-from fasnb.networks import Normalisation
-from fasnb.recipe import PAPER, RELEASED
-from fasnb.synthetic import SynthSurf
+from fasnb.data import augment, casia_surf, store
+from fasnb.paper.recipe import PAPER, RELEASED, Normalisation
+from fasnb.synthsurf.dataset import SynthSurf
 
 RESNET = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # outputs are pixels / 255

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fasnb import casia_surf
-from fasnb.frames import FRAME_COLUMNS, read_list
-from fasnb.synthetic import SynthSurf
+from fasnb.data import casia_surf
+from fasnb.data.frames import FRAME_COLUMNS, read_list
+from fasnb.synthsurf.dataset import SynthSurf
 
 SPLITS = {"train": SynthSurf("train", 3, frames_per_video=2, size=32), "valid": SynthSurf("valid", 2, 2, size=32)}
 SPLITS["test"] = SynthSurf("test", 2, frames_per_video=1, size=32)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fasnb.cli import _parser, main, settings_of
-from fasnb.metrics import tpr_at_fpr
+from fasnb.command.main import _parser, main, settings_of
+from fasnb.metrics.pad import tpr_at_fpr
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fasnb import comparisons, ensembles, metrics
-from fasnb.frames import frame_table
-from fasnb.scores import average, first_seed, matrix, read_released, score_table
-from fasnb.study import Finding
+from fasnb import metrics
+from fasnb.data.frames import frame_table
+from fasnb.data.released import read_released
+from fasnb.metrics import comparisons, ensembles
+from fasnb.metrics.scores import average, first_seed, matrix, score_table
+from fasnb.paper.published import Finding
 
 N = 300
 LABEL = np.arange(N) % 3 == 0

@@ -5,7 +5,8 @@ import re
 import pandas as pd
 import pytest
 
-from fasnb.frames import FRAME_COLUMNS, ListError, attack_folds, read_attack_folds, read_list, subject_folds
+from fasnb.data.folds import attack_folds, read_attack_folds, subject_folds
+from fasnb.data.frames import FRAME_COLUMNS, ListError, read_list
 
 FACTS_HELD_OUT = {1: (6518, 2826), 2: (6942, 3044), 3: (6864, 3072)}
 

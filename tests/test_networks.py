@@ -5,9 +5,11 @@ import torch
 import torchvision
 from torch import nn
 
-from fasnb.backbones import PReLU
-from fasnb.networks import BACKBONES, Architecture, Backbone, autocast, build, describe, trace
-from fasnb.weights import initialise
+from fasnb.model.backbones import BACKBONES, Backbone, PReLU
+from fasnb.model.network import Architecture, build
+from fasnb.model.parts import describe, trace
+from fasnb.model.weights import initialise
+from fasnb.tools.precision import autocast
 
 TINY = {"width": 0.125, "blocks": (1, 1, 1, 1), "small_images": True}
 

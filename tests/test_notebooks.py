@@ -11,9 +11,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fasnb.profiles import load
-from fasnb.report import run_notebooks
-from fasnb.study import EXPERIMENTS, NOTEBOOKS
+from fasnb.command.report import run_notebooks
+from fasnb.lab.chapters import NOTEBOOKS
+from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.paper.profile import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))

@@ -7,12 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from fasnb import pretraining, source_tasks, weights
-from fasnb.heads import ArcFaceHead, SoftmaxHead, SphereFaceHead
-from fasnb.networks import Architecture, Plan, build
-from fasnb.pretraining import Pretraining, gender_folder, identity_folder, pretrain
+from fasnb.data.image_folder import gender_folder, identity_folder
+from fasnb.model import weights
+from fasnb.model.network import Architecture, Stages, build
+from fasnb.synthsurf import source_tasks
+from fasnb.training import pretraining
+from fasnb.training.heads import ArcFaceHead, SoftmaxHead, SphereFaceHead
+from fasnb.training.pretraining import Pretraining, pretrain
 
-TINY = Plan("resnet18", width=0.125, blocks=(1, 1, 1, 1), small_images=True)
+TINY = Stages("resnet18", width=0.125, blocks=(1, 1, 1, 1), small_images=True)
 
 
 class Colours:

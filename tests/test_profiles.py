@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from fasnb import profiles
-from fasnb.profiles import ProfileError, load
-from fasnb.study import EXPERIMENTS
+from fasnb.paper import profile as profiles
+from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.paper.profile import ProfileError, load
 
 
 @pytest.mark.parametrize("name", profiles.names())

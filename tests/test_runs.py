@@ -17,13 +17,16 @@ import torch
 from filelock import FileLock
 from test_training import RECIPE, TINY, Stripes, equal
 
-from fasnb import metrics, runs, store, training
-from fasnb.backbones import Backbone
-from fasnb.files import file_sha256, write_text
-from fasnb.runs import RunError, Task, finished, list_runs, load_runs, run_folder, run_many, run_or_load
-from fasnb.scores import SCORE_COLUMNS, IncompleteError
-from fasnb.specification import Specification, specify
-from fasnb.weights import save_backbone
+from fasnb import metrics
+from fasnb.data import store
+from fasnb.metrics.scores import SCORE_COLUMNS, IncompleteError
+from fasnb.model.backbones import Backbone
+from fasnb.model.weights import save_backbone
+from fasnb.tools.files import file_sha256, write_text
+from fasnb.training import fit as training
+from fasnb.training import runs
+from fasnb.training.runs import RunError, Task, finished, list_runs, load_runs, run_folder, run_many, run_or_load
+from fasnb.training.specification import Specification, specify
 
 FILES = {"config.json", "environment.json", "history.csv", "scores-valid.parquet", "checkpoint.pt", "result.json"}
 

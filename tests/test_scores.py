@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fasnb import metrics, scores
-from fasnb.frames import frame_table, read_list
-from fasnb.study import MEMBERS, TABLE3, TABLE5
+from fasnb import metrics
+from fasnb.data.frames import frame_table, read_list
+from fasnb.metrics import scores
+from fasnb.paper.experiments import MEMBERS
+from fasnb.paper.published import TABLE3, TABLE5
 
 
 @pytest.fixture(scope="module")

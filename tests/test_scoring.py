@@ -12,12 +12,14 @@ import pytest
 import torch
 from scipy.special import expit
 
-from fasnb import casia_surf, store, weights
-from fasnb.networks import Architecture, build, has_bfloat16
-from fasnb.recipe import RELEASED, Recipe
-from fasnb.scoring import TOLERANCE, Scorer, mixed, open_checkpoint, score_frames
-from fasnb.specification import Specification
-from fasnb.synthetic import SynthSurf
+from fasnb.command.serve import TOLERANCE, Scorer, mixed, open_checkpoint, score_frames
+from fasnb.data import casia_surf, store
+from fasnb.model import weights
+from fasnb.model.network import Architecture, build
+from fasnb.paper.recipe import RELEASED, Recipe
+from fasnb.synthsurf.dataset import SynthSurf
+from fasnb.tools.precision import has_bfloat16
+from fasnb.training.specification import Specification
 
 TINY = Architecture("resnet18", "se", False, width=0.125, blocks=(1, 1, 1, 1), small_images=True)
 SPECIFICATION = Specification("B", 2, 7, TINY, Recipe(resize=24, crop=20), data="0", frames="0")

@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fasnb import casia_surf, store
-from fasnb.synthetic import SynthSurf
+from fasnb.data import casia_surf, store
+from fasnb.synthsurf.dataset import SynthSurf
 
 VALID = SynthSurf("valid", 4, frames_per_video=40, size=24)  # 640 frames: three chunks
 

@@ -14,10 +14,11 @@ from sklearn.metrics import roc_curve
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fasnb import sensors, source_tasks, synthetic
-from fasnb.draws import Draws, row_keys
-from fasnb.frames import FRAME_COLUMNS, FRAME_TYPES
-from fasnb.synthetic import CHALLENGE, HARD, PLAUSIBLE, SynthSurf
+from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES
+from fasnb.synthsurf import dataset as synthetic
+from fasnb.synthsurf import sensors, source_tasks
+from fasnb.synthsurf.dataset import CHALLENGE, HARD, PLAUSIBLE, SynthSurf
+from fasnb.synthsurf.draws import Draws, row_keys
 
 R, G, B, DEPTH, IR = range(5)
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 import torchvision
 
-from fasnb import casia_surf, store, training
-from fasnb.session import Session
-from fasnb.study import EXPERIMENTS
-from fasnb.synthetic import SynthSurf
-from fasnb.tasks import WEIGHT_FILES, Workshop
-from fasnb.training import initial_network
+from fasnb.data import casia_surf, store
+from fasnb.lab.session import Session
+from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.synthsurf.dataset import SynthSurf
+from fasnb.training import fit as training
+from fasnb.training.fit import initial_network
+from fasnb.training.workshop import WEIGHT_FILES, Workshop
 
 
 def keys(settings, out):

@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from fasnb import metrics, store
-from fasnb.frames import frame_table
-from fasnb.networks import Architecture, build
-from fasnb.recipe import PAPER, RELEASED, Recipe
-from fasnb.specification import Specification, specify
-from fasnb.training import fit, last_linear, learning_rate, score, score_many, stage
+from fasnb import metrics
+from fasnb.data import store
+from fasnb.data.frames import frame_table
+from fasnb.model.network import Architecture, build
+from fasnb.paper.recipe import PAPER, RELEASED, Recipe
+from fasnb.training.fit import fit, last_linear, learning_rate, stage
+from fasnb.training.inference import score, score_many
+from fasnb.training.specification import Specification, specify
 
 SIZE = 32
 TINY = Architecture("resnet18", "concat", True, width=0.0625, blocks=(1, 1, 1, 1), small_images=True)
@@ -233,7 +235,7 @@ def test_second_stage_trains_on(stripes, index):
 
 
 def test_training_starts_from_a_backbone(stripes, index):
-    from fasnb.backbones import Backbone
+    from fasnb.model.backbones import Backbone
 
     backbone = Backbone("resnet18", 0.0625, (1, 1, 1, 1), small_images=True)
     recipe = replace(RECIPE, epochs=1, learning_rate=1e-12)
@@ -293,7 +295,7 @@ def test_missing_labels_are_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_run_epoch_and_batch(stripes, index, tmp_path, monkeypatch):
-    from fasnb import training
+    from fasnb.training import fit as training
 
     ordinary = training.batches
 

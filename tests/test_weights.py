@@ -12,9 +12,10 @@ import pytest
 import torch
 import torchvision
 
-from fasnb import weights
-from fasnb.networks import Architecture, Backbone, build
-from fasnb.weights import WeightsError
+from fasnb.model import weights
+from fasnb.model.backbones import Backbone
+from fasnb.model.network import Architecture, build
+from fasnb.model.weights import WeightsError
 
 GOLDEN = ("resnet34_mlfa_released", "ir50_mlfa_released")
 TINY = {"width": 0.125, "blocks": (1, 1, 1, 1), "small_images": True}

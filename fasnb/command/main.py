@@ -1,0 +1,370 @@
+"""The command ``fasnb``. Wrong input is answered by one sentence and exit status 2."""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from fasnb import __version__, metrics
+from fasnb.metrics.scores import NETWORK, average, read_scores, write_scores
+from fasnb.paper import profile as profiles
+
+MEANING = (
+    "A score is P(bona fide): high means a living face, low means an attack. A frame is accepted at score >= threshold."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        args.command(args)
+    except KeyboardInterrupt:
+        print("fasnb: interrupted; what was finished is kept, run the same command to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0  # the reader of a pipe, such as head, has had enough
+    except (ValueError, ArithmeticError, RuntimeError, OSError) as error:
+        print(f"fasnb: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fasnb", description="A reproducible study of multi-modal face anti-spoofing."
+    )
+    parser.add_argument("--version", action="version", version=f"fasnb {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute the notebooks of a profile and write its report")
+    _profile_options(run)
+    run.add_argument(
+        "--only", nargs="+", default=[], metavar="NN", help="notebooks by the beginning of their name, as 03 06"
+    )
+    run.add_argument("--from-scores", action="store_true", help="take committed scores without weights as they are")
+    run.set_defaults(command=_run)
+
+    evaluate = commands.add_parser("evaluate", help="TPR@FPR and other metrics of a scores file, with intervals")
+    evaluate.add_argument("scores", type=Path, help="CSV or parquet with at least the columns label and score")
+    evaluate.add_argument(
+        "--fpr", type=float, action="append", help="target FPR, may be repeated; default 1e-2 1e-3 1e-4"
+    )
+    evaluate.add_argument(
+        "--threshold", type=float, metavar="T", help="also APCER, BPCER, ACER and HTER at this threshold, set elsewhere"
+    )
+    evaluate.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.set_defaults(command=_evaluate)
+
+    released = commands.add_parser("released", help="the paper's rows from the authors' released scores")
+    released.add_argument("root", type=Path, metavar="ROOT", help="clone of the authors' repository")
+    released.add_argument("--epoch", type=int, default=31)
+    released.add_argument("--json", action="store_true", help="print JSON")
+    released.set_defaults(command=_released)
+
+    score = commands.add_parser("score", help="score frames with one trained network")
+    score.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run, or one of the authors'")
+    score.add_argument("--frames", type=Path, required=True, help="list of frames, in any format that a list may have")
+    score.add_argument("--root", type=Path, default=Path(), help="folder that the list's paths are relative to")
+    score.add_argument("--out", type=Path, default=Path("scores.csv"), help="scores table, CSV or parquet")
+    score.add_argument("--submission", type=Path, help="also write the challenge's submission file")
+    score.add_argument(
+        "--calibrate", type=float, metavar="T", help="press submitted scores below T to [0, 0.5), as the authors"
+    )
+    score.add_argument("--onnx", type=Path, help="also export the network; needs pip install 'fasnb[onnx]'")
+    score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    score.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16", "mixed"),
+        help="bf16 is faster and less exact; mixed is bf16, and fp32 for frames that bf16 may move by more than 0.002",
+    )
+    score.add_argument("--compile", action="store_true", help="compile the network; pays from some thousand frames")
+    score.set_defaults(command=_score)
+
+    runs = commands.add_parser("runs", help="the networks of a profile: state, metric, duration, device")
+    _profile_options(runs)
+    runs.set_defaults(command=_runs)
+
+    networks = commands.add_parser(
+        "networks", help="parts, shapes, parameters and multiply-adds of an experiment's network"
+    )
+    _profile_options(networks)
+    networks.add_argument("experiment", nargs="?", default="A")
+    networks.set_defaults(command=_networks)
+
+    data = commands.add_parser("data", help="make or check data on disk").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    make = data.add_parser("make", help="write a profile's synthetic frames in the layout of CASIA-SURF")
+    _profile_options(make)
+    make.set_defaults(command=_data_make)
+    check = data.add_parser("check", help="decode every file of CASIA-SURF and report all that is wrong")
+    check.add_argument("--root", type=Path, required=True)
+    check.set_defaults(command=_data_check)
+
+    pretrain = commands.add_parser("pretrain", help="pre-train a backbone on folders of real images")
+    pretrain.add_argument("--task", choices=("identity", "gender"), required=True)
+    pretrain.add_argument(
+        "--images", type=Path, required=True, help="identity/*.jpg (CASIA-WebFace) or age/gender/*.jpg (AFAD)"
+    )
+    pretrain.add_argument("--backbone", default="face_resnet34", help="default face_resnet34")
+    pretrain.add_argument("--head", default="softmax", help="softmax, sphereface or arcface")
+    pretrain.add_argument("--epochs", type=int, default=30, help="default 30, as for gender in Section 5.1")
+    pretrain.add_argument("--batch-size", type=int, default=128)
+    pretrain.add_argument("--learning-rate", type=float, default=1e-3)
+    pretrain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    pretrain.add_argument(
+        "--out", type=Path, required=True, help="backbone file to write, see data/README.md for names"
+    )
+    pretrain.set_defaults(command=_pretrain)
+
+    doctor = commands.add_parser("doctor", help="what is installed, found and missing, and how to get it")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _profile_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile", default="tiny", help=f"{', '.join(profiles.names())}, or a .toml file; default tiny"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, may be repeated"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="train every experiment with N seeds")
+    parser.add_argument("--recipe", choices=("paper", "released"))
+    parser.add_argument("--out", type=Path, help="results folder; default results/<profile>")
+
+
+def settings_of(args: argparse.Namespace) -> dict:
+    """Changed values of the command line, checked against the profile; paths are made absolute.
+
+    Notebooks run in the repository, whatever the folder in which the command is given.
+    """
+    if args.profile.endswith(".toml"):
+        args.profile = os.path.abspath(args.profile)
+    if args.out is not None:
+        args.out = args.out.absolute()
+    if os.environ.get("FASNB_RELEASED"):
+        os.environ["FASNB_RELEASED"] = os.path.abspath(os.environ["FASNB_RELEASED"])
+    settings = {}
+    for item in args.set:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise profiles.ProfileError(f"--set {item}: write key=value")
+        key, value = key.strip(), value.strip()
+        settings[key] = os.path.abspath(value) if key.endswith("_root") and value else value
+    if args.seeds is not None:
+        settings |= {"seeds": args.seeds, "row_seeds": args.seeds}
+    if args.recipe:
+        settings["recipe"] = args.recipe
+    profiles.load(args.profile, settings)
+    return settings
+
+
+def _run(args: argparse.Namespace) -> None:
+    from fasnb.command.study import run
+
+    run(args.profile, settings_of(args), args.only, args.out, args.from_scores)
+
+
+def _points(report: metrics.Report) -> list[dict]:
+    """Plain values of each operating point; a threshold that accepts every frame is None."""
+    points = [asdict(point) for point in report.points]
+    return [point | {"threshold": _finite(point["threshold"])} for point in points]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _errors_at(threshold: float, table: pd.DataFrame) -> dict[str, float]:
+    """Error rates at a threshold that was set on other frames; ACER takes the worst attack where attacks are known."""
+    given = table["label"], table["score"], threshold
+    known = "attack" in table and table.loc[table["label"] == 0, "attack"].notna().all()
+    rates = {"apcer": metrics.apcer(*given), "bpcer": metrics.bpcer(*given), "hter": metrics.hter(*given)}
+    return {"threshold": threshold} | rates | {"acer": metrics.acer(*given, table["attack"] if known else None)}
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    table = read_scores(args.scores)
+    kinds = [name for name in NETWORK if name in table and table[name].nunique(dropna=False) > 1]
+    if kinds or ("sample" in table and table["sample"].duplicated().any()):
+        what = f"several values of {', '.join(kinds)}" if kinds else "samples more than once"
+        raise ValueError(f"{args.scores} holds {what}; give one network's scores, or average first (fasnb.average)")
+    columns = {name: table[name] if name in table else None for name in ("attack", "subject")}
+    try:
+        report = metrics.evaluate(
+            table["label"],
+            table["score"],
+            args.fpr or metrics.FPRS,
+            columns["attack"],
+            columns["subject"],
+            args.replicates,
+        )
+        at = None if args.threshold is None else _errors_at(args.threshold, table)
+    except ValueError as error:
+        raise ValueError(f"{args.scores}: {error}") from None
+    if args.json:
+        facts = {"n_bona_fide": report.n_bona_fide, "n_attack": report.n_attack, "n_subjects": report.n_groups}
+        rates = {"auc": report.auc, "eer": report.eer, "acer_at_eer": report.acer_at_eer}
+        found = facts | {"tpr_at_fpr": _points(report)} | rates | {"at_threshold": at, "notes": report.notes}
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return
+    print(f"{args.scores}: {report.n_bona_fide:,} bona fide and {report.n_attack:,} attack frames. {MEANING}\n")
+    shown = report.table()
+    shown["threshold"] = shown["threshold"].map(repr)  # every digit: the next number may accept other frames
+    print(shown.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    print(
+        f"\nAUC {100 * report.auc:.3f}%   EER {100 * report.eer:.3f}%   ACER at the EER threshold {100 * report.acer_at_eer:.3f}%"
+    )
+    if at is not None:
+        rates = ", ".join(f"{name.upper()} {100 * at[name]:.3f}%" for name in ("apcer", "bpcer", "acer", "hter"))
+        print(f"at the given threshold {at['threshold']!r}: {rates}")
+    for point in report.points:
+        if point.apcer_by_attack:
+            each = ", ".join(f"{attack}: {100 * rate:.2f}%" for attack, rate in point.apcer_by_attack.items())
+            print(f"APCER by attack at FPR {metrics.fpr_name(point.fpr)}: {each}")
+    unit = "frames" if report.n_groups is None else f"{report.n_groups} subjects"
+    print(
+        f"95% low, high: bootstrap of {unit}, {report.replicates:,} replicates; exact: Clopper-Pearson at a fixed threshold"
+    )
+    for note in report.notes:
+        print(f"note: {note}")
+
+
+def _released(args: argparse.Namespace) -> None:
+    from fasnb.data.released import RELEASED_EXPERIMENTS, RELEASED_NETWORKS, read_released, released_name
+
+    table = read_released(args.root, args.epoch)
+    rows = []
+    for (experiment, seed), model in table.groupby(["experiment", "seed"]):
+        expected = [(experiment, fold, seed) for fold in (1, 2, 3)]
+        mean = average(model, over=["fold"], expected=expected)
+        rows.append((released_name(experiment, seed), 3, mean))
+    members = table[table["experiment"].isin(RELEASED_EXPERIMENTS.values())]
+    everything = average(members, over=["fold", "seed", "experiment"], expected=RELEASED_NETWORKS)
+    rows.append(("ensemble", 3, everything))
+    reports = [(name, folds, metrics.evaluate(mean["label"], mean["score"])) for name, folds, mean in rows]
+    if args.json:
+        listed = [{"name": name, "folds": folds, "tpr_at_fpr": _points(report)} for name, folds, report in reports]
+        print(json.dumps(listed, indent=2))
+        return
+    first = reports[0][2]
+    print(
+        f"TPR (%) at FPR on the CASIA-SURF validation set, {first.n_bona_fide:,} bona fide and {first.n_attack:,} attack"
+    )
+    print(
+        "frames; released scores, mean of centre crop and mirror image, mean over three folds; 95% bootstrap of frames.\n"
+    )
+    shown = {}
+    for name, _, report in reports:
+        limits = [f"{100 * p.tpr:.2f} [{100 * p.low:.2f}, {100 * p.high:.2f}]" for p in report.points]
+        shown[name] = dict(zip([metrics.fpr_name(p.fpr) for p in report.points], limits, strict=True))
+    print(pd.DataFrame(shown).T.to_string())
+
+
+def _score(args: argparse.Namespace) -> None:
+    from fasnb.command.serve import export_onnx, open_checkpoint, score_frames
+    from fasnb.data.frames import read_list
+    from fasnb.data.submission import write_submission
+
+    checkpoint = open_checkpoint(args.checkpoint)
+    if args.onnx:
+        export_onnx(checkpoint.network, checkpoint.recipe, args.onnx)
+        print(f"network: {args.onnx}")
+    frames = read_list(args.frames, args.root)
+    table, again = score_frames(checkpoint, frames, args.root, args.device, args.precision, args.compile)
+    write_scores(table, args.out)
+    kept = f", {again:,} of them again in fp32" if args.precision == "mixed" else ""
+    print(f"{len(table):,} frames scored{kept}: {args.out}. {MEANING}")
+    if args.submission:
+        print(f"submission: {write_submission(frames, table, args.submission, args.calibrate)}")
+
+
+def _runs(args: argparse.Namespace) -> None:
+    from fasnb.lab.session import Session
+    from fasnb.training.runs import list_runs
+
+    folder = Session(args.profile, settings_of(args), args.out).out
+    table = list_runs(folder)
+    print(table.to_string(index=False) if len(table) else f"no runs in {folder}; fasnb run makes them")
+
+
+def _networks(args: argparse.Namespace) -> None:
+    from fasnb.lab.session import Session
+    from fasnb.model.parts import describe
+    from fasnb.paper.experiments import EXPERIMENTS
+
+    if args.experiment not in EXPERIMENTS:
+        raise ValueError(f"no experiment {args.experiment!r}; there are {', '.join(EXPERIMENTS)}")
+    workshop = Session(args.profile, settings_of(args)).workshop
+    architecture = workshop.architecture(EXPERIMENTS[args.experiment])
+    print(f"{args.experiment} of profile {args.profile}: {architecture}\n")
+    print(describe(architecture, workshop.crop).to_string(index=False))
+
+
+def _data_make(args: argparse.Namespace) -> None:
+    from fasnb.data.casia_write import write
+    from fasnb.lab.session import Session
+
+    session = Session(args.profile, settings_of(args))
+    if args.out is None or session.profile.source != "synthetic":
+        raise ValueError(
+            "data make writes a synthetic profile's frames: give --out DIR and a profile such as tiny or gpu"
+        )
+    for split in session.workshop.splits:
+        source = session.workshop.source(split)
+        write(source, args.out)
+        print(f"{split}: {len(source.frames):,} frames in {args.out}")
+
+
+def _data_check(args: argparse.Namespace) -> None:
+    from fasnb.data.casia_check import check
+    from fasnb.data.casia_surf import find
+
+    layout = find(args.root)
+    for sentence in layout.missing.values():
+        print(f"note: {sentence}")
+    report = check(layout.frames(list(layout.lists)), args.root)
+    print(report)
+    if not report.ok:
+        raise ValueError(f"{len(report.problems):,} problems in {args.root}; nothing was changed")
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    from fasnb.data.image_folder import gender_folder, identity_folder
+    from fasnb.model.backbones import Stages
+    from fasnb.tools.workers import choose_device
+    from fasnb.training.pretraining import Pretraining, pretrain
+
+    source = (gender_folder if args.task == "gender" else identity_folder)(args.images)
+    specification = Pretraining(
+        Stages(args.backbone),
+        task=args.task,
+        head=args.head,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        precision="bf16",
+    )
+    print(f"{len(source):,} images of {source.classes:,} classes")
+    source.check()
+    state = args.out.with_name(f"{args.out.name}.partial")  # from which the same command goes on
+    made = pretrain(specification, source, choose_device(args.device), progress=print, state=state)
+    made.save(args.out)
+    state.unlink()
+    print(f"backbone: {args.out}")
+
+
+def _doctor(_: argparse.Namespace) -> None:
+    from fasnb.command.doctor import report
+
+    print(report())

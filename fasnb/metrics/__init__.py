@@ -1,0 +1,53 @@
+"""From scores to numbers: TPR at a fixed FPR and its kin (``pad``), how sure they are (``uncertainty``), the scores table
+and its means (``scores``), rows beside the published ones (``comparisons``), and ensembles.
+
+It knows neither frames nor networks, and imports ``paper`` and ``tools`` alone.
+"""
+
+from fasnb.metrics.pad import (
+    acer,
+    allowed_attacks,
+    apcer,
+    apcer_by_attack,
+    auc,
+    bpcer,
+    det,
+    eer,
+    eer_threshold,
+    fpr_name,
+    hter,
+    roc,
+    threshold_at_fpr,
+    tpr_at_fpr,
+)
+from fasnb.metrics.scores import IncompleteError, average, check_complete, read_scores, write_scores
+from fasnb.metrics.uncertainty import FPRS, Report, bootstrap, clopper_pearson, compare, evaluate, interval
+
+__all__ = [
+    "FPRS",
+    "IncompleteError",
+    "acer",
+    "allowed_attacks",
+    "apcer",
+    "apcer_by_attack",
+    "auc",
+    "Report",
+    "average",
+    "bootstrap",
+    "bpcer",
+    "check_complete",
+    "clopper_pearson",
+    "compare",
+    "det",
+    "eer",
+    "eer_threshold",
+    "evaluate",
+    "fpr_name",
+    "hter",
+    "interval",
+    "read_scores",
+    "roc",
+    "threshold_at_fpr",
+    "tpr_at_fpr",
+    "write_scores",
+]

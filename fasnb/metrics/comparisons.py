@@ -1,0 +1,281 @@
+"""From scores to rows of a table: measured values with intervals, beside the published ones, and paired differences.
+
+Rates are in percent here, as the paper prints them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from fasnb.metrics.pad import apcer, apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
+from fasnb.metrics.scores import average, facts, matrix
+from fasnb.metrics.uncertainty import bootstrap, clopper_pearson, interval
+from fasnb.paper.published import TABLE5, Finding
+
+
+def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
+    """TPR@FPR in percent of every method of a scores table, with 95% intervals.
+
+    Where a method has several seeds, its TPR is the mean over them, and so is each bootstrap replicate.
+
+    Args:
+        table: scores table; one score a frame for each seed of a method, which the columns ``by`` name.
+        fprs: target FPRs in [0, 1].
+
+    Returns:
+        One row a method and FPR: the columns ``by``, ``FPR``, ``seeds`` (unless in ``by``), ``measured``, ``low``, ``high``
+        (bootstrap; subjects where known, else frames) and, of a single seed, ``exact low``, ``exact high``
+        (Clopper-Pearson, threshold fixed) and ``false positives``.
+    """
+    parts = []
+    for fpr in fprs:
+        found = _methods(table, fpr, by, replicates)
+        parts += [dict(zip(by, name, strict=True)) | {"FPR": fpr} | _row(of_seeds) for name, of_seeds in found.items()]
+    measured = pd.DataFrame(parts).astype({"false positives": "Int64", "seeds": "Int64"})
+    if "experiment" in by:  # an ensemble of all seeds is none of them
+        measured.loc[measured["experiment"].isin(table.loc[table["seed"].isna(), "experiment"]), "seeds"] = pd.NA
+    return measured.drop(columns="seeds") if "seed" in by else measured
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """One seed of a method at one FPR: its TPR, bootstrap replicates of it, exact limits, accepted attack frames."""
+
+    number: int  # 0: an ensemble of all seeds
+    tpr: float
+    drawn: np.ndarray
+    exact: tuple[float, float]
+    false_positives: int
+
+
+def _methods(table: pd.DataFrame, fpr: float, by: Sequence[str], replicates: int) -> dict[tuple, list[_Seed]]:
+    """Method (the values of ``by``) -> its seeds, all from the same bootstrap draws."""
+    names = list(dict.fromkeys([*by, "seed"]))
+    wide, frames = matrix(table.assign(seed=table["seed"].fillna(0)), names), facts(table)
+    labels = frames["label"].to_numpy(dtype=int)
+    drawn = bootstrap(labels, wide.to_numpy().T, fpr, groups(frames), replicates)
+    found = {}
+    for name, score, replicate in zip(wide.columns, wide.to_numpy().T, drawn, strict=True):
+        accepted = score >= threshold_at_fpr(labels, score, fpr)
+        passed, failed = int(accepted[labels == 1].sum()), int(accepted[labels == 0].sum())
+        exact = clopper_pearson(passed, int(labels.sum()))
+        seed = _Seed(int(name[names.index("seed")]), passed / labels.sum(), replicate, exact, failed)
+        found.setdefault(name[: len(by)], []).append(seed)
+    return found
+
+
+def _row(seeds: list[_Seed]) -> dict:
+    low, high = interval(np.mean([seed.drawn for seed in seeds], axis=0))
+    one = seeds[0] if len(seeds) == 1 else None
+    rates = {"measured": np.mean([seed.tpr for seed in seeds]), "low": low, "high": high}
+    rates |= (
+        {"exact low": one.exact[0], "exact high": one.exact[1]} if one else {"exact low": np.nan, "exact high": np.nan}
+    )
+    percent = {name: 100 * float(rate) for name, rate in rates.items()}
+    return {"seeds": len(seeds)} | percent | {"false positives": one.false_positives if one else pd.NA}
+
+
+def groups(frames: pd.DataFrame) -> pd.Series | None:
+    """The subjects to resample, or None where they are unknown and frames are resampled."""
+    return None if frames["subject"].isna().any() else frames["subject"]
+
+
+def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a published table (column ``experiment``) with the measured columns beside; missing where not measured."""
+    return published.merge(measured.drop(columns="FPR"), on="experiment", how="left")
+
+
+def by_modality(table: pd.DataFrame, fprs: Sequence[float], replicates: int = 1000) -> pd.DataFrame:
+    """Table 5: the measured TPR in percent of each modality and FPR, with intervals, beside the published one.
+
+    Args:
+        table: scores table with one score a frame, experiment and seed; other experiments than Table 5's are left out.
+
+    Returns:
+        One row a modality and FPR, in the paper's order: ``experiment``, ``modality``, ``FPR`` (text), ``published`` (missing
+        at other FPRs than the paper's) and the columns of ``measure``.
+    """
+    measured = measure(table[table["experiment"].isin(TABLE5["experiment"])], fprs, replicates=replicates)
+    published = TABLE5.melt(["experiment", "modality"], var_name="FPR", value_name="published")
+    both = measured.merge(published.drop(columns="modality"), on=["experiment", "FPR"], how="left")
+    both.insert(1, "modality", both["experiment"].map(TABLE5.set_index("experiment")["modality"]))
+    order = {name: i for i, name in enumerate(TABLE5["experiment"])}
+    both = both.sort_values(["experiment", "FPR"], key=lambda c: c.map(order) if c.name == "experiment" else -c)
+    both.insert(3, "published", both.pop("published"))
+    return both.assign(FPR=both["FPR"].map(fpr_name)).reset_index(drop=True)
+
+
+def compare_all(
+    table: pd.DataFrame, fpr: float, pairs: Sequence[tuple[str, str]] | None = None, replicates: int = 1000
+):
+    """Paired differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% intervals.
+
+    Where methods have several seeds, their means over seeds are compared.
+
+    Args:
+        pairs: (a, b) for a - b; by default all pairs in order of appearance.
+
+    Returns:
+        ``a``, ``b``, ``difference``, ``low``, ``high``, ``clear`` (the interval does not hold zero).
+    """
+    found = {name: seeds for (name,), seeds in _methods(table, fpr, ["experiment"], replicates).items()}
+    rows = [(a, b, *_difference(found[a], found[b])) for a, b in (combinations(found, 2) if pairs is None else pairs)]
+    return pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "clear"])
+
+
+def _difference(better: list[_Seed], worse: list[_Seed]) -> tuple[float, float, float, bool]:
+    """Difference of the means over seeds, its limits (points), and whether they do not hold zero."""
+    value = np.mean([seed.tpr for seed in better]) - np.mean([seed.tpr for seed in worse])
+    drawn = np.mean([seed.drawn for seed in better], axis=0) - np.mean([seed.drawn for seed in worse], axis=0)
+    low, high = interval(drawn)
+    return 100 * float(value), 100 * low, 100 * high, low > 0 or high < 0
+
+
+def errors_by_attack(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
+    """APCER in percent of each attack type, and BPCER, at each method's own threshold for ``fpr``.
+
+    Returns:
+        One row a method (column ``experiment``); the attack columns are absent where attack types are unknown.
+    """
+    wide, frames = matrix(table), facts(table)
+    labels = frames["label"].to_numpy(dtype=int)
+    rows = []
+    for name in wide:
+        threshold = threshold_at_fpr(labels, wide[name], fpr)
+        row = {"experiment": name, "BPCER %": 100 * bpcer(labels, wide[name], threshold)}
+        if frames["attack"].notna().all():
+            by_attack = apcer_by_attack(labels, wide[name], threshold, frames["attack"])
+            row |= {f"APCER % attack {attack}": 100 * rate for attack, rate in by_attack.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def thresholds(table: pd.DataFrame, fpr: float) -> dict[str, float]:
+    """Each method's threshold for ``fpr``."""
+    labels = facts(table)["label"].to_numpy(dtype=int)
+    return {name: float(threshold_at_fpr(labels, score, fpr)) for name, score in matrix(table).items()}
+
+
+def seed_spread(measured: pd.DataFrame) -> pd.DataFrame:
+    """Standard deviation between the seeds of a method beside that between methods, in points of TPR.
+
+    Between methods each has its first seed, so that single networks' means are compared on both sides.
+
+    Args:
+        measured: rows of ``measure`` by experiment and seed.
+
+    Returns:
+        One row a method with two seeds or more, and a last row between methods.
+    """
+    by = measured.groupby("experiment", sort=False)["measured"]
+    rows = [(name, len(seeds), seeds.mean(), seeds.std()) for name, seeds in by if len(seeds) > 1]
+    first = by.first()
+    rows.append(("between methods, first seeds", len(first), first.mean(), first.std()))
+    return pd.DataFrame(rows, columns=["method", "values", "mean", "standard deviation"])
+
+
+def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
+    """TPR in percent on validation and test, and on test with the validation's threshold (Section 5.8, Table 4).
+
+    Args:
+        valid, test: scores tables of the same networks, one score a frame and network.
+
+    Returns:
+        One row a method and one for the ensemble: ``valid``, ``test``, its limits, and TPR and FPR on test with the
+        threshold of validation.
+    """
+    at = "at the threshold of valid"
+    columns = ["method", "valid", "test", "test low", "test high", f"test TPR {at}", f"test FPR {at}"]
+    rows = []
+    for mean in (average, lambda table: average(table, over=["fold", "seed", "experiment"])):
+        a, b = mean(valid), mean(test)
+        labels = facts(b)["label"].to_numpy(dtype=int)
+        on_valid, on_test = (measure(table, [fpr], replicates=replicates).set_index("experiment") for table in (a, b))
+        for name, threshold in thresholds(a, fpr).items():
+            score = matrix(b)[name]
+            carried = 1 - bpcer(labels, score, threshold), apcer(labels, score, threshold)
+            limits = on_test.loc[name, ["measured", "low", "high"]]
+            rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in carried)))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def judge(
+    models: pd.DataFrame, findings: Sequence[Finding], fpr: float, replicates: int = 1000, others: Sequence[float] = ()
+) -> pd.DataFrame:
+    """What a study's scores say of the paper's claims.
+
+    Each claim says that one method has the higher TPR@FPR. A method's TPR@FPR is the mean over the seeds that both methods
+    have (all of them for an ensemble); the difference has a paired bootstrap interval over frames or subjects. Besides,
+    every seed of one is held against every seed of the other.
+
+    Args:
+        models: scores table with one score a frame, experiment and seed.
+        others: further FPRs, whose verdicts are added as columns.
+
+    Returns:
+        One row a claim: ``claim``, ``section``, ``difference``, ``low``, ``high`` (points), ``seeds`` (how many, of the
+        better and of the worse method), ``agree`` (how many pairs of seeds are positive) and ``verdict``: shown (interval above zero and
+        no pair of seeds below), opposite (interval below zero and no pair above), not shown, or not measured.
+    """
+    methods = {name: seeds for (name,), seeds in _methods(models, fpr, ["experiment"], replicates).items()}
+    table = pd.DataFrame([_verdict(finding, methods) for finding in findings])
+    for other in others:
+        if other != fpr:
+            table[f"at {fpr_name(other)}"] = judge(models, findings, other, replicates)["verdict"]
+    return table
+
+
+def _verdict(finding: Finding, methods: dict[str, list[_Seed]]) -> dict:
+    row = {"claim": finding.claim, "section": finding.section}
+    if finding.better not in methods or finding.worse not in methods:
+        missing = dict.fromkeys(("difference", "low", "high"), np.nan)
+        return row | missing | {"seeds": "–", "agree": "–", "verdict": "not measured"}
+    better, worse = _of_common_seeds(methods[finding.better], methods[finding.worse])
+    difference, low, high, _ = _difference(better, worse)
+    each = [a.tpr - b.tpr for a in better for b in worse]
+    shown, opposite = low > 0 and min(each) >= 0, high < 0 and max(each) <= 0
+    counts = ["all" if method[0].number == 0 else str(len(method)) for method in (better, worse)]
+    seeds = {"seeds": " and ".join(counts), "agree": f"{sum(x > 0 for x in each)} of {len(each)}"}
+    verdict = "shown" if shown else "opposite" if opposite else "not shown"
+    return row | {"difference": difference, "low": low, "high": high} | seeds | {"verdict": verdict}
+
+
+def _of_common_seeds(a: list[_Seed], b: list[_Seed]) -> tuple[list[_Seed], list[_Seed]]:
+    """The seeds that both methods have; all where they share none, as with an ensemble of all seeds."""
+    common = {seed.number for seed in a} & {seed.number for seed in b}
+    return tuple([seed for seed in seeds if seed.number in common or not common] for seeds in (a, b))
+
+
+def answers(models: pd.DataFrame, findings: Sequence[Finding], section: str, fpr: float, replicates: int = 1000) -> str:
+    """What these scores say of the claims of one section of the paper, a sentence each; see ``judge``."""
+    table = judge(models, [finding for finding in findings if finding.section == section], fpr, replicates)
+    lines = []
+    for row in table[table["verdict"] != "not measured"].itertuples():
+        seeds = "one seed each" if row.seeds == "1 and 1" else f"seeds: {row.seeds}, {row.agree} pairs agree"
+        limits = f"{row.difference:+.2f} points [{row.low:.2f}, {row.high:.2f}] at FPR = {fpr_name(fpr)}"
+        lines.append(f"{row.claim}: {row.verdict} here ({limits}; {seeds}).")
+    return "\n".join(lines) or "None of the claims of this section can be measured on this source."
+
+
+def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:
+    """TPR@FPR in percent of the mean score of every choice of ``size`` folds of one experiment, mean of their seeds."""
+    folds = average(table, over=["seed"])
+    wide, labels = matrix(folds, ["experiment", "fold"]), facts(table)["label"].to_numpy(dtype=int)
+    choices = [list(choice) for choice in combinations(wide.columns, size)]
+    return pd.Series([100 * tpr_at_fpr(labels, wide[choice].mean(axis=1), fpr) for choice in choices], name="TPR %")
+
+
+def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
+    """Share in percent of the bona fide frames that the row's method refuses and the column's accepts."""
+    wide = matrix(table)
+    bona_fide = facts(table)["label"].to_numpy(dtype=int) == 1
+    accepted = (wide >= pd.Series(thresholds(table, fpr)))[bona_fide]
+    rows = [
+        {"refused by": row, "frames": int((~accepted[row]).sum())}
+        | {name: 100 * accepted[name][~accepted[row]].mean() for name in wide}
+        for row in wide
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,26 @@
+"""The networks: Figure 2 (``network``), the backbones it is made of, weights from published and our own files, and the
+table of parts.
+
+It imports ``paper`` and ``tools``.
+"""
+
+from fasnb.model.backbones import BACKBONES, Backbone, Stages
+from fasnb.model.network import Architecture, ThreeBranchNetwork, build
+from fasnb.model.parts import describe
+from fasnb.model.weights import WeightsError, initialise, load_network, load_released, save_backbone, save_network
+
+__all__ = [
+    "Architecture",
+    "BACKBONES",
+    "Backbone",
+    "Stages",
+    "ThreeBranchNetwork",
+    "WeightsError",
+    "build",
+    "describe",
+    "initialise",
+    "load_network",
+    "load_released",
+    "save_backbone",
+    "save_network",
+]

@@ -1,0 +1,36 @@
+"""What the paper says, as data: experiments, published tables, claims and recipes; and the profiles, each a complete set
+of values at which the study is run.
+
+It imports nothing else of the package.
+"""
+
+from fasnb.paper.experiments import EXPERIMENTS, MEMBERS, MODALITIES, MODALITY_EXPERIMENTS, SEEDS, Experiment
+from fasnb.paper.profile import Profile, ProfileError, load
+from fasnb.paper.published import FINDINGS, TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, WITHOUT_D, ZHANG_TEST, Finding
+from fasnb.paper.recipe import PAPER, RECIPES, RELEASED, Normalisation, Recipe
+
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "FINDINGS",
+    "Finding",
+    "MEMBERS",
+    "MODALITIES",
+    "MODALITY_EXPERIMENTS",
+    "Normalisation",
+    "PAPER",
+    "Profile",
+    "ProfileError",
+    "RECIPES",
+    "RELEASED",
+    "Recipe",
+    "SEEDS",
+    "TABLE1",
+    "TABLE2",
+    "TABLE3",
+    "TABLE4",
+    "TABLE5",
+    "WITHOUT_D",
+    "ZHANG_TEST",
+    "load",
+]

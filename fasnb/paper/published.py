@@ -1,0 +1,124 @@
+"""The paper's published numbers and claims, as data.
+
+Rates are in percent, as printed. Sections and tables are those of Parkin and Grinchuk, "Recognizing Multi-Modal Face
+Spoofing with Face Recognition Networks", CVPR Workshops 2019.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+TABLE1 = pd.DataFrame(
+    [
+        (1, "flat", True, False, False, "val/test"),
+        (2, "curved", True, False, False, "val/test"),
+        (3, "flat", True, True, False, "val/test"),
+        (4, "curved", True, True, False, "train"),
+        (5, "flat", True, True, True, "train"),
+        (6, "curved", True, True, True, "train"),
+    ],
+    columns=["attack", "surface", "eyes", "nose", "mouth", "split"],
+)
+"""Table 1, Section 3: the six print attacks; which regions are cut out of the print."""
+
+TABLE2 = pd.DataFrame(
+    [
+        ("A", "resnet-34", "CASIA-WebFace", "face recognition"),
+        ("D", "resnet-34", "AFAD-lite", "gender classification"),
+        ("B", "resnet-50", "MSCeleb-1M", "face recognition"),
+        ("C", "resnet-50", "Asian dataset", "face recognition"),
+    ],
+    columns=["experiment", "backbone", "dataset", "task"],
+)
+"""Table 2, Section 4.2: what the four members of the ensemble were pre-trained on."""
+
+TABLE3 = pd.DataFrame(
+    [
+        ("zhang", "resnet-18", "", "subject 5-fold", 60.54, "5.3"),
+        ("resnet34-subject", "resnet-34", "", "subject 5-fold", 74.55, "5.3"),
+        ("resnet34-attack", "resnet-34", "", "attack 3-fold", 78.89, "5.4"),
+        ("resnet34-imagenet", "resnet-34", "ImageNet", "attack 3-fold", 92.12, "5.5"),
+        ("resnet34-face", "resnet-34", "CASIA-WebFace", "attack 3-fold", 99.80, "5.5"),
+        ("A", "A. resnet-34 with MLFA", "CASIA-WebFace", "attack 3-fold", 99.87, "5.6"),
+        ("B", "B. resnet-50 with MLFA", "MSCeleb-1M", "attack 3-fold", 99.63, "5.7"),
+        ("C", "C. resnet-50 with MLFA", "Asian dataset", "attack 3-fold", 99.33, "5.7"),
+        ("D", "D. resnet-34 with MLFA", "AFAD-lite", "attack 3-fold", 98.70, "5.7"),
+        ("ensemble", "A, B, C, D ensemble", "", "attack 3-fold", 100.00, "5.7"),
+    ],
+    columns=["experiment", "method", "initialization", "fold", "published", "section"],
+)
+"""Table 3, Sections 5.3 to 5.7: TPR in percent at FPR = 1e-4 on the validation set."""
+
+ZHANG_TEST = 56.80
+"""First row of Table 3, from Zhang et al.: TPR in percent at FPR = 1e-4 on the test set."""
+
+TABLE4 = pd.DataFrame(
+    [
+        ("Ours", 100.0000, 99.8739),
+        ("Team 2", 100.0000, 99.8282),
+        ("Team 3", 100.0000, 99.8052),
+        ("Team 4", 100.0000, 98.1441),
+        ("Team 5", 99.9665, 93.1550),
+        ("Team 6", 100.0000, 87.2094),
+        ("Team 7", 100.0000, 25.0601),
+    ],
+    columns=["team", "valid", "test"],
+)
+"""Table 4, Section 5.8: TPR in percent at FPR = 1e-4 on the validation and the test set."""
+
+TABLE5 = pd.DataFrame(
+    [
+        ("A-rgb", "RGB", 71.74, 22.34, 7.85),
+        ("A-ir", "IR", 91.82, 72.25, 57.41),
+        ("A-depth", "Depth", 100.00, 99.77, 98.40),
+        ("A", "RGB+IR+Depth", 100.00, 100.00, 99.87),
+    ],
+    columns=["experiment", "modality", 1e-2, 1e-3, 1e-4],
+)
+"""Table 5, Section 5.10: TPR in percent at three FPRs on the validation set, one network type fed with each modality."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of the paper as a comparison of two methods: ``better`` should have the higher TPR@FPR.
+
+    Both are empty for a claim that no two methods of this study can test.
+    """
+
+    claim: str
+    section: str
+    better: str = ""
+    worse: str = ""
+
+
+WITHOUT_D = "A, B, C"
+"""Name of the ensemble without D."""
+
+FINDINGS = (
+    Finding("More augmentation and test-time augmentation bring little", "5.2"),
+    Finding("The resnet-34 network is above the resnet-18 baseline", "5.3", "resnet34-subject", "zhang"),
+    Finding(
+        "Attack-specific folds help: 3 attack folds above 5 subject folds", "5.4", "resnet34-attack", "resnet34-subject"
+    ),
+    Finding("ImageNet initialisation helps", "5.5", "resnet34-imagenet", "resnet34-attack"),
+    Finding(
+        "Face recognition is a better start than ImageNet (the network changes too)",
+        "5.5",
+        "resnet34-face",
+        "resnet34-imagenet",
+    ),
+    Finding(
+        "The same on one network, which the paper does not test: faces above generic objects",
+        "5.5",
+        "resnet34-face",
+        "face34-generic",
+    ),
+    Finding("Multi-level feature aggregation helps", "5.6", "A", "resnet34-face"),
+    Finding("The ensemble is above A, the best of its members in the paper", "5.7", "ensemble", "A"),
+    Finding("The ensemble loses least of all teams from validation to test", "5.8"),
+    Finding("D is the lowest of the four members: A above D", "5.9", "A", "D"),
+    Finding("Three members give a lower score: all four above A, B, C", "5.9", "ensemble", WITHOUT_D),
+    Finding("IR is above RGB", "5.10", "A-ir", "A-rgb"),
+    Finding("Depth is above IR", "5.10", "A-depth", "A-ir"),
+    Finding("All modalities together are above depth alone", "5.10", "A", "A-depth"),
+)

@@ -1,0 +1,11 @@
+"""SynthSURF, the procedural stand-in for CASIA-SURF: who is drawn (``faces``), what is printed (``prints``), what stands
+before the cameras (``scenes``) and what they see (``sensors``); the data set, and the source tasks to start from.
+
+It imports ``data``, ``paper`` and ``tools``.
+"""
+
+from fasnb.synthsurf.dataset import SynthSurf
+
+__all__ = [
+    "SynthSurf",
+]
