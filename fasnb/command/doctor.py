@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fasnb.data.casia_surf import find
 from fasnb.tools.places import MissingData, home, released_root
-from fasnb.training.workshop import WEIGHT_FILES
+from fasnb.training.plan import WEIGHT_FILES
 
 PACKAGES = (
     "torch",

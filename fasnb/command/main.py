@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--only", nargs="+", default=[], metavar="NN", help="notebooks by the beginning of their name, as 03 06"
     )
-    run.add_argument("--from-scores", action="store_true", help="take committed scores without weights as they are")
+    run.add_argument("--from-scores", action="store_true", help="take networks whose scores are published as they are")
     run.set_defaults(command=_run)
 
     evaluate = commands.add_parser("evaluate", help="TPR@FPR and other metrics of a scores file, with intervals")
@@ -92,6 +92,22 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", help="the networks of a profile: state, metric, duration, device")
     _profile_options(runs)
     runs.set_defaults(command=_runs)
+
+    planned = commands.add_parser("plan", help="every network of a profile, resolved: what is trained on what")
+    _profile_options(planned)
+    planned.set_defaults(command=_plan)
+
+    compare = commands.add_parser("compare", help="hold your results against the published ones, number by number")
+    compare.add_argument("folder", type=Path, metavar="RESULTS", help="such as results/tiny")
+    compare.set_defaults(command=_compare)
+
+    publish = commands.add_parser("publish", help="copy what the repository shows to results/published")
+    publish.add_argument("--profile", required=True)
+    publish.add_argument("--out", type=Path, help="results folder of the study; default results/<profile>")
+    publish.add_argument(
+        "--tables-only", action="store_true", help="the report, notebooks, tables and figures, no scores"
+    )
+    publish.set_defaults(command=_publish)
 
     networks = commands.add_parser(
         "networks", help="parts, shapes, parameters and multiply-adds of an experiment's network"
@@ -291,37 +307,76 @@ def _score(args: argparse.Namespace) -> None:
 
 def _runs(args: argparse.Namespace) -> None:
     from fasnb.lab.session import Session
-    from fasnb.training.runs import list_runs
+    from fasnb.training.archive import load_facts
+    from fasnb.training.runs import state_of
 
-    folder = Session(args.profile, settings_of(args), args.out).out
-    table = list_runs(folder)
-    print(table.to_string(index=False) if len(table) else f"no runs in {folder}; fasnb run makes them")
+    session = Session(args.profile, settings_of(args), args.out)
+    if not session.plan.networks:
+        print(f"no networks are trained on the {session.profile.source} source")
+        return
+    rows = pd.DataFrame([n.specification.as_dict() | {"run": n.folder.name} for n in session.plan.networks])
+    rows["state"] = [
+        "published" if state == "missing" and session.published.holds(network) else state
+        for network, state in zip(session.plan.networks, map(state_of, session.plan.networks), strict=True)
+    ]
+    whole = [n for n, state in zip(session.plan.networks, rows["state"], strict=True) if state in ("done", "published")]
+    columns = ["state", "experiment", "fold", "seed"]
+    if whole:
+        facts = load_facts(whole, session.published)
+        rates = [name for name in facts if name.startswith("valid TPR@")]
+        rows = rows.merge(facts[["run", *rates, "seconds", "device"]], on="run", how="left")
+        columns += [*rates, "seconds", "device"]
+    print(rows[[*columns, "run"]].to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"))
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from fasnb.lab.session import Session
+
+    plan = Session(args.profile, settings_of(args), args.out).plan
+    print(plan.table().to_string(index=False) if plan.networks else "this source has scores only: nothing is trained")
+    for experiment, reason in plan.left_out.items():
+        print(f"left out: {experiment}; {reason}")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from fasnb.command.results import compare, verdicts
+
+    table = compare(args.folder)
+    print(table.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.2f}"))
+    print(f"\n{verdicts(table)}")
+
+
+def _publish(args: argparse.Namespace) -> None:
+    from fasnb.command.results import publish
+
+    print(f"published: {publish(args.profile, args.out and args.out.absolute(), not args.tables_only)}")
 
 
 def _networks(args: argparse.Namespace) -> None:
-    from fasnb.lab.session import Session
     from fasnb.model.parts import describe
     from fasnb.paper.experiments import EXPERIMENTS
+    from fasnb.training.plan import architecture_of, crop_of
 
     if args.experiment not in EXPERIMENTS:
         raise ValueError(f"no experiment {args.experiment!r}; there are {', '.join(EXPERIMENTS)}")
-    workshop = Session(args.profile, settings_of(args)).workshop
-    architecture = workshop.architecture(EXPERIMENTS[args.experiment])
-    print(f"{args.experiment} of profile {args.profile}: {architecture}\n")
-    print(describe(architecture, workshop.crop).to_string(index=False))
+    profile = profiles.load(args.profile, settings_of(args))
+    if profile.source == "released":
+        raise ValueError("the released source has scores only: there is no network to describe")
+    architecture = architecture_of(profile, EXPERIMENTS[args.experiment])
+    print(f"{EXPERIMENTS[args.experiment].title}, of profile {args.profile}: {architecture}\n")
+    print(describe(architecture, crop_of(profile)).to_string(index=False))
 
 
 def _data_make(args: argparse.Namespace) -> None:
     from fasnb.data.casia_write import write
-    from fasnb.lab.session import Session
+    from fasnb.training.plan import sources_of
 
-    session = Session(args.profile, settings_of(args))
-    if args.out is None or session.profile.source != "synthetic":
+    profile = profiles.load(args.profile, settings_of(args))
+    if args.out is None or profile.source != "synthetic":
         raise ValueError(
             "data make writes a synthetic profile's frames: give --out DIR and a profile such as tiny or gpu"
         )
-    for split in session.workshop.splits:
-        source = session.workshop.source(split)
+    for split, source in sources_of(profile).items():
         write(source, args.out)
         print(f"{split}: {len(source.frames):,} frames in {args.out}")
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fasnb.command.report import chosen_notebooks, run_notebooks
+from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
+from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
-from fasnb.tools.places import released_root
+from fasnb.tools.places import home, released_root
 from fasnb.tools.workers import choose_device
-from fasnb.training.workshop import make
+from fasnb.training.make import make
 
 
 def run(
@@ -25,8 +26,8 @@ def run(
     """Train what is missing, execute the notebooks and write ``report.html``; can be stopped and run again.
 
     Args:
-        from_scores: take runs of which only the scores were kept, as in a fresh clone, as they are; otherwise networks
-            without weights are trained again.
+        out: results folder; by default as of ``fasnb.lab.open_study``.
+        from_scores: take networks whose scores are published as they are; otherwise they are trained here.
 
     Returns:
         Path of the report.
@@ -37,19 +38,25 @@ def run(
     budget = f"{session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
     print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
     if session.profile.source == "released":
-        released_root(session.profile)
+        released_root(session.profile.released_root)
     else:
-        wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
-        if session.profile.executor == "local":
-            choose_device(session.profile.device)
-        if wanted:
-            make(session.workshop, session.workshop.tasks(session.served(*wanted)), weights=not from_scores)
+        _train(session, names, from_scores)
+    given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
+    given |= {"out": out and shown_path(session.out)}
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
-
-        def done(name: str, seconds: float) -> None:
-            bar.write(f"{name}: {seconds:.0f} s")
+        for name in names:
+            bar.write(f"{name}: {execute(name, given, session.out):.0f} s")
             bar.update()
+    path = write_report(session, time.monotonic() - started)
+    print(f"report: {shown_path(path)}")
+    return path
 
-        run_notebooks(profile, session.profile, dict(settings), names, session.out, done, started)
-    print(f"report: {session.out / 'report.html'}")
-    return session.out / "report.html"
+
+def _train(session: Session, names: Sequence[str], from_scores: bool) -> None:
+    wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
+    if session.profile.executor == "local":
+        choose_device(session.profile.device)
+    if wanted:
+        networks = session.plan.of(*session.served(*wanted))
+        published = session.published if from_scores else None
+        make(session.plan, networks, session.profile.execution, published, home() / "results" / session.profile.name)

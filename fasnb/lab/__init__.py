@@ -1,5 +1,10 @@
-"""What a notebook holds in its hands: a study opened (``session``), tables and figures shown (``show``), pictures and
-statistics of frames (``views``).
+"""What a notebook holds in its hands: a study opened (``session``), tables and figures shown (``show``, ``tables``,
+``figures``), pictures and statistics of frames (``views``), and which notebooks there are (``chapters``).
 
 It imports everything but ``command``.
 """
+
+from fasnb.lab.session import Session, open_study
+from fasnb.lab.show import Show
+
+__all__ = ["Session", "Show", "open_study"]

@@ -1,6 +1,7 @@
 """Every figure, in one style: the paper's column width, colour-blind safe, the same colour for the same thing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fasnb.metrics.pad import det
+from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 
 COLUMN = 3.25  # inches, one column of the paper
 PAGE = 6.875  # inches, both columns
@@ -40,7 +42,20 @@ STYLE = {
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # names come from data: a dollar sign is a dollar sign
 }
+
+
+def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """The figure says what the table it is drawn from is made of, see ``fasnb.metrics.provenance``."""
+
+    @wraps(draw)
+    def with_provenance(table, *args, **options) -> Figure:
+        fig = draw(table, *args, **options)
+        fig.provenance = dict(getattr(table, "attrs", {}))
+        return fig
+
+    return with_provenance
 
 
 def use_style() -> None:
@@ -55,6 +70,12 @@ def method_colour(name: str, position: int = 0) -> str:
     )
 
 
+def label_of(name: str) -> str:
+    """The name of a method that people read: the paper's letter, or the experiment's title."""
+    return name if name in MEMBERS or name not in EXPERIMENTS else EXPERIMENTS[name].title
+
+
+@drawn
 def intervals(table: pd.DataFrame, published: str | None = "published", label: str = "TPR (%)") -> Figure:
     """Measured values with intervals beside the published ones, one row a method.
 
@@ -76,6 +97,7 @@ def intervals(table: pd.DataFrame, published: str | None = "published", label: s
     return fig
 
 
+@drawn
 def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str, float]) -> Figure:
     """Score histograms of each method, both classes, count on a log axis.
 
@@ -104,6 +126,7 @@ def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
     return fig
 
 
+@drawn
 def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> Figure:
     """ROC and DET on a log axis, down to 1 / n_attack, below which the data say nothing.
 
@@ -139,12 +162,13 @@ def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> 
     )
     axes[1].set(ylabel="BPCER (%)", yscale="log")
     for i, name in enumerate(scores):
-        axes[0].plot([], [], color=method_colour(name, i), label=name)
+        axes[0].plot([], [], color=method_colour(name, i), label=label_of(name))
     fig.legend(frameon=False, loc="outside upper center", ncols=scores.shape[1])
     axes[0].set_title(f"grey: finer than 1 / {n_attack:,} attack frames", fontsize=6, color="0.35", loc="left")
     return fig
 
 
+@drawn
 def growth(table: pd.DataFrame, label: str) -> Figure:
     """How a value grows with the number of averaged networks: median and range over random orders, and greedy.
 
@@ -169,6 +193,7 @@ def growth(table: pd.DataFrame, label: str) -> Figure:
     return fig
 
 
+@drawn
 def seed_spread(table: pd.DataFrame, label: str) -> Figure:
     """One dot a seed (its number beside it) for each method: the spread between seeds against the spread between methods.
 
@@ -188,6 +213,7 @@ def seed_spread(table: pd.DataFrame, label: str) -> Figure:
     return fig
 
 
+@drawn
 def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping[str, float] | None = None) -> Figure:
     """Scores of several networks for a few frames: one row a frame, one dot a network.
 
@@ -254,6 +280,7 @@ def views(batches: Sequence[tuple[str, np.ndarray]]) -> Figure:
     return fig
 
 
+@drawn
 def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     """Distribution of frame statistics for bona fide frames and each attack.
 
@@ -274,6 +301,7 @@ def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     return fig
 
 
+@drawn
 def heatmap(table: pd.DataFrame, label: str, fmt: str = ".0f") -> Figure:
     """A square of numbers in [0, 100] or [0, 1], one row and one column a method.
 
@@ -283,6 +311,7 @@ def heatmap(table: pd.DataFrame, label: str, fmt: str = ".0f") -> Figure:
     top = 100 if table.max(axis=None) > 1 else 1
     fig, ax = plt.subplots(figsize=(COLUMN * 1.1, 0.5 + 0.42 * len(table)))
     options = {"vmin": 0, "vmax": top, "cmap": "cividis", "annot_kws": {"fontsize": 7}, "cbar_kws": {"label": label}}
+    table = table.rename(index=label_of, columns=label_of)
     sns.heatmap(table.astype(float), annot=True, fmt=fmt, ax=ax, linewidths=0.5, **options)
     ax.set(xlabel=table.columns.name or "", ylabel=table.index.name or "")
     ax.tick_params(axis="y", rotation=0)
@@ -303,7 +332,9 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
         colour = method_colour(method, methods.index(method))
         if "chance" in history:
             ax.axhline(history["chance"].iloc[0], color=colour, lw=0.8, ls=":")
-        ax.plot(history["epoch"], history[column], color=colour, lw=0.9, alpha=0.8, label=method)
+        ax.plot(history["epoch"], history[column], color=colour, lw=0.9, alpha=0.8, label=label_of(method))
+    seeds = {int(name.rpartition(" seed ")[2]) for name in histories if " seed " in name}
+    fig.provenance = {"seeds": tuple(sorted(seeds))} if seeds else {}
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     fig.legend(handles.values(), handles.keys(), frameon=False, loc="outside right upper")
     ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
@@ -311,6 +342,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
     return fig
 
 
+@drawn
 def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
     """Table 5 as bars: one group an FPR, one bar a modality, 95% intervals; open diamonds are published values.
 

@@ -1,41 +1,63 @@
-"""Tables as a notebook shows them and as files: CSV at full precision, Markdown and LaTeX as shown."""
+"""Tables as people read them: cells as text, human names, and everything that comes from data escaped."""
 
+import html
+import re
 from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
 
+from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.tools.files import write_text
+
+NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "mean of all members"}
+"""Identifier of an experiment -> the name that people read."""
+
+_NAMED_COLUMNS = ("experiment", "a", "b", "refused by")
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {special: f"\\{special}" for special in "&%$#_{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
+_MARKDOWN = re.compile(r"([\\`*_\[\]|])")
 
 
 def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
-    """The table's cells as text: floats with ``digits`` decimals, missing values as a dash."""
+    """The table's cells and column names as text: floats with ``digits`` decimals, missing values as a dash, experiments
+    by their human names.
+    """
 
     def text(value) -> str:
         if pd.isna(value):
             return "–"
         if isinstance(value, bool):
             return "yes" if value else "no"
-        return (
-            f"{value:,.{digits}f}"
-            if isinstance(value, float)
-            else f"{value:,}"
-            if isinstance(value, Integral)
-            else str(value)
-        )
+        if isinstance(value, float):
+            return f"{value:,.{digits}f}"
+        return f"{value:,}" if isinstance(value, Integral) else str(value)
 
-    cells = table.astype(object)
+    cells = table.reset_index(drop=True).astype(object)
     if "seed" in cells:  # a name, not a quantity
         cells["seed"] = cells["seed"].map(lambda seed: seed if pd.isna(seed) else str(seed))
-    return cells.map(text)
+    for column in _NAMED_COLUMNS:
+        if column in cells:
+            cells[column] = cells[column].map(lambda name: NAMES.get(name, name))
+    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else str(NAMES.get(name, name)))
+
+
+def latex_text(text: str) -> str:
+    """Text for LaTeX, its special characters escaped."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def markdown_text(text: str) -> str:
+    """Text for one line of Markdown, nothing of it read as markup or HTML."""
+    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 class Shown:
     """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time."""
 
     def __init__(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2):
-        cells = shown(table.reset_index(drop=True), digits)
-        style = cells.style.hide(axis="index").set_caption(caption).set_uuid(name)
+        style = shown(table, digits).style.hide(axis="index").set_caption(html.escape(caption)).set_uuid(name)
+        style = style.format(escape="html").format_index(escape="html", axis="columns")
         self._html = style.set_table_attributes('class="dataframe"').to_html()
         self._markdown = markdown(table, caption, digits)
 
@@ -48,15 +70,20 @@ class Shown:
 
 def markdown(table: pd.DataFrame, caption: str, digits: int = 2) -> str:
     """The table in Markdown, caption below."""
-    rows = [[str(name) for name in table.columns], *shown(table, digits).to_numpy().tolist()]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * table.shape[1], *lines[1:], "", caption, ""])
+    cells = shown(table, digits)
+    rows = [[markdown_text(cell) for cell in row] for row in [list(cells.columns), *cells.to_numpy().tolist()]]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * table.shape[1], *lines[1:], "", markdown_text(caption), ""])
+
+
+def latex(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> str:
+    """The table as LaTeX (booktabs), with caption and the label ``tab:<name>``."""
+    cells = shown(table, digits).map(latex_text).rename(columns=latex_text)
+    return cells.to_latex(index=False, escape=False, caption=latex_text(caption), label=f"tab:{name}")
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str, digits: int = 2) -> None:
-    """Write ``name``.csv, .md and .tex."""
+    """Write ``name``.csv (every digit, identifiers), .md and .tex (as people read them)."""
     write_text(folder / f"{name}.csv", table.to_csv(index=False))
     write_text(folder / f"{name}.md", markdown(table, caption, digits))
-    cells = shown(table, digits).rename(columns=str)
-    latex = cells.to_latex(index=False, escape=True, caption=caption, label=f"tab:{name}")
-    write_text(folder / f"{name}.tex", latex)
+    write_text(folder / f"{name}.tex", latex(table, name, caption, digits))

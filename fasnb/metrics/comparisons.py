@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fasnb.metrics.pad import apcer, apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
+from fasnb.metrics.provenance import carried
 from fasnb.metrics.scores import average, facts, matrix
 from fasnb.metrics.uncertainty import bootstrap, clopper_pearson, interval
 from fasnb.paper.published import TABLE5, Finding
@@ -37,7 +38,8 @@ def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("ex
     measured = pd.DataFrame(parts).astype({"false positives": "Int64", "seeds": "Int64"})
     if "experiment" in by:  # an ensemble of all seeds is none of them
         measured.loc[measured["experiment"].isin(table.loc[table["seed"].isna(), "experiment"]), "seeds"] = pd.NA
-    return measured.drop(columns="seeds") if "seed" in by else measured
+    measured = measured.drop(columns="seeds") if "seed" in by else measured
+    return carried(measured, table, fprs, replicates)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ def groups(frames: pd.DataFrame) -> pd.Series | None:
 
 def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Rows of a published table (column ``experiment``) with the measured columns beside; missing where not measured."""
-    return published.merge(measured.drop(columns="FPR"), on="experiment", how="left")
+    both = published.merge(measured.drop(columns="FPR"), on="experiment", how="left")
+    both.attrs = measured.attrs
+    return both
 
 
 def by_modality(table: pd.DataFrame, fprs: Sequence[float], replicates: int = 1000) -> pd.DataFrame:
@@ -105,7 +109,8 @@ def by_modality(table: pd.DataFrame, fprs: Sequence[float], replicates: int = 10
     order = {name: i for i, name in enumerate(TABLE5["experiment"])}
     both = both.sort_values(["experiment", "FPR"], key=lambda c: c.map(order) if c.name == "experiment" else -c)
     both.insert(3, "published", both.pop("published"))
-    return both.assign(FPR=both["FPR"].map(fpr_name)).reset_index(drop=True)
+    both = both.assign(FPR=both["FPR"].map(fpr_name)).reset_index(drop=True)
+    return carried(both, table, fprs, replicates)
 
 
 def compare_all(
@@ -123,7 +128,8 @@ def compare_all(
     """
     found = {name: seeds for (name,), seeds in _methods(table, fpr, ["experiment"], replicates).items()}
     rows = [(a, b, *_difference(found[a], found[b])) for a, b in (combinations(found, 2) if pairs is None else pairs)]
-    return pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "clear"])
+    differences = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "clear"])
+    return carried(differences, table, [fpr], replicates)
 
 
 def _difference(better: list[_Seed], worse: list[_Seed]) -> tuple[float, float, float, bool]:
@@ -150,7 +156,7 @@ def errors_by_attack(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
             by_attack = apcer_by_attack(labels, wide[name], threshold, frames["attack"])
             row |= {f"APCER % attack {attack}": 100 * rate for attack, rate in by_attack.items()}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return carried(pd.DataFrame(rows), table, [fpr])
 
 
 def thresholds(table: pd.DataFrame, fpr: float) -> dict[str, float]:
@@ -174,7 +180,7 @@ def seed_spread(measured: pd.DataFrame) -> pd.DataFrame:
     rows = [(name, len(seeds), seeds.mean(), seeds.std()) for name, seeds in by if len(seeds) > 1]
     first = by.first()
     rows.append(("between methods, first seeds", len(first), first.mean(), first.std()))
-    return pd.DataFrame(rows, columns=["method", "values", "mean", "standard deviation"])
+    return carried(pd.DataFrame(rows, columns=["method", "values", "mean", "standard deviation"]), measured)
 
 
 def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
@@ -196,10 +202,10 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
         on_valid, on_test = (measure(table, [fpr], replicates=replicates).set_index("experiment") for table in (a, b))
         for name, threshold in thresholds(a, fpr).items():
             score = matrix(b)[name]
-            carried = 1 - bpcer(labels, score, threshold), apcer(labels, score, threshold)
+            rates = 1 - bpcer(labels, score, threshold), apcer(labels, score, threshold)
             limits = on_test.loc[name, ["measured", "low", "high"]]
-            rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in carried)))
-    return pd.DataFrame(rows, columns=columns)
+            rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in rates)))
+    return carried(pd.DataFrame(rows, columns=columns), test, [fpr], replicates)
 
 
 def judge(
@@ -225,7 +231,7 @@ def judge(
     for other in others:
         if other != fpr:
             table[f"at {fpr_name(other)}"] = judge(models, findings, other, replicates)["verdict"]
-    return table
+    return carried(table, models, [fpr], replicates)
 
 
 def _verdict(finding: Finding, methods: dict[str, list[_Seed]]) -> dict:
@@ -278,4 +284,4 @@ def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
         | {name: 100 * accepted[name][~accepted[row]].mean() for name in wide}
         for row in wide
     ]
-    return pd.DataFrame(rows)
+    return carried(pd.DataFrame(rows), table, [fpr])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fasnb.metrics.pad import threshold_at_fpr, tpr_at_fpr
+from fasnb.metrics.provenance import carried
 from fasnb.metrics.scores import NETWORK
 from fasnb.metrics.uncertainty import compare
 
@@ -18,7 +19,7 @@ def all_combinations(scores: pd.DataFrame, labels, fpr: float) -> pd.DataFrame:
         for members in combinations(scores.columns, size):
             tpr = tpr_at_fpr(labels, scores[list(members)].mean(axis=1), fpr)
             rows.append(("+".join(map(str, members)), size, 100 * tpr))
-    return pd.DataFrame(rows, columns=["methods", "size", "TPR %"])
+    return carried(pd.DataFrame(rows, columns=["methods", "size", "TPR %"]), scores, [fpr])
 
 
 def greedy(scores: pd.DataFrame, labels, fpr: float) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def greedy(scores: pd.DataFrame, labels, fpr: float) -> pd.DataFrame:
         left.remove(best)
         total += values[:, best]
         rows.append((step, scores.columns[best], 100 * tpr_at_fpr(labels, total / step, fpr)))
-    return pd.DataFrame(rows, columns=["networks", "added", "TPR %"])
+    return carried(pd.DataFrame(rows, columns=["networks", "added", "TPR %"]), scores, [fpr])
 
 
 def _tpr_then_gap(labels: np.ndarray, score: np.ndarray, fpr: float) -> tuple[float, float]:
@@ -62,7 +63,8 @@ def growth(scores: pd.DataFrame, labels, fpr: float, orders: int = 50, seed: int
         means = values[:, rng.permutation(scores.shape[1])].cumsum(axis=1) / np.arange(1, scores.shape[1] + 1)
         row[:] = [100 * tpr_at_fpr(labels, mean, fpr) for mean in means.T]
     low, median, high = np.percentile(tpr, [5, 50, 95], axis=0)
-    return pd.DataFrame({"networks": np.arange(1, tpr.shape[1] + 1), "median": median, "low": low, "high": high})
+    table = pd.DataFrame({"networks": np.arange(1, tpr.shape[1] + 1), "median": median, "low": low, "high": high})
+    return carried(table, scores, [fpr])
 
 
 def leave_one_out(scores: pd.DataFrame, labels, fpr: float, groups=None, replicates: int = 1000) -> pd.DataFrame:
@@ -77,7 +79,7 @@ def leave_one_out(scores: pd.DataFrame, labels, fpr: float, groups=None, replica
         delta = compare(labels, everything, rest, fpr, groups, replicates)
         tpr = 100 * tpr_at_fpr(labels, rest, fpr)
         rows.append((name, tpr, *(100 * x for x in (delta.difference, delta.low, delta.high))))
-    return pd.DataFrame(rows, columns=["without", "TPR %", "loss", "low", "high"])
+    return carried(pd.DataFrame(rows, columns=["without", "TPR %", "loss", "low", "high"]), scores, [fpr], replicates)
 
 
 def disagreement(scores: pd.DataFrame) -> pd.Series:
@@ -128,7 +130,7 @@ def describe_frames(samples: Sequence[str], scores: pd.DataFrame, facts: pd.Data
     for name in ("attack", "subject"):
         if chosen[name].notna().any():
             table[name] = chosen[name].to_numpy()
-    return table.join(scores.loc[list(samples)].reset_index(drop=True))
+    return carried(table.join(scores.loc[list(samples)].reset_index(drop=True)), scores)
 
 
 def lone_errors(scores: pd.DataFrame, labels: pd.Series, thresholds: dict[str, float]) -> pd.DataFrame:
@@ -142,7 +144,7 @@ def lone_errors(scores: pd.DataFrame, labels: pd.Series, thresholds: dict[str, f
     accepted = scores >= pd.Series(thresholds)
     wrong = accepted.ne(labels.reindex(scores.index) == 1, axis=0)
     total = wrong.sum(axis=1)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "method": list(scores),
             "bona fide refused": [int((wrong[name] & ~accepted[name]).sum()) for name in scores],
@@ -151,6 +153,7 @@ def lone_errors(scores: pd.DataFrame, labels: pd.Series, thresholds: dict[str, f
             "right alone": [int((~wrong[name] & (total == scores.shape[1] - 1)).sum()) for name in scores],
         }
     )
+    return carried(table, scores)
 
 
 def outvoted(scores: pd.DataFrame, labels: pd.Series, helper: str, limit: float = 0.5) -> pd.DataFrame:
@@ -175,4 +178,4 @@ def outvoted(scores: pd.DataFrame, labels: pd.Series, helper: str, limit: float 
         means = scores.loc[of_class, helper].mean(), scores.loc[of_class, others].mean(axis=None)
         rows.append((name, int(of_class.sum()), *means, int(hard.sum()), int(right.sum())))
     columns = ["class", "frames", f"mean score of {helper}", "mean score of the others", "others mostly wrong"]
-    return pd.DataFrame(rows, columns=[*columns, f"{helper} right on these"])
+    return carried(pd.DataFrame(rows, columns=[*columns, f"{helper} right on these"]), scores)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fasnb.metrics.provenance import carried
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.files import replace_file
 
@@ -204,7 +205,7 @@ def matrix(scores: pd.DataFrame, columns: str | Sequence[str] = "experiment") ->
     wide = wide[[name if len(name) > 1 else name[0] for name in order]]
     if wide.isna().any(axis=None):
         raise IncompleteError(f"{int(wide.isna().any(axis=1).sum()):,} frames lack the score of some method")
-    return wide.reindex(scores["sample"].unique())
+    return carried(wide.reindex(scores["sample"].unique()), scores)
 
 
 def facts(scores: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,18 @@ It imports nothing else of the package.
 
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS, MODALITIES, MODALITY_EXPERIMENTS, SEEDS, Experiment
 from fasnb.paper.profile import Profile, ProfileError, load
-from fasnb.paper.published import FINDINGS, TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, WITHOUT_D, ZHANG_TEST, Finding
+from fasnb.paper.published import (
+    FINDINGS,
+    TABLE1,
+    TABLE2,
+    TABLE3,
+    TABLE4,
+    TABLE5,
+    WITHOUT_D,
+    ZHANG_TEST,
+    Finding,
+    table3,
+)
 from fasnb.paper.recipe import PAPER, RECIPES, RELEASED, Normalisation, Recipe
 
 __all__ = [
@@ -33,4 +44,5 @@ __all__ = [
     "WITHOUT_D",
     "ZHANG_TEST",
     "load",
+    "table3",
 ]

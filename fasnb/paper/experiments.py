@@ -30,9 +30,9 @@ class Experiment:
         return 5 if self.folds == "subject" else 3
 
 
-_A = Experiment("A", "A. resnet-34 with MLFA", "face_resnet34", True, "face", "attack", member=True)
+_A = Experiment("A", "A: resnet-34, faces, MLFA", "face_resnet34", True, "face", "attack", member=True)
 
-_FACE = Experiment("resnet34-face", "resnet-34, face recognition", "face_resnet34", False, "face", "attack")
+_FACE = Experiment("resnet34-face", "resnet-34, faces", "face_resnet34", False, "face", "attack")
 
 EXPERIMENTS = {
     experiment.id: experiment
@@ -40,22 +40,20 @@ EXPERIMENTS = {
         Experiment("zhang", "resnet-18, Zhang et al.", "resnet18", False, "random", "subject", baseline=True),
         Experiment("resnet34-subject", "resnet-34, subject folds", "resnet34", False, "random", "subject"),
         Experiment("resnet34-attack", "resnet-34, attack folds", "resnet34", False, "random", "attack"),
-        Experiment("resnet34-imagenet", "resnet-34, ImageNet", "resnet34", False, "imagenet", "attack"),
+        Experiment("resnet34-imagenet", "resnet-34, objects", "resnet34", False, "imagenet", "attack"),
         _FACE,
         _A,
-        Experiment("B", "B. resnet-50 with MLFA", "ir50", True, "msceleb", "attack", member=True),
-        Experiment("C", "C. resnet-50 with MLFA", "ir50", True, "asian", "attack", member=True),
-        Experiment("D", "D. resnet-34 with MLFA", "face_resnet34", True, "gender", "attack", member=True),
-        replace(_A, id="A-rgb", title="RGB", modalities=("rgb",) * 3, member=False, like="A"),
-        replace(_A, id="A-ir", title="IR", modalities=("ir",) * 3, member=False, like="A"),
-        replace(_A, id="A-depth", title="Depth", modalities=("depth",) * 3, member=False, like="A"),
+        Experiment("B", "B: resnet-50, faces, MLFA", "ir50", True, "msceleb", "attack", member=True),
+        Experiment("C", "C: resnet-50, other faces, MLFA", "ir50", True, "asian", "attack", member=True),
+        Experiment("D", "D: resnet-34, gender, MLFA", "face_resnet34", True, "gender", "attack", member=True),
+        replace(_A, id="A-rgb", title="A with RGB alone", modalities=("rgb",) * 3, member=False, like="A"),
+        replace(_A, id="A-ir", title="A with IR alone", modalities=("ir",) * 3, member=False, like="A"),
+        replace(_A, id="A-depth", title="A with depth alone", modalities=("depth",) * 3, member=False, like="A"),
         # The paper changes the network together with its initialisation (Section 5.5). These three keep the network of
         # resnet34-face and change the initialisation alone.
-        replace(_FACE, id="face34-random", title="same network, random", initialisation="random", extra=True),
-        replace(
-            _FACE, id="face34-generic", title="same network, generic objects", initialisation="generic", extra=True
-        ),
-        replace(_FACE, id="face34-gender", title="same network, gender", initialisation="gender", extra=True),
+        replace(_FACE, id="face34-random", title="face network, random start", initialisation="random", extra=True),
+        replace(_FACE, id="face34-generic", title="face network, objects", initialisation="generic", extra=True),
+        replace(_FACE, id="face34-gender", title="face network, gender", initialisation="gender", extra=True),
     )
 }
 

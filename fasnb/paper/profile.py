@@ -6,6 +6,8 @@ in a notebook's parameters cell. Keys are the fields of ``Profile``, the fields 
 """
 
 import difflib
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -17,6 +19,8 @@ from fasnb.paper.experiments import EXPERIMENTS, RELEASED_SECOND_STAGE, SEEDS, E
 from fasnb.paper.recipe import RECIPE_FIELDS, RECIPES, Recipe
 
 NETWORK_FIELDS = ("width", "blocks")
+EXECUTION = ("device", "workers", "executor", "compile")
+PLACES = ("released_root", "data_root", "weights_root")
 
 
 class ProfileError(ValueError):
@@ -114,6 +118,11 @@ class Profile:
         own = dict(self.experiments)
         return dict(own.get(experiment.like, ())) | dict(own.get(experiment.id, ()))
 
+    @property
+    def execution(self) -> dict[str, Any]:
+        """How the work is done; no result depends on it but for rounding."""
+        return {name: getattr(self, name) for name in EXECUTION}
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as a TOML file would hold them."""
         values = asdict(self)
@@ -162,6 +171,15 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
         else:
             values[key] = value
     return _build(name.removesuffix(".toml").rpartition("/")[2], values, own)
+
+
+def results_name(name: str, settings: Mapping[str, Any] | None = None) -> str:
+    """Name of the results folder: the profile's, followed by a hash where settings change what is computed."""
+    given, changed = load(name), load(name, settings)
+    values, before = ({k: v for k, v in p.as_dict().items() if k not in EXECUTION + PLACES} for p in (changed, given))
+    if values == before:
+        return given.name
+    return f"{given.name}-{hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]}"
 
 
 def _folder():

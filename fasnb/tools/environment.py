@@ -34,7 +34,7 @@ def environment(device: str | torch.device) -> dict:
 @cache
 def _commit() -> dict:
     """Commit of the package's repository and whether the package or the notebooks differ from it; None outside a repository."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
 
     def git(*command: str) -> str | None:
         try:
@@ -45,6 +45,14 @@ def _commit() -> dict:
 
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".", "../notebooks")
     return {"commit": commit, "dirty": None if commit is None else bool(changes)}
+
+
+def commit_name() -> str:
+    """The commit, and whether package or notebooks differ from it."""
+    made = _commit()
+    if not made["commit"]:
+        return "not in a repository"
+    return made["commit"] + (" with uncommitted changes" if made["dirty"] else "")
 
 
 def device_name(device: str | torch.device) -> str:

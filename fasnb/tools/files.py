@@ -3,12 +3,14 @@
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 
@@ -75,3 +77,28 @@ def _known_hashes(cache: str | Path | None) -> dict[str, tuple[str, str]]:
         return {row.path: (row.stamp, row.sha256) for row in pd.read_parquet(cache).itertuples()}
     except (OSError, ValueError, AttributeError):
         return {}  # a damaged cache is made anew
+
+
+@contextmanager
+def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold a lock file; where another process holds it, call ``waiting`` once, then wait."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is not None:
+            waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(path: str | Path) -> bool:
+    """Whether another process holds a lock file."""
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True

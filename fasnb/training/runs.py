@@ -6,7 +6,7 @@
     environment.json        commit, package versions, device, threads
     history.csv             one row an epoch
     scores-<split>.parquet  the scores table of a split
-    checkpoint.pt           the network (``fasnb.weights.load_network``)
+    checkpoint.pt           the network (``fasnb.model.load_network``)
     result.json             metrics and times; written last: where it is, the run is done
 
 and, while it is not done, ``state.pt`` from which an interrupted training goes on. ``run.lock`` is locked by the
@@ -16,8 +16,7 @@ process that works on the run; the system unlocks it when that process ends, how
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,42 +24,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from fasnb.data.store import Store
-from fasnb.metrics.pad import auc, tpr_at_fpr
-from fasnb.metrics.scores import IncompleteError, read_scores, score_table, write_scores
+from fasnb.metrics.pad import auc, fpr_name, tpr_at_fpr
+from fasnb.metrics.scores import read_scores, score_table, write_scores
 from fasnb.model.network import ThreeBranchNetwork
 from fasnb.model.weights import identities, load_network, save_network
 from fasnb.tools.environment import device_name, environment
-from fasnb.tools.files import replace_file, write_text
+from fasnb.tools.files import is_locked, locked, replace_file, write_text
 from fasnb.tools.workers import choose_device, devices_for, execute
 from fasnb.training.fit import STATE_FILE, fit
 from fasnb.training.inference import score
+from fasnb.training.plan import PlannedNetwork
 from fasnb.training.specification import Specification
 
 
 class RunError(RuntimeError):
     """A run failed; the message names the run and the reason. Finished runs stay."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One network to train and score: its specification, and where its data are. Picklable and small."""
-
-    specification: Specification
-    stores: Mapping[str, str]  # split -> folder of the store with its frames; "train" must be among them
-    train_index: np.ndarray = field(repr=False)  # rows of the training store
-    held_out: np.ndarray | None = field(default=None, repr=False)  # rows of it watched after every epoch
-    splits: tuple[str, ...] = ("valid",)  # scored once trained
-    backbone: str | None = None  # file whose weights are ``specification.initialisation``
-    fprs: tuple[float, ...] = (1e-2,)
-
-    def __post_init__(self):
-        missing = sorted({"train", *self.splits} - set(self.stores))
-        if missing:
-            raise ValueError(f"{self.specification.title}: no store is given for split {missing[0]!r}")
 
 
 @dataclass(frozen=True)
@@ -70,11 +51,6 @@ class Run:
     specification: Specification
     folder: Path
     result: dict = field(repr=False)
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether the checkpoint was kept, not the scores alone."""
-        return (self.folder / "checkpoint.pt").is_file()
 
     def scores(self, split: str) -> pd.DataFrame:
         """The scores table of a split."""
@@ -92,10 +68,6 @@ class Run:
         return load_network(self.folder / "checkpoint.pt")
 
 
-def run_folder(results: str | Path, specification: Specification) -> Path:
-    return Path(results) / "runs" / specification.name
-
-
 def _scores_path(folder: Path, split: str) -> Path:
     return folder / f"scores-{split}.parquet"
 
@@ -106,60 +78,50 @@ def _scores_path(folder: Path, split: str) -> Path:
 
 
 def run_or_load(
-    task: Task | Specification,
-    results: str | Path,
+    network: PlannedNetwork,
     *,
     device: str | None = None,
     compile: bool = False,
     checkpoint_seconds: float = 300.0,
-    weights: bool = False,
     log: Callable[[str], object] | None = None,
 ) -> Run:
-    """The finished run of a task: loaded where it is done, otherwise trained, from its last saved state if it has one.
+    """The finished run of a network: loaded where it is done, otherwise trained, from its last saved state if it has one.
 
-    With ``weights`` a run of which only the scores were kept, as in a fresh clone, is trained again; its scores stay
-    until the new ones replace them. A finished run is only scored, by its checkpoint, on splits that it lacks or whose
-    frames have changed. If another process works on the run this one waits, then loads what it made. A specification alone
-    says what a network is but not where its frames are: with it a finished run is loaded as it is.
+    A finished run is only scored, by its checkpoint, on splits that it lacks or whose frames have changed. If another
+    process works on the run this one waits, then loads what it made.
 
     Raises:
-        IncompleteError: a specification was given and its run is not done.
         ValueError: the folder holds another specification, or the data, the recipe or the backbone do not fit.
-        FloatingPointError: see ``fasnb.training.fit``.
+        FloatingPointError: see ``fasnb.training.fit.fit``.
     """
-    if isinstance(task, Specification):
-        run = _load(run_folder(results, task), task)
-        if run is None:
-            raise IncompleteError(f"{task.title} is not done in {results}; to train it give a Task, which has its data")
-        return run
-    folder = run_folder(results, task.specification)
-    if not finished(task, results, weights):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, task.specification, log):
-            if not finished(task, results, weights):  # another process may have done it while this one waited
-                _work(task, folder, weights, choose_device(device), compile, checkpoint_seconds)
-    return _load(folder, task.specification)
+    title = network.specification.title
+    if not finished(network):
+        network.folder.mkdir(parents=True, exist_ok=True)
+        waiting = None if log is None else partial(log, f"{title}: another process works on it, waiting")
+        with locked(network.folder / "run.lock", waiting):
+            if not finished(network):  # another process may have done it while this one waited
+                _work(network, choose_device(device), compile, checkpoint_seconds)
+    return load_run(network)
 
 
-def finished(task: Task, results: str | Path, weights: bool = False) -> Run | None:
-    """The run of a task if it is done and scored on the task's splits, else None; nothing is trained.
+def finished(network: PlannedNetwork) -> Run | None:
+    """The run of a network if it is done and scored on the network's splits, else None; nothing is trained."""
+    run = load_run(network)
+    return None if run is None or _unscored(run, network) else run
 
-    With ``weights`` a run without its checkpoint does not count.
+
+def load_run(network: PlannedNetwork) -> Run | None:
+    """The run of a network, None if it is not done.
+
+    Raises:
+        ValueError: its result is damaged, or another specification's.
     """
-    run = _load(run_folder(results, task.specification), task.specification)
-    if run is None or (weights and not run.has_weights) or _unscored(run, task):
-        return None
-    return run
-
-
-def _load(folder: Path, specification: Specification) -> Run | None:
-    """The finished run in ``folder``; None if it is not done."""
-    result = _read_json(folder / "result.json")
+    result = _read_json(network.folder / "result.json")
     if result is None:
         return None
-    if result.get("key") != specification.key:
-        raise ValueError(f"{folder} holds the run of another specification; move it away")
-    return Run(specification, folder, result)
+    if result.get("key") != network.specification.key:
+        raise ValueError(f"{network.folder} holds the run of another specification; move it away")
+    return Run(network.specification, network.folder, result)
 
 
 def _read_json(path: Path) -> dict | None:
@@ -171,81 +133,58 @@ def _read_json(path: Path) -> dict | None:
         raise ValueError(f"{path} is damaged ({error}); remove the folder to train the run again") from None
 
 
-def _unscored(run: Run, task: Task) -> list[str]:
-    """Splits that the task wants and the run has no scores of, or has scores of other frames than the store's."""
-    wanted = {}
-    for split in task.splits:
-        try:
-            wanted[split] = Store.open(task.stores[split]).fingerprint
-        except FileNotFoundError:  # scores without the data, as in committed results, are taken as they are
-            wanted[split] = run.result["splits"].get(split, {}).get("data")
-    found = {split: run.result["splits"].get(split, {}).get("data") for split in task.splits}
-    return [split for split in task.splits if found[split] is None or found[split] != wanted[split]]
+def _unscored(run: Run, network: PlannedNetwork) -> list[str]:
+    """Splits that are wanted and the run has no scores of, or has scores of other frames."""
+    scored = {split: found["data"] for split, found in run.result["splits"].items()}
+    return [split for split in network.splits if scored.get(split) != network.data[split]]
 
 
-@contextmanager
-def _locked(folder: Path, specification: Specification, log):
-    lock = FileLock(folder / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if log is not None:
-            log(f"{specification.title}: another process works on it, waiting")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _work(task: Task, folder: Path, weights: bool, device: torch.device, compile: bool, seconds: float) -> None:
-    """Train if it is not trained, or if its weights are wanted and gone; score the rest; write the result last."""
-    run = _load(folder, task.specification)
+def _work(network: PlannedNetwork, device: torch.device, compile: bool, seconds: float) -> None:
+    """Train if it is not trained; score what is not scored; write the result last."""
+    run, folder = load_run(network), network.folder
     for stray in folder.glob(".*-????????.*"):  # half-written files of a killed process
         stray.unlink()
-    if run is None or (weights and not run.has_weights):
-        write_text(folder / "config.json", task.specification.to_json())
+    if run is None:
+        write_text(folder / "config.json", network.specification.to_json())
         write_text(folder / "environment.json", json.dumps(environment(device), indent=2) + "\n")
-        network, result = _train(task, folder, device, compile, seconds)
-        splits, trained = task.splits, True
+        model, result = _train(network, device, compile, seconds)
+        save_network(model, folder / "checkpoint.pt")
+        splits = network.splits
     else:
-        network, result, splits, trained = _checkpoint(run), run.result, _unscored(run, task), False
+        model, result, splits = _checkpoint(run), run.result, _unscored(run, network)
     for split in splits:
-        result["splits"][split] = _score(task, folder, network, split, device)
-    if trained:  # an earlier result goes before the weights change, so that a kill never leaves the two mixed
-        (folder / "result.json").unlink(missing_ok=True)
-        save_network(network, folder / "checkpoint.pt")
+        result["splits"][split] = _score(network, model, split, device)
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     (folder / STATE_FILE).unlink(missing_ok=True)
 
 
-def _train(task: Task, folder: Path, device, compile: bool, seconds: float) -> tuple[ThreeBranchNetwork, dict]:
-    store = Store.open(task.stores["train"])
-    if task.backbone is not None and task.specification.initialisation not in identities(task.backbone):
+def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tuple[ThreeBranchNetwork, dict]:
+    store = Store.open(network.stores["train"])
+    if network.backbone is not None and network.specification.initialisation not in identities(network.backbone):
         raise ValueError(
-            f"{task.backbone} is not the backbone of the specification; it was replaced, run the study again"
+            f"{network.backbone} is not the backbone of the specification; it was replaced, run the study again"
         )
-    network, history = fit(
-        task.specification,
+    model, history = fit(
+        network.specification,
         store,
-        task.train_index,
-        backbone=task.backbone,
-        valid=None if task.held_out is None else (store, task.held_out),
-        fprs=task.fprs,
-        folder=folder,
+        network.train_index,
+        backbone=network.backbone,
+        valid=None if network.held_out is None else (store, network.held_out),
+        fprs=network.fprs,
+        folder=network.folder,
         device=device,
         compile=compile,
         checkpoint_seconds=seconds,
     )
-    replace_file(folder / "history.csv", lambda temporary: history.to_csv(temporary, index=False))
+    replace_file(network.folder / "history.csv", lambda temporary: history.to_csv(temporary, index=False))
     training = {
-        "frames": len(task.train_index),
+        "frames": len(network.train_index),
         "epochs": len(history),
         "loss": float(history["loss"].iloc[-1]),
         "seconds": float(history["seconds"].sum()),
         "frames_per_second": float(history["frames_per_second"].median()),
     }
-    return network, {"key": task.specification.key, "device": device_name(device), "training": training, "splits": {}}
+    return model, {"key": network.specification.key, "device": device_name(device), "training": training, "splits": {}}
 
 
 def _checkpoint(run: Run) -> ThreeBranchNetwork:
@@ -257,20 +196,20 @@ def _checkpoint(run: Run) -> ThreeBranchNetwork:
         ) from None
 
 
-def _score(task: Task, folder: Path, network: ThreeBranchNetwork, split: str, device) -> dict:
+def _score(network: PlannedNetwork, model: ThreeBranchNetwork, split: str, device) -> dict:
     """Score one split; what result.json says of it."""
-    started, specification = time.perf_counter(), task.specification
-    store = Store.open(task.stores[split])
+    started, specification = time.perf_counter(), network.specification
+    store = Store.open(network.stores[split])
     rows = np.flatnonzero(store.frames["split"] == split)
     if not len(rows):
         raise ValueError(f"{store.folder} has no frames of split {split!r}; check the profile's data")
     # fp32 whatever the network was trained in: bfloat16 moves scores by more than the differences that matter here
-    scores = score(network, store, rows, specification.recipe, device=device)
+    scores = score(model, store, rows, specification.recipe, device=device)
     named = (specification.experiment, specification.fold, specification.seed)
     table = score_table(store.frames.iloc[rows], scores, *named)
-    write_scores(table, _scores_path(folder, split))
+    write_scores(table, _scores_path(network.folder, split))
     found = {"data": store.fingerprint, "frames": len(rows), "seconds": time.perf_counter() - started}
-    return found | _measured(table, task.fprs)
+    return found | _measured(table, network.fprs)
 
 
 def _measured(table: pd.DataFrame, fprs: Sequence[float]) -> dict:
@@ -288,8 +227,7 @@ def _measured(table: pd.DataFrame, fprs: Sequence[float]) -> dict:
 
 
 def run_many(
-    tasks: Sequence[Task],
-    results: str | Path,
+    networks: Sequence[PlannedNetwork],
     *,
     workers: int = 0,
     threads: int = 0,
@@ -298,33 +236,33 @@ def run_many(
     progress: bool | Callable[[str], object] = True,
     **options,
 ) -> list[Run]:
-    """The finished runs of all tasks, in their order; what is not done is trained.
+    """The finished runs of all networks, in their order; what is not done is trained.
 
     On a CPU ``workers`` processes (0: one a core, best for small networks) train one network each, with ``threads``
     threads (0: an equal share of the cores). On CUDA each GPU has one process, a single GPU works in this one.
-    ``executor="ray"`` hands the tasks to a Ray cluster, a GPU each; results and stores must lie in folders that all its
+    ``executor="ray"`` hands the networks to a Ray cluster, a GPU each; results and stores must lie in folders that all its
     machines share. A script that calls this needs the guard ``if __name__ == "__main__"``: processes are spawned.
 
     Args:
         progress: one bar and a line per network, or a function that takes the lines.
-        options: ``compile``, ``checkpoint_seconds`` and ``weights`` of ``run_or_load``.
+        options: ``compile`` and ``checkpoint_seconds`` of ``run_or_load``.
 
     Raises:
         RunError: a run failed; those at work are stopped and go on from their last state when called again.
         WorkerError: a worker process was killed or could not start, or Ray is not installed.
     """
-    pending = [task for task in tasks if not finished(task, results, options.get("weights", False))]
-    work = partial(_named_run, results=results, options=options)
-    with _Progress(len(tasks), len(tasks) - len(pending), progress) as report:
+    pending = [network for network in networks if not finished(network)]
+    work = partial(_named_run, options=options)
+    with _Progress(len(networks), len(networks) - len(pending), progress) as report:
         for run in execute(work, pending, devices_for(device, workers, executor), threads, executor):
             report(run)
-    return [_load(run_folder(results, task.specification), task.specification) for task in tasks]
+    return [load_run(network) for network in networks]
 
 
-def _named_run(task: Task, device: str, *, results, options: dict) -> Run:
-    title = task.specification.title
+def _named_run(network: PlannedNetwork, device: str, *, options: dict) -> Run:
+    title = network.specification.title
     try:
-        return run_or_load(task, results, device=device, **options)
+        return run_or_load(network, device=device, **options)
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise RunError(reason if reason.startswith(title) else f"{title}: {reason}") from error
@@ -382,58 +320,26 @@ def _finest(result: dict) -> tuple[str | None, float]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def load_runs(results: str | Path, specifications: Iterable[Specification], split: str) -> pd.DataFrame:
-    """The scores of all runs on a split, one table.
-
-    Raises:
-        IncompleteError: runs are not done or not scored on the split, all of them listed; or not on the same frames; or
-            none is asked for.
-    """
-    found, missing = [], []
-    for specification in specifications:
-        run = _load(run_folder(results, specification), specification)
-        scored = run is not None and split in run.result["splits"]
-        (found if scored else missing).append(run if scored else specification)
-    if missing:
-        names = "; ".join(specification.title for specification in missing)
-        total = len(found) + len(missing)
-        raise IncompleteError(f"{len(missing)} of {total} networks have no scores on {split} in {results}: {names}")
-    if not found:
-        raise IncompleteError(f"no network is asked for in {results}; name at least one experiment")
-    if len({run.result["splits"][split]["data"] for run in found}) > 1:
-        raise IncompleteError(f"the runs in {results} were scored on different data of split {split}; run them again")
-    return pd.concat([run.scores(split) for run in found], ignore_index=True)
-
-
-def list_runs(results: str | Path) -> pd.DataFrame:
-    """Every run in a results folder, one row each.
-
-    Columns: state (done, running, partial, damaged), experiment, fold, seed, metric (such as TPR@1e-2) and value (of the split
-    scored first, in [0, 1]), seconds (of training), device, folder.
-    """
-    rows = []
-    for path in sorted(Path(results).glob("runs/*/config.json")):
-        try:
-            config, result = _read_json(path), _read_json(path.parent / "result.json")
-        except ValueError:
-            rows.append({"state": "damaged", "folder": path.parent.name})
-            continue
-        state = "done" if result else "running" if _is_locked(path.parent) else "partial"
-        metric, value = _finest(result) if result else (None, math.nan)
-        seconds = result["training"]["seconds"] if result else math.nan
-        named = {name: config[name] for name in ("experiment", "fold", "seed")}
-        device = result["device"] if result else None
-        found = {"metric": metric, "value": value, "seconds": seconds, "device": device, "folder": path.parent.name}
-        rows.append({"state": state} | named | found)
-    columns = ("state", "experiment", "fold", "seed", "metric", "value", "seconds", "device", "folder")
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _is_locked(folder: Path) -> bool:
-    if not (folder / "run.lock").exists():
-        return False
+def state_of(network: PlannedNetwork) -> str:
+    """done, running, partial, damaged, or missing."""
     try:
-        with FileLock(folder / "run.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
+        if load_run(network) is not None:
+            return "done"
+    except ValueError:
+        return "damaged"
+    if not network.folder.is_dir():
+        return "missing"
+    return "running" if is_locked(network.folder / "run.lock") else "partial"
+
+
+def facts_of(run: Run) -> dict:
+    """One flat row of a run: what it is, how it was trained, where, and its metrics on each split."""
+    it, result = run.specification, run.result
+    made = _read_json(run.folder / "environment.json") or {}
+    row = {"experiment": it.experiment, "fold": it.fold, "seed": it.seed, "run": run.folder.name, "key": it.key}
+    row |= {"device": result["device"], "threads": made.get("threads"), "commit": made.get("commit")}
+    row |= {"torch": made.get("packages", {}).get("torch"), "precision": it.precision} | result["training"]
+    for split, found in result["splits"].items():
+        rates = {f"{split} TPR@{fpr_name(float(fpr))}": rate for fpr, rate in found.get("tpr_at_fpr", {}).items()}
+        row |= {f"{split} {name}": found.get(name) for name in ("frames", "data", "seconds", "auc")} | rates
+    return row | {"specification": json.dumps(it.as_dict(), sort_keys=True)}

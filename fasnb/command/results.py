@@ -1,0 +1,174 @@
+"""Publish results in the repository, and hold one's own against the published ones, number by number."""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+from fasnb.lab.session import Session
+from fasnb.metrics.pad import fpr_name, tpr_at_fpr
+from fasnb.metrics.scores import NETWORK, average
+from fasnb.paper import profile as profiles
+from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.tools.environment import commit_name
+from fasnb.tools.places import home
+from fasnb.training.archive import load_scores, write_published
+from fasnb.training.runs import finished
+
+SPREADS = 4.0  # deviations of one number between seeds; a difference of two numbers spreads over sqrt(2) of them
+
+
+def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
+    """Copy what the repository shows of a finished study to ``results/published/<profile>``.
+
+    That is the report, the executed notebooks, tables as CSV, figures as PNG and, with ``scores``, one table of scores, of
+    runs and of histories. What was published before is replaced whole, at the end.
+
+    Raises:
+        ValueError: the study is not whole, or was not made by the present commit.
+    """
+    session = Session(profile, out=out)
+    source = session.out
+    _require_whole(source)
+    target = home() / "results" / "published" / session.profile.name
+    made, before = (target.with_name(f".{target.name}.{what}") for what in ("new", "old"))
+    for folder in (made, before):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder, pattern in (("notebooks", "*.ipynb"), ("tables", "*.csv"), ("figures", "*.png")):
+        (made / folder).mkdir(parents=True)
+        for path in sorted((source / folder).glob(pattern)):
+            shutil.copyfile(path, made / folder / path.name)
+    shutil.copyfile(source / "report.html", made / "report.html")
+    if scores and session.plan.networks:
+        write_published(session.plan.networks, session.plan.backbones.values(), made)
+    if target.exists():
+        os.rename(target, before)
+    os.rename(made, target)
+    shutil.rmtree(before, ignore_errors=True)
+    return target
+
+
+def _require_whole(source: Path) -> None:
+    if not (source / "report.html").is_file():
+        raise ValueError(f"{source} has no report.html; finish the study first with fasnb run")
+    commit = commit_name()
+    for path in sorted((source / "notebooks").glob("*.ipynb")):
+        if path.name.endswith(".failed.ipynb"):
+            raise ValueError(f"{path} is a notebook that failed; run the study again")
+        made = nbformat.read(path, as_version=4).metadata.get("fasnb", {}).get("commit")
+        if made != commit or " " in commit:
+            raise ValueError(
+                f"{path} was made by commit {made}, the repository is at {commit}; commit, then run the study"
+            )
+
+
+def compare(folder: Path) -> pd.DataFrame:
+    """Every TPR of one's own study beside the published one.
+
+    A number is *equal* where both print the same hundredth of a percent, *within* where they differ by no more than
+    ``SPREADS`` deviations between seeds of such a number times sqrt(2), else *outside*. Other processors give other last
+    bits, which training amplifies to about the spread of seeds; what is equal on all machines says results/README.md.
+
+    Args:
+        folder: results folder of a profile that the repository publishes.
+
+    Returns:
+        One row a number: ``what`` (network, or mean of folds), ``experiment``, ``fold``, ``seed``, ``FPR``, ``published``,
+        ``here`` (percent), ``spread`` (the largest difference that counts as within) and ``verdict``.
+
+    Raises:
+        ValueError: the folder is no results folder of a published profile.
+    """
+    name = re.sub(r"-[0-9a-f]{8}$", "", Path(folder).resolve().name)
+    if name not in profiles.names():
+        raise ValueError(f"{folder} does not carry the name of a profile ({', '.join(profiles.names())})")
+    session = Session(name, out=Path(folder).resolve())
+    if session.profile.source == "released":
+        raise ValueError(
+            "the released source has no networks of ours to compare; its tables come from the authors' scores"
+        )
+    if not len(session.published.runs):
+        raise ValueError(f"results/published has no scores of profile {name}; compare with one that is published")
+    keys = ["experiment", "fold", "seed"]
+    published = session.published.runs.reset_index()[keys].apply(tuple, axis=1)
+    networks = [n for n in session.plan.networks if finished(n) is not None]
+    known = set(published)
+    networks = [n for n in networks if tuple(getattr(n.specification, key) for key in keys) in known]
+    if not networks:
+        raise ValueError(f"{folder} has no finished network that is published; run the study first")
+    here = load_scores(networks, "valid", session.published)
+    there = pd.concat([session.published.of(n, "valid") for n in networks], ignore_index=True)
+    whole = _with_all_folds(here)
+    return pd.concat(
+        [
+            _compared("network", here, there, session.profile.fprs),
+            _compared("mean of folds", *(average(t[_chosen(t, whole)], over=["fold"]) for t in (here, there)), session.profile.fprs),
+        ],
+        ignore_index=True,
+    )  # fmt: skip
+
+
+def _with_all_folds(table: pd.DataFrame) -> set[tuple[str, int]]:
+    counts = table.groupby(["experiment", "seed"])["fold"].nunique()
+    return {(e, seed) for (e, seed), n in counts.items() if n == EXPERIMENTS[e].fold_count}
+
+
+def _chosen(table: pd.DataFrame, wanted: set[tuple[str, int]]) -> pd.Series:
+    return table[["experiment", "seed"]].apply(tuple, axis=1).isin(wanted)
+
+
+def _compared(what: str, here: pd.DataFrame, there: pd.DataFrame, fprs) -> pd.DataFrame:
+    parts = []
+    for fpr in fprs:
+        both = pd.DataFrame({"published": _tprs(there, fpr), "here": _tprs(here, fpr)}).reset_index()
+        both["spread"] = SPREADS * np.sqrt(2) * _seed_deviation(both)
+        difference = (both["here"] - both["published"]).abs()
+        verdicts = [difference.round(2) == 0, difference <= both["spread"]]
+        both["verdict"] = np.select(verdicts, ["equal", "within"], "outside")
+        both.insert(0, "what", what)
+        both.insert(4, "FPR", fpr_name(fpr))
+        parts.append(both)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _tprs(table: pd.DataFrame, fpr: float) -> pd.Series:
+    by = table.assign(fold=table["fold"].fillna(0)).groupby(list(NETWORK))
+    return pd.Series({name: 100 * tpr_at_fpr(part["label"], part["score"], fpr) for name, part in by}).rename_axis(
+        NETWORK
+    )
+
+
+def _seed_deviation(both: pd.DataFrame) -> float:
+    """Deviation between seeds of such a number, pooled over methods and folds; NaN where all have one seed."""
+    by = both.groupby(["experiment", "fold"])["published"]
+    return float(np.sqrt(by.var().mean()))
+
+
+def verdicts(table: pd.DataFrame) -> str:
+    """How many numbers are equal, within the spread and outside, in one sentence."""
+    counts = table["verdict"].value_counts()
+    said = ", ".join(f"{counts.get(verdict, 0):,} {verdict}" for verdict in ("equal", "within", "outside"))
+    return f"{len(table):,} numbers: {said} the spread of seeds and machines"
+
+
+def compare_tables(folder: Path, published: Path) -> Mapping[str, Any]:
+    """Table -> largest difference of its numbers from the published one; None where its rows or names differ."""
+    found = {}
+    for path in sorted((published / "tables").glob("*.csv")):
+        mine = folder / "tables" / path.name
+        if mine.is_file():
+            found[path.stem] = _largest_difference(pd.read_csv(mine), pd.read_csv(path))
+    return found
+
+
+def _largest_difference(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
+    if list(a.columns) != list(b.columns) or len(a) != len(b):
+        return None
+    numbers = [name for name in a if pd.api.types.is_numeric_dtype(a[name]) and pd.api.types.is_numeric_dtype(b[name])]
+    return float((a[numbers].astype(float) - b[numbers].astype(float)).abs().max().max()) if numbers else 0.0

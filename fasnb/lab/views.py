@@ -1,0 +1,163 @@
+"""Frames as a notebook looks at them: which there are, their pictures and simple numbers, and what training sees."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+from ipywidgets import IntSlider, interact
+
+from fasnb.data import augment
+from fasnb.data.casia_surf import CasiaSurf
+from fasnb.data.shortcut import frame_statistics
+from fasnb.data.store import Source
+from fasnb.lab.figures import frame_grid
+from fasnb.lab.session import Session
+from fasnb.metrics.ensembles import describe_frames, disagreement
+from fasnb.paper.experiments import MEMBERS, MODALITIES
+from fasnb.paper.profile import Profile
+from fasnb.paper.published import TABLE1
+from fasnb.paper.recipe import Normalisation, Recipe
+from fasnb.synthsurf.dataset import SynthSurf
+from fasnb.training.archive import load_facts, load_history
+
+
+def split_table(sources: Mapping[str, Source]) -> pd.DataFrame:
+    """Frames, subjects, bona fide and attack frames, and frames of each attack where known; one row a split."""
+    rows = []
+    for split, source in sources.items():
+        frames = source.frames
+        counts = {"bona fide": (frames["label"] == 1).sum(), "attack": (frames["label"] == 0).sum()}
+        counts |= {f"attack {kind}": (frames["attack"] == kind).sum() for kind in range(1, 7)}
+        counts |= {"subjects": frames["subject"].nunique()}
+        column = {"subjects": "subject", "bona fide": "label", "attack": "label"}
+        known = {what: frames[column.get(what, "attack")].notna().any() for what in counts}
+        found = {what: int(count) if known[what] else pd.NA for what, count in counts.items()}
+        rows.append({"split": split, "frames": len(frames), "subjects": found.pop("subjects")} | found)
+    return pd.DataFrame(rows)
+
+
+def of_each_kind(frames: pd.DataFrame, subjects: int = 3, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+    """``subjects`` frames of bona fide and of each attack, kind by kind, and a label for each kind (Figure 1).
+
+    Raises:
+        ValueError: a kind has fewer subjects.
+    """
+    frames = frames.sample(frac=1, random_state=seed)
+    kinds = sorted(frames["attack"].unique())
+    chosen = [frames[frames["attack"] == kind].drop_duplicates("subject").head(subjects) for kind in kinds]
+    fewest = min(map(len, chosen))
+    if not 1 <= subjects <= fewest:
+        raise ValueError(f"subjects is {subjects}; there are 1 to {fewest} that have frames of every kind")
+    return pd.concat(chosen), ["bona fide" if kind == 0 else f"attack {kind}" for kind in kinds]
+
+
+def images_of(source: Source, samples: Sequence[str]) -> np.ndarray | None:
+    """Images of some frames as a store holds them, uint8 (n, C, size, size), or None where they are not on this machine."""
+    row_of = dict(zip(source.frames["sample"], range(len(source.frames)), strict=True))
+    rows = [row_of[sample] for sample in samples]
+    if isinstance(source, CasiaSurf):
+        if not all(source.path(row, name).is_file() for row in rows for name in MODALITIES):
+            return None
+    return source.read(rows)
+
+
+def attack_examples(profile: Profile, size: int) -> tuple[np.ndarray, list[str]] | None:
+    """One subject bona fide and with all six attacks (Table 1), ``size`` pixels high; None but on the synthetic source."""
+    if profile.source != "synthetic":
+        return None
+    source = SynthSurf("valid", 4, 1, size=size, preset=profile.preset, seed=profile.data_seed)
+    regions = ["+".join(r for r in ("eyes", "nose", "mouth") if getattr(row, r)) for row in TABLE1.itertuples()]
+    names = [f"{row.attack}: {row.surface},\n{cut}" for row, cut in zip(TABLE1.itertuples(), regions, strict=True)]
+    return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), ["bona fide", *names]
+
+
+def statistics(source: Source, per_kind: int | None = None) -> pd.DataFrame:
+    """Simple numbers of frames, see ``fasnb.data.shortcut``, with sample, label, attack, subject and split.
+
+    Args:
+        per_kind: only the first so many frames of each attack; by default all frames.
+    """
+    frames = source.frames
+    if per_kind is not None:
+        frames = frames.groupby("attack", dropna=False).head(per_kind)
+    parts = [frames.index[i : i + 256] for i in range(0, len(frames), 256)]
+    numbers = pd.concat([frame_statistics(source.read(part), source.channels) for part in parts], ignore_index=True)
+    return numbers.join(frames[["sample", "label", "attack", "subject", "split"]].reset_index(drop=True))
+
+
+def batch_views(source: Source, recipes: Mapping[str, Recipe], count: int = 3) -> list[tuple[str, np.ndarray]]:
+    """One frame as stored, as the test sees it, and in training views of each recipe: (label, (3, 3, H, W))."""
+    image = torch.from_numpy(source.read([0]))
+    size, plain = source.size, Normalisation((0.0,) * 3, (1.0,) * 3)
+    crop = max(1, round(size * 112 / 125))
+    sized = {name: replace(recipe, resize=size, crop=crop) for name, recipe in recipes.items()}
+    first = next(iter(sized.values()))
+    views = [("stored", augment.evaluation(image, replace(first, crop=size), plain))]
+    views += [("test", augment.evaluation(image, first, plain))]
+    for name, recipe in sized.items():
+        draws = torch.Generator().manual_seed(1)
+        views += [(name, augment.training(image, recipe, plain, draws)) for _ in range(count)]
+    return [(name, np.stack([part[0].numpy() for part in parts])) for name, parts in views]
+
+
+def histories(study: Session, *experiments: str) -> dict[str, pd.DataFrame]:
+    """``<experiment> fold <k> seed <s>`` -> training history, one row an epoch."""
+    return {n.specification.title: load_history(n, study.published) for n in study.plan.of(*experiments)}
+
+
+def pretraining(study: Session, *experiments: str) -> dict[str, pd.DataFrame]:
+    """What a backbone learned and which it is -> its history; ``chance`` is the accuracy of guessing.
+
+    Of the experiments that start from a backbone which was pre-trained here; the others are left out.
+    """
+    backbones = [study.plan.backbones[name] for name in experiments if name in study.plan.backbones]
+    return {b.title: load_history(b, study.published).assign(chance=1 / b.source.classes) for b in backbones}
+
+
+def costs(study: Session, *experiments: str) -> pd.DataFrame:
+    """What one network of each experiment cost: means over its networks."""
+    facts = load_facts(study.plan.of(*experiments), study.published)
+    means = {"frames": "train frames", "epochs": "epochs", "seconds": "seconds"}
+    means |= {"frames_per_second": "frames per second"}
+    by = facts.groupby("experiment", sort=False)
+    table = by[list(means)].mean().rename(columns=means).astype({"train frames": int, "epochs": int})
+    table.insert(0, "networks", by.size())
+    return table.assign(device=by["device"].first()).reset_index()
+
+
+def captions_of(frames: pd.DataFrame) -> list[str]:
+    """A label for each described frame: class, attack and rank where known, and every method's score."""
+    scored = [column for column in frames if column in (*MEMBERS, "ensemble")]
+    pairs = [pair for pair in (scored[:2], scored[2:4], scored[4:]) if pair]
+    labels = []
+    for _, row in frames.iterrows():
+        title = f"{row['class']} {row['attack']}" if row.get("attack") else row["class"]
+        title += f", rank {row['rank']}" if "rank" in row else ""
+        labels.append("\n".join([title, *("  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair) for pair in pairs)]))
+    return labels
+
+
+def explore(source: Source, methods: pd.DataFrame, facts: pd.DataFrame) -> None:
+    """A slider over the frames in order of disagreement (JupyterLab): pictures, class and each method's score.
+
+    Args:
+        source: the frames' images.
+        methods: (n, methods) scores, index ``sample``.
+        facts: label, attack and subject of each, see ``fasnb.metrics.scores.facts``.
+    """
+    ranked = disagreement(methods)
+
+    def show(rank: int) -> None:
+        frame = describe_frames([ranked.index[rank - 1]], methods, facts)
+        print(f"rank {rank}, standard deviation {ranked.iloc[rank - 1]:.3f}")
+        display(frame)
+        images = images_of(source, frame["frame"])
+        if images is not None:
+            display(frame_grid(images, [""], source.channels))
+            plt.close()
+
+    interact(show, rank=IntSlider(1, min=1, max=len(ranked), continuous_update=False))
