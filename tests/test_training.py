@@ -16,6 +16,7 @@ from fasnb.model.network import Architecture, build
 from fasnb.paper.recipe import PAPER, RELEASED, Recipe
 from fasnb.training.fit import fit, last_linear, learning_rate, stage
 from fasnb.training.inference import score, score_many
+from fasnb.training.loop import Loop
 from fasnb.training.specification import Specification, specify
 
 SIZE = 32
@@ -312,9 +313,18 @@ def test_a_loss_that_is_not_finite_names_run_epoch_and_batch(stripes, index, tmp
     assert equal(weights_of(resumed), weights_of(undisturbed)), "the saved state was spoilt by the bad batch"
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_step():
+    module = torch.nn.Linear(1, 1)
+    before = module.weight.clone()
+    loop = Loop({"module": module}, 3, lambda step: 0.1, title="a training", key="")
+    with pytest.raises(FloatingPointError, match="^a training: the gradient of epoch 1, batch 1 of 3 is not finite"):
+        loop.run_epoch((0 * module.weight).sqrt().sum() for _ in range(3))
+    assert torch.equal(module.weight, before) and loop.step == 0
+
+
 def test_state_of_another_specification_or_a_torn_one_is_refused(stripes, index, tmp_path):
     fit(specification(stripes, index), stripes, index, folder=tmp_path, device="cpu")
-    with pytest.raises(ValueError, match="state of another specification"):
+    with pytest.raises(ValueError, match="state of another training; remove it"):
         fit(specification(stripes, index, seed=8), stripes, index, folder=tmp_path, device="cpu")
     state = tmp_path / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])

@@ -132,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         "--images", type=Path, required=True, help="identity/*.jpg (CASIA-WebFace) or age/gender/*.jpg (AFAD)"
     )
     pretrain.add_argument("--backbone", default="face_resnet34", help="default face_resnet34")
-    pretrain.add_argument("--head", default="softmax", help="softmax, sphereface or arcface")
+    pretrain.add_argument(
+        "--head", default="softmax", choices=("softmax", "arcface"), help="default softmax; arcface is for identities"
+    )
     pretrain.add_argument("--epochs", type=int, default=30, help="default 30, as for gender in Section 5.1")
     pretrain.add_argument("--batch-size", type=int, default=128)
     pretrain.add_argument("--learning-rate", type=float, default=1e-3)

@@ -1,15 +1,14 @@
 """Folders of real face images to pre-train on: CASIA-WebFace by identity, AFAD-Lite by gender."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from tqdm.auto import tqdm
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 AFAD_GENDERS = {"111": 0, "112": 1}  # folder names of AFAD: male, female
 
@@ -66,32 +65,37 @@ class ImageFolder:
 
 
 def identity_folder(root: str | Path, size: int = 112) -> ImageFolder:
-    """Face recognition data in the layout of CASIA-WebFace: ``root/identity/*.jpg``, one folder per person."""
-    root = _existing(root)
-    names = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
-    found = [(path, label) for label, name in enumerate(names) for path in _images(root / name)]
-    return _folder(root, found, names, size, "identity/*.jpg")
+    """Face recognition data in the layout of CASIA-WebFace: ``root/identity/*.jpg``, one folder per person.
+
+    Raises FileNotFoundError if ``root`` is missing, ValueError for an empty identity or fewer than two.
+    """
+    names = _folders(root)
+    return _image_folder(root, {name: label for label, name in enumerate(names)}, names, size, "identity/*.jpg")
 
 
 def gender_folder(root: str | Path, size: int = 112) -> ImageFolder:
-    """Gender data in the layout of AFAD-Lite: ``root/age/gender/*.jpg``, gender folders 111 (male) and 112 (female)."""
-    root = _existing(root)
-    ages = sorted(folder for folder in root.iterdir() if folder.is_dir())
-    found = [(path, label) for age in ages for name, label in AFAD_GENDERS.items() for path in _images(age / name)]
-    return _folder(root, found, ("male", "female"), size, "age/111/*.jpg and age/112/*.jpg")
+    """Gender data in the layout of AFAD-Lite: ``root/age/gender/*.jpg``, gender folders 111 (male) and 112 (female).
+
+    Raises FileNotFoundError if ``root`` is missing, ValueError if it has no image of one gender.
+    """
+    labels = {f"{age}/{gender}": label for age in _folders(root) for gender, label in AFAD_GENDERS.items()}
+    return _image_folder(root, labels, ("male", "female"), size, "age/111/*.jpg and age/112/*.jpg")
 
 
-def _existing(root: str | Path) -> Path:
+def _folders(root: str | Path) -> list[str]:
     if not Path(root).is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder; check the path, or obtain the data (data/README.md)")
-    return Path(root)
+    return sorted(folder.name for folder in Path(root).iterdir() if folder.is_dir())
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _folder(root: Path, found: list[tuple[Path, int]], names: Sequence[str], size: int, layout: str) -> ImageFolder:
+def _image_folder(
+    root: str | Path, labels: Mapping[str, int], names: Sequence[str], size: int, layout: str
+) -> ImageFolder:
+    """The images of the folders in ``labels``, some of which may be absent; every class in ``names`` needs an image."""
+    paths = make_dataset(root, labels, IMG_EXTENSIONS, allow_empty=True) if labels else []
+    found = [(Path(path), label) for path, label in paths]
+    # make_dataset also looks further down, where a folder in the other layout has its images
+    found = [(path, label) for path, label in found if path.parent.relative_to(root).as_posix() in labels]
     filled = {label for _, label in found}
     empty = [name for label, name in enumerate(names) if label not in filled]
     if len(names) < 2 or empty:

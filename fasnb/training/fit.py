@@ -1,16 +1,12 @@
-"""Train one network from one frozen specification, and score frames with trained networks (Sections 4, 5.1, 5.2).
+"""Train one network from one frozen specification (Sections 4 and 5.1).
 
 Everything that determines the trained weights stands in ``Specification``; its key names the run. Images are drawn as
 a function of (seed, epoch, batch) and dropout as a function of (seed, step), so a training that was killed goes on from
 its last saved state and, on a CPU with the same number of threads, ends with the same bits.
-
-The score of a frame is P(bona fide), kept in double precision from the embedding on: TPR at an FPR of 1e-4 depends on
-the order of scores that single precision would round to the same 0.0 or 1.0.
 """
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +20,12 @@ from fasnb.data.augment import batches
 from fasnb.data.store import Store
 from fasnb.metrics.pad import auc, tpr_at_fpr
 from fasnb.model.network import ThreeBranchNetwork, build
-from fasnb.model.weights import initialise, read
+from fasnb.model.weights import initialise
 from fasnb.paper.recipe import Recipe
-from fasnb.tools.files import replace_file
 from fasnb.tools.precision import autocast, exact, has_bfloat16
 from fasnb.tools.workers import choose_device
 from fasnb.training.inference import margins
+from fasnb.training.loop import Loop
 from fasnb.training.specification import Specification, frames_hash
 
 STATE_FILE = "state.pt"
@@ -75,7 +71,7 @@ def fit(
 
     Args:
         train_index: rows of ``store`` to train on; ``specification.frames`` is their hash.
-        backbone: file or state dict of the backbone to start from, see ``fasnb.weights.initialise``.
+        backbone: file or state dict of the backbone to start from, see ``fasnb.model.weights.initialise``.
         valid: store and rows watched after every epoch, at most ``valid_limit`` of them, evenly spaced. They never
             choose a snapshot: the network after the last epoch is the result.
         fprs: FPRs of the watched TPR.
@@ -93,23 +89,43 @@ def fit(
         ValueError: frames, recipe or saved state that cannot be trained on or do not match the specification.
         FloatingPointError: a loss or gradient is not finite; the message names run, epoch and batch.
     """
-    device = choose_device(device)
+    device, recipe = choose_device(device), specification.recipe
     index = _checked_frames(specification, store, train_index)
     watched = None if valid is None else _watched(specification, valid, valid_limit)
-    path = None if folder is None else Path(folder) / STATE_FILE
     with _reproducible(device), exact(specification.precision):
-        network = initial_network(specification, backbone)
-        trainer = _Trainer(specification, store, index, network, device, compile)
-        if path is not None and path.is_file():
-            trainer.load(path)
-        while trainer.epoch < specification.recipe.epochs + specification.recipe.second_epochs:
-            row = trainer.run_epoch(path, checkpoint_seconds)
+        network = initial_network(specification, backbone).to(device, memory_format=torch.channels_last)
+        if not recipe.train_classifier:
+            last_linear(network).requires_grad_(False)
+        if compile:
+            torch.compiler.reset()  # else the ninth kind of network in one process would silently not be compiled
+        embed = torch.compile(network.embed) if compile else network.embed
+        steps = len(index) // recipe.batch_size
+        loop = Loop(
+            {"network": network},
+            steps,
+            lambda step: learning_rate(recipe, step, steps),
+            title=specification.title,
+            key=specification.key,
+            path=None if folder is None else Path(folder) / STATE_FILE,
+            checkpoint_seconds=checkpoint_seconds,
+            betas=(recipe.beta1, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+        )
+        while loop.epoch < recipe.epochs + recipe.second_epochs:
+            loop.run_epoch(_losses(specification, store, index, network, embed, loop))
+            row = {
+                "epoch": loop.epoch + 1,
+                "loss": float(loop.losses.double().mean()),
+                "learning_rate": loop.rate(loop.step - 1),
+                "seconds": loop.seconds,
+                "frames_per_second": steps * recipe.batch_size / loop.seconds,
+            }
             if watched is not None:
                 row |= _validate(network, *watched, specification, device, fprs)
-            trainer.finish_epoch(row, path)
+            loop.finish_epoch(row)
             if progress is not None:
                 progress(row)
-    return network.eval(), pd.DataFrame(trainer.history)
+    return network.eval(), pd.DataFrame(loop.history)
 
 
 def initial_network(specification: Specification, backbone=None) -> ThreeBranchNetwork:
@@ -126,120 +142,28 @@ def initial_network(specification: Specification, backbone=None) -> ThreeBranchN
     return initialise(network, backbone, aggregation=specification.recipe.aggregation_start == "backbone")
 
 
-class _Trainer:
-    """One network in training. ``step`` counts batches over all epochs; with it the rest of the state is saved."""
-
-    def __init__(self, specification, store, index, network, device, compile):
-        self.specification, self.recipe = specification, specification.recipe
-        self.store, self.index, self.device = store, index, device
-        self.network = network.to(device, memory_format=torch.channels_last)
-        if compile:
-            torch.compiler.reset()  # else the ninth kind of network in one process would silently not be compiled
-        self.embed = torch.compile(network.embed) if compile else network.embed
-        if not self.recipe.train_classifier:
-            last_linear(network).requires_grad_(False)
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(
-            self.parameters,
-            lr=self.recipe.learning_rate,
-            betas=(self.recipe.beta1, self.recipe.beta2),
-            weight_decay=self.recipe.weight_decay,
-            fused=True,
-        )
-        self.steps = len(index) // self.recipe.batch_size
-        self.step, self.seconds, self.history = 0, 0.0, []
-        self.losses, self.norms = torch.zeros(2, self.steps, device=device)
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    def run_epoch(self, path: Path | None, checkpoint_seconds: float) -> dict:
-        """Train to the end of the present epoch, from wherever in it the state stands."""
-        self.network.train()
-        started, saved, before = time.perf_counter(), time.monotonic(), self.seconds
-        for batch in self._batches():
-            self._train(*batch)
-            self.seconds = before + time.perf_counter() - started
-            if path is not None and time.monotonic() - saved > checkpoint_seconds:
-                self.save(path)
-                saved = time.monotonic()
-        self._require_finite(self.steps)  # waits for the device
-        self.seconds = before + time.perf_counter() - started
-        return {
-            "epoch": self.epoch + 1,
-            "loss": float(self.losses.double().mean()),
-            "learning_rate": learning_rate(self.recipe, self.step - 1, self.steps),
-            "seconds": self.seconds,
-            "frames_per_second": self.steps * self.recipe.batch_size / self.seconds,
-        }
-
-    def finish_epoch(self, row: dict, path: Path | None) -> None:
-        self.history.append(row)
-        self.seconds = 0.0
-        if path is not None:
-            self.save(path)
-
-    def _batches(self):
-        """The batches of the present epoch that are not done."""
-        return batches(
-            self.store,
-            self.index,
-            stage(self.recipe, self.epoch),
-            self.network.architecture.normalisation,
-            seed=self.specification.seed,
-            epoch=self.epoch,
-            device=self.device,
-            dtype=image_type(self.device, self.specification.precision),
-            drop_last=True,
-            first=self.step - self.epoch * self.steps,
-        )
-
-    def _train(self, rgb: Tensor, depth: Tensor, ir: Tensor, label: Tensor) -> None:
-        """One step. Loss and gradient norm stay on the device; a CPU, where that costs nothing, checks them at once."""
-        position = self.step - self.epoch * self.steps
-        torch.manual_seed(_seed_of_step(self.specification.seed, self.step))
-        with autocast(self.device, self.specification.precision == "bf16"):
-            embedding = self.embed(rgb, depth, ir)
-        loss = functional.cross_entropy(self.network.head(embedding.float()), label)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.losses[position] = loss.detach()
-        self.norms[position] = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if self.device.type == "cpu":
-            self._require_finite(position + 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step, self.steps)
-        self.optimiser.step()
-        self.step += 1
-
-    def _require_finite(self, done: int) -> None:
-        """Look at the first ``done`` batches of the epoch."""
-        good = (self.losses[:done].isfinite() & self.norms[:done].isfinite()).cpu()
-        if good.all():
-            return
-        first = int(torch.argmin(good.to(torch.uint8)))
-        what = "loss" if not self.losses[first].isfinite() else "gradient"
-        raise FloatingPointError(
-            f"{self.specification.title}: the {what} of epoch {self.epoch + 1}, batch {first + 1} of {self.steps} is "
-            "not finite; lower the learning rate or look at the initial weights"
-        )
-
-    def save(self, path: Path) -> None:
-        self._require_finite(self.step - self.epoch * self.steps)
-        state = {name: getattr(self, name) for name in ("step", "seconds", "history", "losses", "norms")}
-        state |= {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
-        state["key"] = self.specification.key
-        replace_file(path, lambda temporary: torch.save(state, temporary))
-
-    def load(self, path: Path) -> None:
-        state = read(path)
-        if state.get("key") != self.specification.key:
-            raise ValueError(f"{path} is the state of another specification; remove it or choose another folder")
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
-        self.losses, self.norms = state["losses"].to(self.device), state["norms"].to(self.device)
+def _losses(
+    specification: Specification, store: Store, index: np.ndarray, network, embed, loop: Loop
+) -> Iterator[Tensor]:
+    """The losses of the present epoch's batches that are not done. ``embed`` is the network's, compiled or not."""
+    recipe, precision, device = specification.recipe, specification.precision, loop.device
+    drawn = batches(
+        store,
+        index,
+        stage(recipe, loop.epoch),
+        network.architecture.normalisation,
+        seed=specification.seed,
+        epoch=loop.epoch,
+        device=device,
+        dtype=image_type(device, precision),
+        drop_last=True,
+        first=loop.done,
+    )
+    for rgb, depth, ir, label in drawn:
+        torch.manual_seed(_seed_of_step(specification.seed, loop.step))
+        with autocast(device, precision == "bf16"):
+            embedding = embed(rgb, depth, ir)
+        yield functional.cross_entropy(network.head(embedding.float()), label)
 
 
 def last_linear(network: ThreeBranchNetwork) -> nn.Linear:

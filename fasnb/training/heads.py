@@ -1,7 +1,7 @@
-"""Classification heads of the source tasks: softmax, SphereFace (A-Softmax) and ArcFace.
+"""Classification heads of the source tasks (Section 4.2): softmax and ArcFace.
 
 Each maps features (N, F) and, in training, labels (N,) to logits (N, classes) for cross-entropy. Without labels the
-logits carry no margin, for the accuracy. ``step`` counts the training steps so far.
+logits carry no margin, for the accuracy.
 """
 
 import math
@@ -18,36 +18,8 @@ class SoftmaxHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(features, classes)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, step: int = 0) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.linear(x)
-
-
-class SphereFaceHead(nn.Module):
-    """A-Softmax, Liu et al., "SphereFace", CVPR 2017: the angle to the own class is multiplied by a whole ``margin`` m.
-
-    With |w_j| = 1 and no bias: logit_j = |x| cos(theta_j); for the own class |x| psi(theta), where
-    psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m]. As in the authors' code the own
-    logit is eased in, |x| (lambda cos(theta) + psi(theta)) / (1 + lambda), lambda = max(5, 1000 / (1 + 0.12 step)).
-    """
-
-    def __init__(self, features: int, classes: int, margin: float = 4):
-        super().__init__()
-        self.margin = int(margin)
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(classes, features)))
-
-    def forward(self, x: Tensor, labels: Tensor | None = None, step: int = 0) -> Tensor:
-        cosine = _cosines(x, self.weight)
-        if labels is not None:
-            own = cosine.gather(1, labels[:, None])
-            ease = max(5.0, 1000.0 / (1.0 + 0.12 * step))
-            cosine = cosine.scatter(1, labels[:, None], (ease * own + self.psi(own)) / (1.0 + ease))
-        return x.norm(dim=1, keepdim=True) * cosine
-
-    def psi(self, cosine: Tensor) -> Tensor:
-        """psi(theta) of theta = arccos(cosine): falls monotonously from 1 at 0 to 1 - 2m at pi."""
-        angle = self.margin * torch.acos(cosine)
-        k = torch.floor(angle.detach() / math.pi)
-        return (1.0 - 2.0 * (k % 2)) * torch.cos(angle) - 2.0 * k
 
 
 class ArcFaceHead(nn.Module):
@@ -62,7 +34,7 @@ class ArcFaceHead(nn.Module):
         self.margin, self.scale = margin, scale
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(classes, features)))
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, step: int = 0) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         cosine = _cosines(x, self.weight)
         if labels is not None:
             own = cosine.gather(1, labels[:, None])
@@ -77,6 +49,3 @@ def _cosines(x: Tensor, weight: Tensor) -> Tensor:
     """Cosine of every feature vector with every class vector, kept off +-1, where arccos has no gradient."""
     limit = 1.0 - torch.finfo(x.dtype).eps
     return functional.linear(functional.normalize(x), functional.normalize(weight)).clamp(-limit, limit)
-
-
-HEADS = {"softmax": SoftmaxHead, "sphereface": SphereFaceHead, "arcface": ArcFaceHead}

@@ -7,14 +7,13 @@ A source is any object with
 * ``classes``: number of classes;
 * ``fingerprint``: a string that changes with images and labels.
 
-``fasnb.source_tasks`` makes such sources; ``identity_folder`` and ``gender_folder`` read real ones. ``pretrain`` returns a
-backbone whose saved file ``fasnb.weights.initialise`` takes.
+``fasnb.synthsurf.source_tasks`` makes such sources, ``fasnb.data.image_folder`` reads real ones. ``pretrain`` returns a
+backbone whose saved file ``fasnb.model.weights.initialise`` takes.
 """
 
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,13 +26,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasnb.model.backbones import Backbone, Stages
-from fasnb.model.weights import read, save_backbone, write
+from fasnb.model.weights import save_backbone
 from fasnb.tools.precision import autocast, exact
-from fasnb.training.heads import HEADS
+from fasnb.training.heads import ArcFaceHead, SoftmaxHead
+from fasnb.training.loop import Loop
 
 PRETRAINING_VERSION = 1  # raise it when a change of the code changes a backbone
 
 TASKS = ("identity", "gender", "generic")
+
+HEADS = ("softmax", "arcface")
 
 HELD_IN_MEMORY = 2**31  # bytes of pixels; a larger source is read again in every epoch
 
@@ -45,7 +47,7 @@ class Pretraining:
     stages: Stages
     task: str = "identity"
     head: str = "softmax"
-    margin: float | None = None  # None: 4 for sphereface, 0.5 radians for arcface
+    margin: float | None = None  # radians, of arcface; None: 0.5
     scale: float = 64.0  # of arcface's logits
     epochs: int = 12
     batch_size: int = 64
@@ -68,9 +70,8 @@ class Pretraining:
             raise ValueError("epochs must be at least 1, batch_size at least 2, learning_rate and scale above 0")
         if not (0 <= self.held_out < 1 and 0 <= self.flip <= 1 and 0 <= self.warmup < 1):
             raise ValueError("held_out and warmup must lie in [0, 1), flip in [0, 1]")
-        whole = self.margin is None or (self.margin >= 1 and self.margin == int(self.margin))
-        if self.margin is not None and not (whole if self.head == "sphereface" else 0 <= self.margin < 3):
-            raise ValueError(f"margin {self.margin} does not fit {self.head}: whole number from 1, or radians below 3")
+        if self.margin is not None and not 0 <= self.margin < 3:
+            raise ValueError(f"margin {self.margin} is impossible; it must lie in [0, 3) radians")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision {self.precision!r} is unknown; choose fp32 or bf16")
 
@@ -80,10 +81,10 @@ class Pretraining:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def make_head(self, features: int, classes: int) -> nn.Module:
-        options = {} if self.margin is None or self.head == "softmax" else {"margin": self.margin}
-        if self.head == "arcface":
-            options["scale"] = self.scale
-        return HEADS[self.head](features, classes, **options)
+        """The head: features (n, ``features``) -> logits (n, ``classes``)."""
+        if self.head == "softmax":
+            return SoftmaxHead(features, classes)
+        return ArcFaceHead(features, classes, 0.5 if self.margin is None else self.margin, self.scale)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Pretrained:
     """A backbone in evaluation mode on the CPU and how it came about.
 
     history: one row per epoch with ``epoch``, ``loss`` (mean over the training batches), ``accuracy`` (share of the
-    held-out images classified rightly, NaN if none are held out) and ``seconds``.
+    held-out images classified rightly, NaN if none are held out) and ``seconds`` (of training, without the accuracy).
     """
 
     backbone: Backbone
@@ -100,7 +101,7 @@ class Pretrained:
     source: str  # fingerprint
 
     def save(self, path: str | Path) -> None:
-        """Write the file that ``fasnb.weights.initialise`` takes; equal trainings give equal files."""
+        """Write the file that ``fasnb.model.weights.initialise`` takes; equal trainings give equal files."""
         about = {"key": self.specification.key(self.source), "specification": asdict(self.specification)}
         history = self.history.drop(columns="seconds").to_dict("list")
         save_backbone(self.backbone, path, **about, source=self.source, history=history)
@@ -116,109 +117,63 @@ def pretrain(
     """Train a backbone with a head on ``source``; ``progress`` is called with every row of the history.
 
     The same specification, source and number of threads give the same weights on a CPU, also where a training that was
-    stopped goes on from ``state``, the file in which it is saved after every epoch (None saves nothing). PyTorch's global
-    generator is left as it was. Raises ValueError if the source or the state does not fit, FloatingPointError if a loss
-    is not finite.
+    stopped goes on from ``state``, the file in which it is saved after every epoch and every five minutes within one (None
+    saves nothing). PyTorch's global generator is left as it was. Raises ValueError if the source or the state does not
+    fit, FloatingPointError if a loss or gradient is not finite.
     """
-    device = torch.device(device)
+    device, stages = torch.device(device), specification.stages
     labels = torch.as_tensor(np.asarray(source.labels), dtype=torch.long)
     train, held_out = _split(labels.numpy(), specification)
     _check(specification, source, labels, train)
-    images = _Images(source, device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(specification.seed)
-        backbone = Backbone(**_backbone_options(specification.stages))
+        backbone = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images)
         head = specification.make_head(backbone.embedding_size, int(source.classes))
-    backbone = backbone.to(device, memory_format=torch.channels_last)
-    trainer = _Trainer(specification, backbone, head.to(device), images, labels.to(device), train)
-    key, state = specification.key(source.fingerprint), None if state is None else Path(state)
-    if state is not None and state.is_file():
-        trainer.load(state, key)
+    backbone, head = backbone.to(device, memory_format=torch.channels_last), head.to(device)
+    classifier = _Classifier(specification, backbone, head, _Images(source, device), labels.to(device))
+    steps = len(train) // specification.batch_size
+    loop = Loop(
+        {"backbone": backbone, "head": head},
+        steps,
+        _rate(specification, specification.epochs * steps),
+        title=f"pre-training of {stages.backbone} for {specification.task}",
+        key=specification.key(source.fingerprint),
+        path=state,
+        weight_decay=specification.weight_decay,
+    )
     with exact(specification.precision):
-        while len(trainer.history) < specification.epochs:
-            start, epoch = time.perf_counter(), len(trainer.history) + 1
-            row = {"epoch": epoch, "loss": trainer.epoch(epoch), "accuracy": trainer.accuracy(held_out)}
-            trainer.history.append(row | {"seconds": time.perf_counter() - start})
-            if state is not None:
-                trainer.save(state, key)
+        while loop.epoch < specification.epochs:
+            loop.run_epoch(classifier.losses(train, loop))
+            loss, accuracy = float(loop.losses.cpu().mean()), classifier.accuracy(held_out)
+            row = {"epoch": loop.epoch + 1, "loss": loss, "accuracy": accuracy, "seconds": loop.seconds}
+            loop.finish_epoch(row)
             if progress is not None:
-                progress(trainer.history[-1])
-    return Pretrained(backbone.cpu().eval(), pd.DataFrame(trainer.history), specification, source.fingerprint)
+                progress(row)
+    return Pretrained(backbone.cpu().eval(), pd.DataFrame(loop.history), specification, source.fingerprint)
 
 
-_SAVED = ("backbone", "head", "optimiser", "schedule")
+class _Classifier:
+    """Backbone and head before the images and labels of a source."""
 
-
-class _Trainer:
-    """The state of one pretraining: backbone, head, optimiser, schedule."""
-
-    def __init__(self, specification, backbone: Backbone, head: nn.Module, images, labels: Tensor, train: np.ndarray):
+    def __init__(self, specification: Pretraining, backbone: Backbone, head: nn.Module, images, labels: Tensor):
         self.specification, self.backbone, self.head = specification, backbone, head
-        self.images, self.labels, self.train = images, labels, train
-        parameters = [*backbone.parameters(), *head.parameters()]
-        self.optimiser = torch.optim.Adam(
-            parameters, specification.learning_rate, weight_decay=specification.weight_decay, fused=True
-        )
-        self.history = []
-        self.steps_per_epoch = len(train) // specification.batch_size
-        rate = _rate(specification.epochs * self.steps_per_epoch, specification.warmup)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, rate)
+        self.images, self.labels = images, labels
         normalisation = specification.stages.spec.normalisation
         self.mean, self.std = (
             255.0 * torch.tensor(values, device=labels.device).view(1, 3, 1, 1)
             for values in (normalisation.mean, normalisation.std)
         )
 
-    def epoch(self, number: int) -> float:
-        """One pass over the training images in a new order; the mean loss."""
-        draw = np.random.default_rng([self.specification.seed, number])
-        size = self.specification.batch_size
-        order = draw.permutation(self.train)[: self.steps_per_epoch * size].reshape(-1, size)
+    def losses(self, train: np.ndarray, loop: Loop) -> Iterator[Tensor]:
+        """The losses of the present epoch's batches that are not done; every epoch has its own order of ``train``."""
+        draw = np.random.default_rng([self.specification.seed, loop.epoch + 1])
+        order = draw.permutation(train)[: loop.steps * self.specification.batch_size].reshape(loop.steps, -1)
         mirrored = torch.from_numpy(draw.random(order.shape) < self.specification.flip).to(self.labels.device)
-        self.backbone.train()
-        losses = []
-        for batch, (index, images) in enumerate(zip(order, self.images.batches(order), strict=True)):
-            images = torch.where(mirrored[batch][:, None, None, None], images.flip(3), images)
-            losses.append(self.step(images, self.labels_of(index)))
-        losses = torch.stack(losses).cpu()
-        if not losses.isfinite().all():
-            first = int((~losses.isfinite()).nonzero()[0, 0])
-            raise FloatingPointError(
-                f"pretraining: the loss of epoch {number}, batch {first + 1} is {losses[first]}; lower learning_rate"
-            )
-        return float(losses.mean())
-
-    def save(self, path: Path, key: str) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in _SAVED}
-        write(parts | {"history": self.history, "key": key}, path)
-
-    def load(self, path: Path, key: str) -> None:
-        state = read(path)
-        if state.get("key") != key:
-            raise ValueError(
-                f"{path} is the state of another pre-training; remove it, or choose another place to write"
-            )
-        for name in _SAVED:
-            getattr(self, name).load_state_dict(state[name])
-        self.history = state["history"]
-
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        step = self.schedule.last_epoch
-        loss = functional.cross_entropy(self.head(self.features(images), labels, step), labels)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        self.schedule.step()
-        return loss.detach()
-
-    def features(self, images: Tensor) -> Tensor:
-        """uint8 (n, 3, H, W) -> float32 features (n, F); the head always works in float32."""
-        images = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        with autocast(images.device, self.specification.precision == "bf16"):
-            return self.backbone(images).float()
-
-    def labels_of(self, index: np.ndarray) -> Tensor:
-        return self.labels[torch.from_numpy(index).to(self.labels.device)]
+        order, mirrored = order[loop.done :], mirrored[loop.done :]
+        for index, mirror, images in zip(order, mirrored, self.images.batches(order), strict=True):
+            labels = self._labels_of(index)
+            images = torch.where(mirror[:, None, None, None], images.flip(3), images)
+            yield functional.cross_entropy(self.head(self._features(images), labels), labels)
 
     @torch.no_grad()
     def accuracy(self, index: np.ndarray) -> float:
@@ -228,10 +183,19 @@ class _Trainer:
         self.backbone.eval()
         chunks = [index[i : i + 256] for i in range(0, len(index), 256)]
         right = [
-            (self.head(self.features(images)).argmax(dim=1) == self.labels_of(chunk)).sum()
+            (self.head(self._features(images)).argmax(dim=1) == self._labels_of(chunk)).sum()
             for chunk, images in zip(chunks, self.images.batches(chunks), strict=True)
         ]
         return int(torch.stack(right).sum()) / len(index)
+
+    def _features(self, images: Tensor) -> Tensor:
+        """uint8 (n, 3, H, W) -> float32 features (n, F); the head always works in float32."""
+        images = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        with autocast(images.device, self.specification.precision == "bf16"):
+            return self.backbone(images).float()
+
+    def _labels_of(self, index: np.ndarray) -> Tensor:
+        return self.labels[torch.from_numpy(index).to(self.labels.device)]
 
 
 class _Images:
@@ -248,6 +212,8 @@ class _Images:
         if self.held is not None:
             yield from (self.held[torch.from_numpy(index).to(self.device)] for index in order)
             return
+        if not len(order):
+            return
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self.source.read, order[0])
             for following in [*order[1:], None]:
@@ -257,14 +223,14 @@ class _Images:
                 yield torch.from_numpy(images).to(self.device)
 
 
-def _rate(total: int, warmup: float) -> Callable[[int], float]:
-    """Factor of the learning rate by step: linear rise over ``warmup`` of the steps, cosine to zero over all."""
+def _rate(specification: Pretraining, total: int) -> Callable[[int], float]:
+    """Learning rate by step: linear rise over ``warmup`` of the ``total`` steps, cosine to zero over all."""
 
-    def factor(step: int) -> float:
-        rise = min(1.0, (step + 1) / (warmup * total)) if warmup else 1.0
-        return rise * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
+    def rate(step: int) -> float:
+        rise = min(1.0, (step + 1) / (specification.warmup * total)) if specification.warmup else 1.0
+        return specification.learning_rate * (rise * 0.5 * (1.0 + math.cos(math.pi * step / total)))
 
-    return factor
+    return rate
 
 
 def _split(labels: np.ndarray, specification: Pretraining) -> tuple[np.ndarray, np.ndarray]:
@@ -286,8 +252,3 @@ def _check(specification: Pretraining, source, labels: Tensor, train: np.ndarray
         raise ValueError(f"task 'gender' needs two classes, and the source has {source.classes}; take another task")
     if len(train) < specification.batch_size:
         raise ValueError(f"batch_size {specification.batch_size} is above the {len(train)} training images; lower it")
-
-
-def _backbone_options(stages: Stages) -> dict:
-    options = asdict(stages)
-    return {"name": options.pop("backbone"), **options}
