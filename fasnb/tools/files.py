@@ -1,14 +1,16 @@
-"""Writing files so that a kill or a full disk never leaves half a file where a whole one was; hashes of many files."""
+"""Writing files so that a kill or a full disk never leaves half a file where a whole one was; locks, and hashes."""
 
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 
@@ -33,6 +35,28 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """Write one text file, UTF-8, atomically."""
     return replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold the lock file ``path``, so that one process at a time does what is inside; its folder must be there.
+
+    A lock whose process was killed is free again.
+
+    Args:
+        waiting: called once, before waiting, where another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is not None:
+            waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def file_sha256(path: str | Path) -> str:
