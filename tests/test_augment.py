@@ -9,7 +9,9 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms.v2 import functional as V
 
-from fasnb.data import augment, casia_surf, store
+from fasnb.data import augment, store
+from fasnb.data.casia_surf import CasiaSurf, find
+from fasnb.data.casia_write import write
 from fasnb.paper.recipe import PAPER, RELEASED, Normalisation
 from fasnb.synthsurf.dataset import SynthSurf
 
@@ -21,8 +23,8 @@ PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # outputs are pixels / 
 def surf(tmp_path_factory):
     """JPEG files and the store made from them."""
     root = tmp_path_factory.mktemp("surf")
-    casia_surf.write(SynthSurf("train", 3, frames_per_video=2, size=140), root, workers=1, progress=False)
-    source = casia_surf.CasiaSurf(casia_surf.find(root).frames(["train"]), root)
+    write(SynthSurf("train", 3, frames_per_video=2, size=140), root, workers=1, progress=False)
+    source = CasiaSurf(find(root).frames(["train"]), root)
     return source, store.build(source, root / "store", workers=1, progress=False)
 
 

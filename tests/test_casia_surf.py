@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fasnb.data import casia_surf
+from fasnb.data.casia_check import check
+from fasnb.data.casia_surf import CasiaSurf, find
+from fasnb.data.casia_write import write
 from fasnb.data.frames import FRAME_COLUMNS, read_list
 from fasnb.synthsurf.dataset import SynthSurf
 
@@ -19,7 +21,7 @@ SPLITS["test"] = SynthSurf("test", 2, frames_per_video=1, size=32)
 def written(tmp_path_factory):
     root = tmp_path_factory.mktemp("surf")
     for source in SPLITS.values():
-        casia_surf.write(source, root, workers=1, progress=False)
+        write(source, root, workers=1, progress=False)
     return root
 
 
@@ -30,16 +32,16 @@ def copy(written, tmp_path):
 
 
 def source_of(root, split="valid", size=24):
-    return casia_surf.CasiaSurf(casia_surf.find(root).frames([split]), root, size)
+    return CasiaSurf(find(root).frames([split]), root, size)
 
 
 def problems(root, split="valid"):
-    report = casia_surf.check(casia_surf.find(root).frames([split]), root, workers=1, progress=False)
+    report = check(find(root).frames([split]), root, workers=1, progress=False)
     return sorted(zip(report.problems["kind"], report.problems["sample"], strict=True)), str(report)
 
 
 def test_round_trip_gives_the_generated_frame_table(written):
-    frames = casia_surf.find(written).frames()
+    frames = find(written).frames()
     generated = pd.concat([source.frames for source in SPLITS.values()], ignore_index=True)
     unknown = generated["split"] != "train"  # the challenge's names tell subject and attack of training frames only
     generated.loc[unknown, ["subject", "attack"]] = pd.NA
@@ -56,7 +58,7 @@ def test_lists_have_the_organisers_format(written, reference):
 
 
 def test_files_are_grey_and_colour_jpegs_of_different_sizes(written):
-    frames = casia_surf.find(written).frames(["train"])
+    frames = find(written).frames(["train"])
     sizes = set()
     for row in frames.itertuples():
         images = [Image.open(written / "phase1" / name) for name in (row.rgb, row.depth, row.ir)]
@@ -90,27 +92,27 @@ def test_writing_again_keeps_finished_files_and_refuses_another_set(copy):
     victim, kept = folder / "000001-ir.jpg", folder / "000000-ir.jpg"
     before, stamp = victim.read_bytes(), kept.stat().st_mtime_ns
     victim.unlink()
-    casia_surf.write(source, copy, workers=1, progress=False)
+    write(source, copy, workers=1, progress=False)
     assert victim.read_bytes() == before and kept.stat().st_mtime_ns == stamp
     with pytest.raises(ValueError, match="holds another valid set"):
-        casia_surf.write(SynthSurf("valid", 2, 2, size=32, seed=1), copy, workers=1, progress=False)
+        write(SynthSurf("valid", 2, 2, size=32, seed=1), copy, workers=1, progress=False)
 
 
 @pytest.mark.parametrize("below", ["", "phase1"])
 def test_found_from_the_root_and_from_its_phase(written, below):
-    frames = casia_surf.find(written / below).frames(["train", "valid"])
-    source = casia_surf.CasiaSurf(frames, written / below, 24)
+    frames = find(written / below).frames(["train", "valid"])
+    source = CasiaSurf(frames, written / below, 24)
     assert source.path(0, "rgb").is_file() and source.read([0, len(frames) - 1]).shape == (2, 5, 24, 24)
 
 
 def test_three_splits_in_one_table_lie_in_two_phases(written):
     """The lists write Training, Val and Testing alike; only the first two lie in phase1."""
-    frames = casia_surf.find(written).frames()
-    source = casia_surf.CasiaSurf(frames, written, 24)
+    frames = find(written).frames()
+    source = CasiaSurf(frames, written, 24)
     for split, phase in (("train", "phase1"), ("valid", "phase1"), ("test", "phase2")):
         row = int((frames["split"] == split).argmax())
         assert source.path(row, "ir") == written / phase / frames["ir"][row] and source.path(row, "ir").is_file()
-    report = casia_surf.check(frames, written, workers=1, progress=False)
+    report = check(frames, written, workers=1, progress=False)
     assert report.ok and report.frames == sum(map(len, SPLITS.values()))
 
 
@@ -126,22 +128,22 @@ def test_the_list_that_fits_the_files_is_taken(copy, owners_images):
         (copy / owners).parent.mkdir(parents=True)
         shutil.copy(next((phase / "Training").rglob("color/*.jpg")), copy / owners)
     name = "CASIA_SURF@p1_image_dev.txt" if owners_images else "val_public_list.txt"
-    assert casia_surf.find(copy).lists["valid"].name == name
+    assert find(copy).lists["valid"].name == name
 
 
 @pytest.mark.parametrize("text", ["", '{"train": ', "3", "\x00"])
 def test_a_damaged_note_is_one_sentence(copy, text):
     (copy / "made_from.json").write_text(text)
     with pytest.raises(ValueError, match=r"made_from\.json is damaged.*delete the folder or choose another"):
-        casia_surf.write(SPLITS["valid"], copy, workers=1, progress=False)
+        write(SPLITS["valid"], copy, workers=1, progress=False)
     assert (copy / "made_from.json").read_text() == text
 
 
 def test_swapped_and_repeated_modalities_of_a_table_are_mismatched(written):
-    frames = casia_surf.find(written).frames(["valid"]).head(3)
+    frames = find(written).frames(["valid"]).head(3)
     frames.loc[0, ["depth", "ir"]] = frames.loc[0, ["ir", "depth"]].to_numpy()
     frames.loc[2, ["depth", "ir"]] = frames.loc[2, "rgb"]
-    report = casia_surf.check(frames, written, workers=1, progress=False)
+    report = check(frames, written, workers=1, progress=False)
     wrong = report.problems[report.problems["kind"] == "mismatched"]
     assert wrong["sample"].to_list() == [frames["rgb"][0], frames["rgb"][2]]
     assert "000000-ir.jpg' stands in the place of depth" in str(report)
@@ -149,30 +151,30 @@ def test_swapped_and_repeated_modalities_of_a_table_are_mismatched(written):
 
 def test_what_is_missing_is_said(written, tmp_path):
     with pytest.raises(FileNotFoundError, match="no CASIA-SURF data at .* data/README.md"):
-        casia_surf.find(tmp_path)
+        find(tmp_path)
     with pytest.raises(FileNotFoundError, match="lacks the list test_private_list.txt"):
-        casia_surf.find(written / "phase1").frames()
+        find(written / "phase1").frames()
 
 
 def test_the_authors_names_find_the_same_files(copy, tmp_path):
     """Their lists write train/Training/... and *_resized.jpg, which nobody has who did not run their script."""
-    frames = casia_surf.find(copy).frames(["train"])
+    frames = find(copy).frames(["train"])
     header, rows = "rgb,depth,ir,label", []
     for row in frames.itertuples():
         resized = [name.replace(".jpg", "_resized.jpg") for name in (row.depth, row.ir)]
         rows.append(",".join([f"train/{name}" for name in (row.rgb, *resized)] + [str(row.label)]))
     (tmp_path / "train_list.txt").write_text("\n".join([header, *rows]))
-    theirs = casia_surf.CasiaSurf(read_list(tmp_path / "train_list.txt"), copy, 24)
+    theirs = CasiaSurf(read_list(tmp_path / "train_list.txt"), copy, 24)
     np.testing.assert_array_equal(theirs.read([0, 5]), source_of(copy, "train").read([0, 5]))
     Image.new("L", (40, 40), 200).save(copy / "phase1" / frames.depth[0].replace(".jpg", "_resized.jpg"))
     assert theirs.path(0, "depth").name.endswith("_resized.jpg")
 
 
 def test_names_that_leave_the_root_are_refused(written):
-    frames = casia_surf.find(written).frames(["valid"])
+    frames = find(written).frames(["valid"])
     frames.loc[0, "ir"] = "Val/../../secret.jpg"
     with pytest.raises(ValueError, match="leaves the data root"):
-        casia_surf.CasiaSurf(frames, written)
+        CasiaSurf(frames, written)
 
 
 def test_a_sound_set_has_no_problems(written):
@@ -198,10 +200,10 @@ def damage(root):
 
 
 def test_all_damage_is_reported_together(copy):
-    frames = casia_surf.find(copy).frames(["valid"])
+    frames = find(copy).frames(["valid"])
     frames.loc[7, "depth"] = frames.loc[8, "depth"]
     kinds = [*damage(copy), "mismatched"]
-    report = casia_surf.check(frames, copy, workers=2, progress=False)
+    report = check(frames, copy, workers=2, progress=False)
     numbers = report.problems["sample"].str.extract(r"(\d+)-color")[0].astype(int)
     found = set(zip(numbers, report.problems["kind"], strict=True))
     found -= {(7, "size")}  # a mismatched depth may have another size too
@@ -235,18 +237,16 @@ def test_fingerprint_follows_files_and_labels_but_not_the_place(written, copy, t
     first = source_of(copy).fingerprint
     shutil.copytree(copy, tmp_path / "elsewhere", copy_function=shutil.copyfile)  # and so of another time
     assert source_of(tmp_path / "elsewhere").fingerprint == first
-    other = casia_surf.find(copy).frames(["valid"])
+    other = find(copy).frames(["valid"])
     other.loc[0, "label"] = 1 - other.loc[0, "label"]
-    assert casia_surf.CasiaSurf(other, copy, 24).fingerprint != first
+    assert CasiaSurf(other, copy, 24).fingerprint != first
     Image.open(copy / "phase1/Val/0000/000000-ir.jpg").save(copy / "phase1/Val/0000/000000-ir.jpg", quality=50)
     assert source_of(copy).fingerprint != first
 
 
 def test_fingerprint_reads_a_file_again_only_where_its_stamp_changed(written, copy, tmp_path):
     def fingerprint():
-        return casia_surf.CasiaSurf(
-            casia_surf.find(copy).frames(["valid"]), copy, 24, tmp_path / "h.parquet"
-        ).fingerprint
+        return CasiaSurf(find(copy).frames(["valid"]), copy, 24, tmp_path / "h.parquet").fingerprint
 
     first, path = fingerprint(), copy / "phase1/Val/0000/000000-ir.jpg"
     assert fingerprint() == first == source_of(copy).fingerprint
@@ -262,13 +262,13 @@ def test_fingerprint_reads_a_file_again_only_where_its_stamp_changed(written, co
     assert fingerprint() == source_of(copy).fingerprint
 
 
-def test_counts_of_the_full_challenge(written, reference):
+def test_counts_of_the_full_challenge(written, reference, tmp_path):
     """The authors' list of the whole validation split against the known numbers; and one frame short of it."""
     frames = read_list(reference / "released" / "data" / "lists" / "phase1_list.txt", split="valid")
-    counts = casia_surf._counts(frames, None).set_index("what")
+    counts = check(frames, tmp_path, workers=1, progress=False).counts.set_index("what")  # no file is there, all count
     assert list(counts["found"]) == list(counts["expected"]) == [9608, 2994, 6614]
-    few = casia_surf.find(written).frames(["valid"])
-    report = casia_surf.check(few, written, complete=True, workers=1, progress=False)
+    few = find(written).frames(["valid"])
+    report = check(few, written, complete=True, workers=1, progress=False)
     assert "valid: 16 frames instead of 9,608" in str(report)
 
 
@@ -278,24 +278,24 @@ def test_data_that_were_not_made_here_are_never_written_over(tmp_path, name):
     real.parent.mkdir(parents=True)
     real.write_text("real")
     with pytest.raises(ValueError, match="was not made by this command and would be mixed up"):
-        casia_surf.write(SynthSurf("valid", 2, 2, size=24), tmp_path, workers=1, progress=False)
+        write(SynthSurf("valid", 2, 2, size=24), tmp_path, workers=1, progress=False)
     assert real.read_text() == "real" and not (tmp_path / "phase1/val_private_list.txt").exists()
 
 
 def test_two_names_of_one_file_are_refused(copy):
-    frames = casia_surf.find(copy).frames(["valid"])
+    frames = find(copy).frames(["valid"])
     again = frames.head(1).copy()
     for column in ("sample", "rgb", "depth", "ir"):
         again[column] = "valid/" + again[column]
     with pytest.raises(
         ValueError, match=r"'valid/Val/0000/000000-color\.jpg' names a colour file that another row names"
     ):
-        casia_surf.CasiaSurf(pd.concat([frames, again]), copy, 24)
+        CasiaSurf(pd.concat([frames, again]), copy, 24)
 
 
 def test_the_check_tells_of_files_on_no_list_and_of_a_part_of_the_challenge(copy):
-    frames = casia_surf.find(copy).frames(["valid"])
-    report = casia_surf.check(frames.iloc[1:], copy, workers=1, progress=False)
+    frames = find(copy).frames(["valid"])
+    report = check(frames.iloc[1:], copy, workers=1, progress=False)
     assert report.ok and "3 image files are on no list, the first phase1/Val/0000/000000-color.jpg" in str(report)
     assert "valid is not the full challenge, which has 9,608 frames" in str(report)
-    assert not casia_surf.check(frames, copy, workers=1, progress=False).unlisted
+    assert not check(frames, copy, workers=1, progress=False).unlisted

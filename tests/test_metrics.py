@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fasnb import metrics
+from fasnb.metrics.uncertainty import _weights
 
 FPRS = (0, 1e-4, 0.01, 0.1, 0.25, 0.29, 1 / 3, 0.5, 0.999, 1)
 
@@ -115,7 +116,7 @@ def test_bootstrap_replicates_equal_repeating_the_drawn_frames(grouped):
     groups = np.arange(60) % 13 if grouped else None
     for fpr in (0, 0.1, 0.29):
         values = metrics.bootstrap(labels, scores, fpr, groups, replicates=25, seed=5)
-        bona_fide, attack = metrics._weights(labels.astype(bool), groups, 25, np.random.default_rng(5))
+        bona_fide, attack = _weights(labels.astype(bool), groups, 25, np.random.default_rng(5))
         for r in range(25):
             index = np.repeat(
                 np.r_[np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)], np.r_[bona_fide[r], attack[r]]
@@ -126,7 +127,7 @@ def test_bootstrap_replicates_equal_repeating_the_drawn_frames(grouped):
 
 def test_bootstrap_draws_subjects_whole():
     labels, groups = np.tile([0, 1], 20), np.repeat(np.arange(10), 4)
-    bona_fide, attack = metrics._weights(labels.astype(bool), groups, 50, np.random.default_rng(0))
+    bona_fide, attack = _weights(labels.astype(bool), groups, 50, np.random.default_rng(0))
     assert (bona_fide.reshape(50, 10, 2) == bona_fide.reshape(50, 10, 2)[:, :, :1]).all()
     assert (bona_fide == attack).all() and (bona_fide.sum(1) == 20).all()
 

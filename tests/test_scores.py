@@ -1,75 +1,28 @@
-"""The paper's own rows from the released scores; averaging; submission files."""
+"""The scores table: averaging, what is incomplete, and files."""
 
-import shutil
 from decimal import Decimal
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from fasnb import metrics
-from fasnb.data.frames import frame_table, read_list
+from fasnb.data.frames import frame_table
 from fasnb.metrics import scores
-from fasnb.paper.experiments import MEMBERS
-from fasnb.paper.published import TABLE3, TABLE5
-
-
-@pytest.fixture(scope="module")
-def networks(released):
-    return scores.read_released(released)
-
-
-def printed(table, fpr=1e-4):
-    return round(100 * metrics.tpr_at_fpr(table["label"], table["score"], fpr), 2)
-
-
-def test_table_3_to_the_printed_digit(networks):
-    models = scores.first_seed(scores.average(networks, over=["fold"]))
-    rows = {name: printed(model) for name, model in models.groupby("experiment")}
-    rows["ensemble"] = printed(scores.average(networks, over=["fold", "seed", "experiment"]))
-    published = TABLE3.set_index("experiment")["published"]
-    assert rows == {name: published[name] for name in (*MEMBERS, "ensemble")}
-
-
-def test_last_row_of_table_5_to_the_printed_digit(networks):
-    models = scores.first_seed(scores.average(networks, over=["fold"]))
-    published = TABLE5.set_index("experiment").loc["A"]
-    assert [printed(models[models["experiment"] == "A"], fpr) for fpr in (1e-2, 1e-3, 1e-4)] == [
-        published[fpr] for fpr in (1e-2, 1e-3, 1e-4)
-    ]
-
-
-def test_second_seeds(networks):
-    models = scores.average(networks, over=["fold"])
-    second = {name: printed(model) for name, model in models[models["seed"] == 2].groupby("experiment")}
-    assert second == {"B": 99.27, "C": 99.83, "D": 99.63}  # FACTS of the release; A has one seed
-
-
-def test_other_epochs_are_named(released):
-    with pytest.raises(FileNotFoundError, match="no scores of epoch 30; epochs 31 are there"):
-        scores.read_released(released, epoch=30)
-
-
-def test_a_folder_that_is_no_clone(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no clone of"):
-        scores.read_released(tmp_path)
-
-
-def test_a_cut_score_file_is_refused(released, tmp_path):
-    (tmp_path / "data/lists").mkdir(parents=True)
-    (tmp_path / "data/lists/phase1_list.txt").write_bytes((released / "data/lists/phase1_list.txt").read_bytes())
-    folder = tmp_path / "data/opts/exp2_seed1/fold1"
-    folder.mkdir(parents=True)
-    whole = (released / "data/opts/exp2_seed1/fold1/tta_epoch31_val_score.txt").read_text()
-    (folder / "tta_epoch31_val_score.txt").write_text(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="must hold 9,608 pairs"):
-        scores.read_released(tmp_path)
 
 
 def table(values, experiment="A", fold=1, seed=7):
     names = [f"{i}-color.jpg" for i in range(len(values))]
     frames = frame_table(sample=names, rgb=names, depth=names, ir=names, label=[i % 2 for i in range(len(values))])
     return scores.score_table(frames, values, experiment, fold, seed)
+
+
+@pytest.fixture
+def networks():
+    """Experiment A with one seed, B with two, three folds each."""
+    seeds = [("A", 1), ("B", 1), ("B", 2)]
+    return pd.concat(
+        [table([0.1 * fold, 0.8, 0.3, 0.6], name, fold, seed) for name, seed in seeds for fold in (1, 2, 3)],
+        ignore_index=True,
+    )
 
 
 def test_the_order_of_averaging_matters_with_uneven_seeds():
@@ -97,13 +50,24 @@ def test_networks_that_scored_different_frames_are_not_averaged():
         scores.average(pd.concat([table([0, 1, 0.5], experiment="X", fold=1), table([0, 1], experiment="X", fold=2)]))
 
 
-@pytest.mark.parametrize("over", [["fold"], ["fold", "seed"], ["fold", "seed", "experiment"]], ids=str)
-@pytest.mark.parametrize("lost", [("A", 2), ("B", 3), (None, 1)], ids=str)
+OVER = [["fold"], ["fold", "seed"], ["fold", "seed", "experiment"]]
+
+
+@pytest.mark.parametrize("over", OVER, ids=str)
+@pytest.mark.parametrize("lost", [("A", 2), (None, 1)], ids=str)
 def test_a_fold_that_is_missing_everywhere_is_missed(networks, over, lost):
     experiment, fold = lost
     drop = (networks["fold"] == fold) & ((networks["experiment"] == experiment) | (experiment is None))
     with pytest.raises(scores.IncompleteError, match=f"networks are missing: .*fold {fold} seed"):
         scores.average(networks[~drop], over=over)
+
+
+@pytest.mark.parametrize("over", OVER, ids=str)
+def test_a_last_fold_that_is_missing_everywhere_is_missed_where_it_is_expected(networks, over):
+    without = networks[(networks["experiment"] != "B") | (networks["fold"] != 3)]
+    scores.average(without, over=over)
+    with pytest.raises(scores.IncompleteError, match="2 of 9 networks are missing: B fold 3 seed 1; B fold 3 seed 2"):
+        scores.average(without, over=over, expected=scores.networks(networks))
 
 
 def test_staged_means_notice_a_missing_frame(networks):
@@ -148,67 +112,10 @@ def test_numbers_in_any_form_are_read(tmp_path):
         scores.read_scores(tmp_path / "t.parquet")
 
 
-@pytest.mark.parametrize(
-    ("values", "calibrate", "what"),
-    [
-        ([0.1, 0.6], 0.3, "calibrate is 0.3"),
-        ([-5.0, 0.5], None, "1 scores are no probability"),
-        ([0.5, np.inf], None, "1"),
-    ],
-)
-def test_submissions_that_would_mislead_are_refused(tmp_path, values, calibrate, what):
-    scored = table([0.5, 0.5]).assign(score=values)
-    names = list(scored["sample"])
-    frames = frame_table(sample=names, rgb=names, depth=names, ir=names)
-    with pytest.raises(ValueError, match=what):
-        scores.write_submission(frames, scored, tmp_path / "s.txt", calibrate)
-    assert not (tmp_path / "s.txt").exists()
-
-
 def test_scores_survive_parquet(tmp_path):
     written = table([0.1, 1 - 1e-15])
     scores.write_scores(written, tmp_path / "s.parquet")
     assert scores.read_scores(tmp_path / "s.parquet")["score"].to_list() == written["score"].to_list()
-
-
-def test_submission_in_the_challenge_format(reference, networks, tmp_path):
-    frames = read_list(reference / "official/val_public_list.txt")
-    ensemble = scores.average(networks, over=["fold", "seed", "experiment"])
-    lines = scores.write_submission(frames, ensemble, tmp_path / "s.txt").read_text().splitlines()
-    listed = (reference / "official/val_public_list.txt").read_text().splitlines()
-    assert [line.rsplit(" ", 1)[0] for line in lines] == [line.strip() for line in listed]
-    assert [float(line.rsplit(" ", 1)[1]) for line in lines] == pytest.approx(ensemble["score"].to_list(), abs=5e-7)
-
-
-def test_calibration_moves_the_threshold_to_one_half(tmp_path):
-    values = [0.932107, 0.9321069, 0.4660535, 0.0, 1.0]
-    written = table(values)
-    frames = frame_table(sample=written["sample"], rgb=written["sample"], depth=written["sample"], ir=written["sample"])
-    path = scores.write_submission(frames, written, tmp_path / "s.txt", calibrate=scores.CALIBRATION_THRESHOLD)
-    assert [line.split()[3] for line in path.read_text().splitlines()] == [
-        "0.932107",
-        "0.499999",
-        "0.250000",
-        "0.000000",
-        "1.000000",
-    ]
-
-
-def test_a_submission_needs_every_frame(tmp_path):
-    written = table([0.1, 0.2])
-    frames = frame_table(sample=["other.jpg"], rgb=["other.jpg"], depth=["other.jpg"], ir=["other.jpg"])
-    with pytest.raises(scores.IncompleteError, match=r"1 frames lack one, see other\.jpg"):
-        scores.write_submission(frames, written, tmp_path / "s.txt")
-    assert not (tmp_path / "s.txt").exists()
-
-
-def test_released_scores_outside_0_and_1_are_refused(released, tmp_path):
-    shutil.copytree(released, tmp_path / "clone")
-    path = tmp_path / "clone/data/opts/exp2_seed1/fold1/tta_epoch31_val_score.txt"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:5], "17,0.5", *lines[6:]]) + "\n")
-    with pytest.raises(ValueError, match=r"line 6: no probability in \[0, 1\] \(1 such lines\)"):
-        scores.read_released(tmp_path / "clone")
 
 
 def test_common_seeds_compare_equal_numbers_of_networks():

@@ -1,4 +1,4 @@
-"""The store: the same bytes whatever happens on the way, and nothing lost when it cannot be built."""
+"""The store: the same bytes whatever happens on the way, and nothing that is there already is ever replaced."""
 
 import os
 import pickle
@@ -16,12 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
-from fasnb.data import casia_surf, store
+import fasnb
+from fasnb.data import store
+from fasnb.data.casia_surf import CasiaSurf, find
+from fasnb.data.casia_write import write
 from fasnb.synthsurf.dataset import SynthSurf
 
 VALID = SynthSurf("valid", 4, frames_per_video=40, size=24)  # 640 frames: three chunks
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(store.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fasnb.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -36,7 +39,7 @@ def built(tmp_path_factory):
 @pytest.fixture(scope="module")
 def jpegs(tmp_path_factory):
     root = tmp_path_factory.mktemp("surf")
-    casia_surf.write(SynthSurf("valid", 4, frames_per_video=2, size=24), root, workers=1, progress=False)
+    write(SynthSurf("valid", 4, frames_per_video=2, size=24), root, workers=1, progress=False)
     return root
 
 
@@ -47,7 +50,7 @@ def copy(jpegs, tmp_path):
 
 
 def reader(root):
-    return casia_surf.CasiaSurf(casia_surf.find(root).frames(["valid"]), root, 20)
+    return CasiaSurf(find(root).frames(["valid"]), root, 20)
 
 
 def test_a_store_holds_the_source(built):
@@ -80,8 +83,8 @@ def test_processes_give_the_same_bytes_and_a_second_build_only_opens(built, tmp_
 
 SLOW_BUILD = """
 import sys, time
-from fasnb import store
-from fasnb.synthetic import SynthSurf
+from fasnb.data import store
+from fasnb.synthsurf.dataset import SynthSurf
 
 class Slow(SynthSurf):
     def read(self, indices):
@@ -133,61 +136,65 @@ def test_finished_chunks_are_not_decoded_again(tmp_path):
     assert asked[640:] == list(range(256, 640))
 
 
-def test_a_kill_between_the_two_renames_loses_nothing(built, tmp_path):
-    shutil.copytree(built.folder, tmp_path / "valid.old")
-    again = store.build(VALID, tmp_path / "valid", workers=1, progress=False)
-    assert contents(again.folder) == contents(built.folder) and not (tmp_path / "valid.old").exists()
-
-
-def test_changed_inputs_rebuild(copy, tmp_path):
-    first = store.build(reader(copy), tmp_path / "store", workers=1, progress=False).images.copy()
+def test_changed_inputs_are_another_store_and_replace_none(copy, tmp_path):
+    first = store.build(reader(copy), tmp_path / "first", workers=1, progress=False)
+    earlier = contents(first.folder)
     path = copy / "phase1/Val/0000/000003-ir.jpg"
     Image.open(path).point(lambda value: 255 - value).save(path)
-    second = store.build(reader(copy), tmp_path / "store", workers=1, progress=False).images
-    changed = np.flatnonzero((first != second).any(axis=(1, 2, 3)))
-    assert changed.tolist() == [3] and not (first[3, :4] != second[3, :4]).any()
+    with pytest.raises(ValueError, match="first holds something other than the store of this source; choose another"):
+        store.build(reader(copy), first.folder, workers=1, progress=False)
+    assert contents(first.folder) == earlier
+    second = store.build(reader(copy), tmp_path / "second", workers=1, progress=False)
+    changed = np.flatnonzero((first.images != second.images).any(axis=(1, 2, 3)))
+    assert changed.tolist() == [3] and not (first.images[3, :4] != second.images[3, :4]).any()
 
 
-def test_broken_frames_are_listed_together_and_the_earlier_store_stays(copy, tmp_path):
-    earlier = contents(store.build(reader(copy), tmp_path / "store", workers=1, progress=False).folder)
+def test_broken_frames_are_listed_together(copy, tmp_path):
     for number in range(3, 15):
         path = copy / f"phase1/Val/0000/{number:06d}-color.jpg"
         path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match="12 of 32 frames cannot be read.*the first 10: ") as error:
         store.build(reader(copy), tmp_path / "store", workers=2, progress=False)
     assert str(error.value).count("color.jpg") == 10 and "000003-color.jpg is unreadable" in str(error.value)
-    assert contents(tmp_path / "store") == earlier
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="not a store"):
-        store.build(VALID, tmp_path, workers=1, progress=False)
+    for folder in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(ValueError, match="holds something other than the store of this source"):
+            store.build(VALID, folder, workers=1, progress=False)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     with pytest.raises(FileNotFoundError, match="build it first"):
         store.Store.open(tmp_path)
 
 
-def test_a_store_cut_short_is_not_opened_but_built_again(built, tmp_path):
+def test_an_empty_folder_is_taken(built, tmp_path):
+    assert contents(store.build(VALID, tmp_path, workers=1, progress=False).folder) == contents(built.folder)
+
+
+def test_a_store_cut_short_is_refused(built, tmp_path):
     shutil.copytree(built.folder, tmp_path / "valid")
     os.truncate(tmp_path / "valid" / "images.npy", 1000)
-    with pytest.raises(ValueError, match="damaged"):
-        store.Store.open(tmp_path / "valid")
-    assert contents(store.build(VALID, tmp_path / "valid", workers=1, progress=False).folder) == contents(built.folder)
+    for again in (store.Store.open, lambda folder: store.build(VALID, folder, workers=1, progress=False)):
+        with pytest.raises(ValueError, match="is damaged, its files do not fit together; delete it and build it again"):
+            again(tmp_path / "valid")
 
 
-def test_a_file_limit_is_a_clear_error_and_the_earlier_store_stays(built, tmp_path):
-    """A quota: files may not grow past 1 MB in this process, while the store needs 1.8 MB."""
-    shutil.copytree(built.folder, tmp_path / "valid")
+NO_ROOM = "no room for the store .*bigger: it needs 3,276,928 bytes and .* are free"
+
+
+def test_a_file_limit_is_a_clear_error(tmp_path):
+    """A quota: files may not grow past 1 MB in this process, while the store needs 3.3 MB."""
     bigger = SynthSurf("valid", 4, frames_per_video=40, size=32)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
-        with pytest.raises(OSError, match="no room for the store .*valid: it needs 3,276,928 bytes and .* are free"):
-            store.build(bigger, tmp_path / "valid", workers=1, progress=False)
+        with pytest.raises(OSError, match=NO_ROOM):
+            store.build(bigger, tmp_path / "bigger", workers=1, progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert contents(tmp_path / "valid") == contents(built.folder) and not (tmp_path / "valid.partial").exists()
+    assert not (tmp_path / "bigger").exists() and not (tmp_path / "bigger.partial").exists()
 
 
 @pytest.fixture
@@ -201,17 +208,17 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_a_clear_error_and_the_earlier_store_stays(built, small_disk):
+def test_a_full_disk_is_a_clear_error_and_another_store_stays(built, small_disk):
     store.build(VALID, small_disk / "valid", workers=1, progress=False)  # 1.8 of 3 MB
     bigger = SynthSurf("valid", 4, frames_per_video=40, size=32)
-    with pytest.raises(OSError, match="no room for the store .*valid: it needs 3,276,928 bytes and .* are free"):
-        store.build(bigger, small_disk / "valid", workers=2, progress=False)
-    assert contents(small_disk / "valid") == contents(built.folder) and not (small_disk / "valid.partial").exists()
+    with pytest.raises(OSError, match=NO_ROOM):
+        store.build(bigger, small_disk / "bigger", workers=2, progress=False)
+    assert contents(small_disk / "valid") == contents(built.folder) and not (small_disk / "bigger.partial").exists()
 
 
 def test_two_processes_build_one_store(built, tmp_path):
     command = [sys.executable, "-c", (
-        "import sys; from fasnb import store; from fasnb.synthetic import SynthSurf;"
+        "import sys; from fasnb.data import store; from fasnb.synthsurf.dataset import SynthSurf;"
         "store.build(SynthSurf('valid', 4, frames_per_video=40, size=24), sys.argv[1], workers=1, progress=False)"
     ), str(tmp_path / "valid")]  # fmt: skip
     both = [subprocess.Popen(command, env=ENVIRONMENT) for _ in range(2)]
@@ -219,9 +226,8 @@ def test_two_processes_build_one_store(built, tmp_path):
     assert contents(tmp_path / "valid") == contents(built.folder)
 
 
-@pytest.mark.parametrize("ending", [".old", ".partial"])
-def test_a_neighbour_of_the_same_name_is_not_touched(tmp_path, ending):
-    precious = tmp_path / f"store{ending}" / "precious.txt"
+def test_a_neighbour_of_the_same_name_is_not_touched(tmp_path):
+    precious = tmp_path / "store.partial" / "precious.txt"
     precious.parent.mkdir()
     precious.write_text("mine")
     with pytest.raises(ValueError, match=r"holds precious\.txt; move it"):

@@ -114,8 +114,8 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """One epoch of (rgb, depth, ir, label), each image batch (B, 3, crop, crop), labels int64 (B,).
 
-    For a GPU the next batch is read while this one is used. The same seed and epoch give the same batches on every device and in
-    every process.
+    For a GPU the next batch is read while this one is used. The same seed and epoch give the same batches on every
+    device and in every process.
 
     Args:
         index: the frames of this epoch, numbers into the store.
@@ -127,7 +127,8 @@ def batches(
         first: number of the batch to begin with, to go on within an epoch; those before cost nothing.
 
     Raises:
-        ValueError: no frames, one that is not there, or one to train on without a label. Elsewhere missing labels are -1.
+        ValueError: no frames, one that is not there, or one to train on without a label. Elsewhere missing labels are
+            -1.
     """
     index, size = np.asarray(index, dtype=np.int64), batch_size or recipe.batch_size
     if not index.size or not 0 <= index.min() <= index.max() < len(store):

@@ -45,11 +45,10 @@ class DataCheck:
         for count in self.counts.itertuples():
             known = "" if pd.isna(count.expected) else f" of {count.expected:,}"
             lines.append(f"{count.split}: {count.found:,}{known} {count.what}")
-        whole = {split: known["frames"] for split, known in KNOWN.items()}
         small = self.counts[(self.counts["what"] == "frames") & self.counts["expected"].isna()]
         lines += [
-            f"note: {c.split} is not the full challenge, which has {whole[c.split]:,} frames"
-            for c in small.itertuples()
+            f"note: {split} is not the full challenge, which has {KNOWN[split]['frames']:,} frames"
+            for split in small["split"]
         ]
         if self.unlisted:
             lines.append(f"note: {len(self.unlisted):,} image files are on no list, the first {self.unlisted[0]}")
@@ -68,11 +67,18 @@ def check(
     workers: int | None = None,
     progress: bool = True,
 ) -> DataCheck:
-    """Decode every file of a frame table once and report all that is wrong; nothing is raised on the way.
+    """Decode every file of a frame table once and report all that is wrong with the files.
 
     Args:
+        frames: the frame table.
+        root: the data root.
         complete: whether the set claims to be the whole challenge, so that other counts than the known ones are
             problems; by default a split claims it when it has at least half of the known number of frames.
+        workers: processes, by default one a core.
+        progress: show a bar.
+
+    Raises:
+        ValueError: as ``CasiaSurf``, where the table itself is wrong.
     """
     source = CasiaSurf(frames, root)
     counts = _counts(source.frames, complete)

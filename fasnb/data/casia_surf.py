@@ -1,4 +1,4 @@
-"""CASIA-SURF on disk: find it, decode it as the authors did, check it, and write other data in its layout.
+"""CASIA-SURF on disk: where it lies, and its frames decoded as the authors did.
 
 The challenge lays its files out as ``phase1/{Training,Val}`` and ``phase2/Testing`` with the organisers' lists beside
 the folders; the authors of the paper prefix the same names with ``train/`` and ``valid/``; the data set owner's later
@@ -112,7 +112,7 @@ def _leads_to_files(root: Path, path: Path) -> bool:
 
 
 class CasiaSurf:
-    """The frames of CASIA-SURF as a source of ``fasnb.store``.
+    """The frames of CASIA-SURF as a source of ``fasnb.data.store``.
 
     Each frame is decoded as the authors did (Section 5.1 and their code): depth and IR are resized to the colour
     image's size (PIL, bicubic), then all three to size x size (torchvision's Resize of a PIL image: PIL, bilinear,
@@ -120,10 +120,16 @@ class CasiaSurf:
     may differ from theirs by a JPEG's rounding. Such a file is used where it exists, else its original.
 
     Args:
+        frames: the frame table.
+        root: the data root.
+        size: height = width of the decoded images, in pixels.
         hashes: file in which the hashes of the images are kept, so that each is read for its hash only once.
 
     Attributes:
-        frames: the frame table; size: pixels; channels: modality -> 1 or 3.
+        frames, root, size: as given; channels: modality -> 1 or 3.
+
+    Raises:
+        ValueError: a name that leaves the root, or a colour file that two rows name.
     """
 
     def __init__(
@@ -141,8 +147,8 @@ class CasiaSurf:
         if located.duplicated().any():
             twice = int(np.argmax(located.duplicated()))
             raise ValueError(
-                f"{names[twice, 0]!r} names a colour file that another row names too ({int(located.duplicated().sum()):,} "
-                "such rows); correct the list"
+                f"{names[twice, 0]!r} names a colour file that another row names too "
+                f"({int(located.duplicated().sum()):,} such rows); correct the list"
             )
 
     @cached_property

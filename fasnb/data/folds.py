@@ -1,7 +1,7 @@
 """Folds: which training frames each network does not see (Sections 4.1, 5.3, 5.4).
 
-A fold assignment is one Series ``fold``, indexed as the frame table: the fold, from 1, that holds the frame out. Network k is
-trained on the frames with fold != k.
+A fold assignment is one Series ``fold``, indexed as the frame table: the fold, from 1, that holds the frame out.
+Network k is trained on the frames with fold != k.
 """
 
 from pathlib import Path
@@ -13,15 +13,23 @@ from fasnb.data.frames import ListError, read_list
 
 
 def subject_folds(frames: pd.DataFrame, seed: int, folds: int = 5) -> pd.Series:
-    """Subject k-fold of Section 5.3: every subject's frames are held out together, by one fold."""
+    """Subject k-fold of Section 5.3: every subject's frames are held out together, by one fold.
+
+    Raises:
+        ValueError: fewer subjects than folds, or a frame whose subject is unknown.
+    """
     return _fold_of_subject(frames, frames["subject"].unique(), seed, folds).rename("fold")
 
 
 def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
-    """Attack folds of Sections 4.1 and 5.4: each fold holds out one train attack and a third of the subjects' bona fide.
+    """Attack folds of Sections 4.1 and 5.4: each holds out one train attack and a third of the subjects' bona fide.
 
     Fold 1, 2, 3 holds out the lowest, middle, highest attack present (4, 5, 6 in CASIA-SURF); the bona fide frames are
     dealt out by subject, at random by ``seed``.
+
+    Raises:
+        ValueError: other than three attacks, no bona fide frames, fewer than three subjects, or an attack or subject
+            that is unknown.
     """
     _require_known(frames, "attack")
     attacks = sorted(set(frames["attack"]) - {0})

@@ -1,4 +1,4 @@
-"""The frame table: which frames there are, what is known of each, and how training frames are split into folds.
+"""The frame table: which frames there are and what is known of each, read from any of the published lists.
 
 A frame is one capture with three registered images. The table has one row a frame and the columns ``FRAME_COLUMNS``:
 ``sample`` (unique: the colour path relative to the data root), ``rgb``, ``depth``, ``ir`` (relative paths), ``label``
@@ -75,44 +75,24 @@ def read_list(
         raise ValueError(f"bona_fide_label is {bona_fide_label!r}; it must be 0 or 1, the label that means bona fide")
     if split not in (None, "train", "valid", "test"):
         raise ValueError(f"split is {split!r}; it must be train, valid or test")
-    lines = _text_lines(path)
-    header = _csv_fields(lines[0]) in _CSV_HEADERS
-    rows = [_csv_fields(line) if header else line.split() for line in lines]
-    width = len(rows[0])
-    if not header and ("," in lines[0] or width not in (2, 3, 4)):
-        raise ListError(
-            f"{path}, line 1: not a known list format; expected the header 'rgb,depth,ir,label' or lines "
-            "'color depth ir', 'color depth ir label' or 'color label'"
-        )
-    first = 1 if header else 0
-    if len(rows) == first:
-        raise ListError(f"{path} holds a header and no frames (0 lines of data); use a complete list")
-    _refuse(path, ((n, _field_problem(row, width, header)) for n, row in enumerate(rows[first:], first + 1)))
-
-    columns = list(zip(*rows[first:], strict=True))
-    colour = _relative(path, columns[0], root, first)
-    if width == 2:
-        siblings = {name: [_sibling(sample, name) for sample in colour] for name in ("depth", "ir")}
-        _refuse(path, ((n, _no_sibling(*pair)) for n, pair in enumerate(zip(colour, siblings["ir"], strict=True), 1)))
-    else:
-        siblings = {name: _relative(path, columns[i], root, first) for i, name in enumerate(("depth", "ir"), 1)}
-    triples = zip(colour, siblings["depth"], siblings["ir"], strict=True)
-    _refuse(path, ((n, wrong_modality(names)) for n, names in enumerate(triples, first + 1)))
+    rows, first = _rows(path)
+    columns = list(zip(*rows, strict=True))
+    paths = _image_paths(path, columns, root, first)
+    colour = paths["rgb"]
     _refuse(path, _duplicates(colour, first))
 
     captures = [_CAPTURE.search(sample) for sample in colour]
     splits = [split or _split_of(sample) for sample in colour]
     _refuse(path, ((n, _unknown_attack(*pair)) for n, pair in enumerate(zip(captures, splits, strict=True), first + 1)))
     labels = None
-    if width in (2, 4):
+    if len(columns) in (2, 4):
         written = [int(value) for value in columns[-1]]
-        known = 1 if width == 4 else None
+        known = 1 if len(columns) == 4 else None
         live = _bona_fide_label(path, written, captures, bona_fide_label, known, first)
         labels = [int(value == live) for value in written]
     return frame_table(
         sample=colour,
-        rgb=colour,
-        **siblings,
+        **paths,
         label=labels,
         subject=[c and c["subject"] for c in captures],
         attack=[c and (0 if c["part"] == "real" else ATTACK_FOLDERS.get(c["kind"])) for c in captures],
@@ -163,6 +143,39 @@ def _text_lines(path: Path) -> list[str]:
         lines.append(text)
     _refuse(path, problems)
     return lines
+
+
+def _rows(path: Path) -> tuple[list[list[str]], int]:
+    """The fields of each frame's line, 2, 3 or 4 of them, and the number of lines before the first frame."""
+    lines = _text_lines(path)
+    header = _csv_fields(lines[0]) in _CSV_HEADERS
+    rows = [_csv_fields(line) if header else line.split() for line in lines]
+    width = len(rows[0])
+    if not header and ("," in lines[0] or width not in (2, 3, 4)):
+        raise ListError(
+            f"{path}, line 1: not a known list format; expected the header 'rgb,depth,ir,label' or lines "
+            "'color depth ir', 'color depth ir label' or 'color label'"
+        )
+    first = 1 if header else 0
+    if len(rows) == first:
+        raise ListError(f"{path} holds a header and no frames (0 lines of data); use a complete list")
+    _refuse(path, ((n, _field_problem(row, width, header)) for n, row in enumerate(rows[first:], first + 1)))
+    return rows[first:], first
+
+
+def _image_paths(
+    path: Path, columns: Sequence[Sequence[str]], root: str | Path | None, first: int
+) -> dict[str, list[str]]:
+    """Modality -> one path a frame, relative to the data root; where only colour is named, depth and IR beside it."""
+    colour = _relative(path, columns[0], root, first)
+    if len(columns) == 2:
+        depth, ir = ([_sibling(sample, name) for sample in colour] for name in ("depth", "ir"))
+        _refuse(path, ((n, _no_sibling(*pair)) for n, pair in enumerate(zip(colour, ir, strict=True), first + 1)))
+    else:
+        depth, ir = (_relative(path, column, root, first) for column in columns[1:3])
+    triples = zip(colour, depth, ir, strict=True)
+    _refuse(path, ((n, wrong_modality(names)) for n, names in enumerate(triples, first + 1)))
+    return {"rgb": colour, "depth": depth, "ir": ir}
 
 
 def _csv_fields(line: str) -> list[str] | None:
@@ -257,22 +270,22 @@ def _bona_fide_label(path, written, captures, given, known, first) -> int:
     """Which label means bona fide, as the folder names, the argument and the format (``known``) tell."""
     implied = [None if c is None else value if c["part"] == "real" else 1 - value
                for value, c in zip(written, captures, strict=True)]  # fmt: skip
-    telling = [number for number, value in enumerate(implied, first + 1) if value is not None]
-    where = f"{path}, line {telling[0]}: " if telling else f"{path}: "
-    evidence = next((value for value in implied if value is not None), None)
-    expected = given if evidence is None else evidence
-    if evidence is not None and given is not None and given != evidence:
-        raise ListError(
-            f"{where}bona_fide_label={given} contradicts the folders real_part and fake_part ({len(telling):,} lines with "
-            "such folders); nothing was read, leave it out"
-        )
-    if evidence is not None and given is None and known not in (None, evidence):
-        raise ListError(
-            f"{where}the labels are reversed, {evidence} where the folders say real_part ({len(telling):,} lines with such "
-            f"folders); nothing was read, pass bona_fide_label={evidence} if that is meant, else correct the list"
-        )
-    if expected is None:
-        expected = known
+    telling = [(number, value) for number, value in enumerate(implied, first + 1) if value is not None]
+    evidence = None
+    if telling:
+        number, evidence = telling[0]
+        where, count = f"{path}, line {number}", f"({len(telling):,} lines with such folders)"
+        if given not in (None, evidence):
+            raise ListError(
+                f"{where}: bona_fide_label={given} contradicts the folders real_part and fake_part {count}; nothing "
+                "was read, leave it out"
+            )
+        if given is None and known not in (None, evidence):
+            raise ListError(
+                f"{where}: the labels are reversed, {evidence} where the folders say real_part {count}; nothing was "
+                f"read, pass bona_fide_label={evidence} if that is meant, else correct the list"
+            )
+    expected = next((value for value in (evidence, given, known) if value is not None), None)
     if expected is None:
         raise ListError(
             f"{path}: nothing in the {len(written):,} lines 'color label' tells which label means bona fide; "

@@ -30,6 +30,10 @@ def read_released(root: str | Path, epoch: int = 31) -> pd.DataFrame:
     where the folder is one of ``RELEASED_EXPERIMENTS``, else the folder's name less its seed. Subjects and attacks are
     not published for these frames.
 
+    Args:
+        root: the clone.
+        epoch: which snapshot of the networks; 31 and 50 are released, and the paper's rows come from 31.
+
     Raises:
         FileNotFoundError: the clone has no list or no scores of this epoch.
         ValueError: a file does not hold one pair of scores for each of the frames.

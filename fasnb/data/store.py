@@ -4,7 +4,8 @@ A store is a folder with three files: ``images.npy`` (uint8, N x C x size x size
 (the frame table) and ``store.json`` (what it was made from). It is built beside its final place, in
 ``<folder>.partial``: a chunk of frames counts as finished once its bytes have reached the disk and then its number the
 file ``finished``, so that a build killed at any moment goes on where it was and ends in the same bytes. The folder
-appears, or replaces an outdated one, by a rename.
+appears by a rename. It is never replaced: whoever builds a store names its folder by the source's fingerprint, so that
+changed inputs give another folder.
 """
 
 import errno
@@ -22,11 +23,10 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from fasnb.data.frames import FRAME_TYPES
-from fasnb.tools.files import replace_file, write_text
+from fasnb.tools.files import locked, replace_file, write_text
 from fasnb.tools.workers import parallel_map
 
 FORMAT = 1
@@ -64,7 +64,7 @@ class Store:
         self.folder = Path(folder)
         plan = _read_plan(self.folder)
         if plan is None:
-            raise FileNotFoundError(f"{self.folder} is not a finished store; build it first (fasnb.store.build)")
+            raise FileNotFoundError(f"{self.folder} is not a finished store; build it first (fasnb.data.store.build)")
         self.fingerprint: str = plan["fingerprint"]
         self.channels: dict[str, int] = plan["channels"]
         self.size: int = plan["size"]
@@ -128,37 +128,37 @@ def build(source: Source, folder: str | Path, workers: int | None = None, progre
     """The store of a source: opened if the folder has it, otherwise built, resuming a build that was interrupted.
 
     Args:
-        source: where the frames come from. Another fingerprint than the folder's replaces the store.
+        source: where the frames come from.
         folder: the store's folder. Beside it lie ``<folder>.partial`` while building and ``<folder>.lock``.
         workers: decoding processes; by default one a core, in this process if one suffices.
         progress: show a bar.
 
     Raises:
-        ValueError: frames that cannot be read (the first ten by name and their number), no frames at all, or a folder
-            that holds something else.
-        OSError: the disk is full. As after any error an earlier store is untouched and finished chunks are kept.
+        ValueError: frames that cannot be read (the first ten by name and their number), no frames at all, a folder that
+            holds another source's store or something else, or a damaged store.
+        OSError: the disk is full. As after any error finished chunks are kept.
     """
     folder, plan = Path(folder).absolute(), _plan(source)
-    if _read_plan(folder) == plan and _whole(folder, plan):
-        return Store(folder)
-    if folder.exists() and _read_plan(folder) is None and any(folder.iterdir()):
-        raise ValueError(f"{folder} holds something that is not a store; choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for beside in (_beside(folder, ".old"), _beside(folder, ".partial")):
-        strange = [path.name for path in beside.glob("*") if path.name not in FILES and not path.name.startswith(".")]
-        if strange:
-            raise ValueError(
-                f"{beside} is needed for building and holds {strange[0]}; move it or choose another folder"
-            )
-    with _locked(folder):
-        _finish_replacement(folder)
-        if not (_read_plan(folder) == plan and _whole(folder, plan)):
-            with _full_disk_explained(folder, plan):
-                unfinished = _prepare(folder, plan)
-                _fill(source, unfinished, plan, workers, progress)
-                _publish(source, unfinished, folder)
-        (folder / "finished").unlink(missing_ok=True)
+    if not _is_built(folder, plan):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        said = f"another process builds {folder}; waiting for it"
+        with locked(_beside(folder, ".lock"), waiting=partial(print, said, file=sys.stderr)):
+            if not _is_built(folder, plan):  # as it may be after waiting
+                with _full_disk_explained(folder, plan):
+                    unfinished = _prepare(folder, plan)
+                    _fill(source, unfinished, plan, workers, progress)
+                    _publish(source, unfinished, folder)
     return Store(folder)
+
+
+def _is_built(folder: Path, plan: dict) -> bool:
+    """Whether the folder holds the store; False where nothing is in its place, and refuses what else is there."""
+    if not folder.exists() or folder.is_dir() and not any(folder.iterdir()):
+        return False
+    found = _read_plan(folder)
+    if found is None or found["fingerprint"] != plan["fingerprint"]:
+        raise ValueError(f"{folder} holds something other than the store of this source; choose another folder")
+    return True
 
 
 def _plan(source: Source) -> dict:
@@ -202,21 +202,6 @@ def _beside(folder: Path, ending: str) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path):
-    """One process at a time builds a store; others wait and then find it built."""
-    lock = FileLock(_beside(folder, ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process builds {folder}; waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def _full_disk_explained(folder: Path, plan: dict):
     try:
         yield
@@ -227,16 +212,8 @@ def _full_disk_explained(folder: Path, plan: dict):
         raise OSError(
             error.errno,
             f"no room for the store {folder}: it needs {need:,} bytes and {free:,} are free; free some or choose "
-            "another folder (an earlier store is untouched, finished chunks are kept)",
+            "another folder (finished chunks are kept)",
         ) from error
-
-
-def _finish_replacement(folder: Path) -> None:
-    """After a kill between the two renames of ``_publish`` the earlier store lies aside: put it back."""
-    aside = _beside(folder, ".old")
-    if aside.exists() and not folder.exists():
-        os.rename(aside, folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _prepare(folder: Path, plan: dict) -> Path:
@@ -244,6 +221,11 @@ def _prepare(folder: Path, plan: dict) -> Path:
     unfinished = _beside(folder, ".partial")
     if _read_plan(unfinished) == plan:
         return unfinished
+    strange = [path.name for path in unfinished.glob("*") if path.name not in FILES and not path.name.startswith(".")]
+    if strange:
+        raise ValueError(
+            f"{unfinished} is needed for building and holds {strange[0]}; move it or choose another folder"
+        )
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
@@ -339,11 +321,9 @@ def _write_at(path: Path, offset: int, pixels: np.ndarray) -> None:
 def _publish(source: Source, unfinished: Path, folder: Path) -> None:
     frames = source.frames.astype(FRAME_TYPES)
     replace_file(unfinished / "frames.parquet", partial(frames.to_parquet, index=False))
-    if folder.exists():
-        os.rename(folder, _beside(folder, ".old"))
     os.rename(unfinished, folder)
     _sync(folder.parent)
-    shutil.rmtree(_beside(folder, ".old"), ignore_errors=True)
+    (folder / "finished").unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from fasnb.metrics.scores import IncompleteError
-from fasnb.tools.files import replace_file
+from fasnb.tools.files import write_text
 
 CALIBRATION_THRESHOLD = 0.932107
-"""The authors' threshold, chosen on the validation set for the lowest ACER, below which scores are pressed to [0, 0.5)."""
+"""The authors' threshold, chosen on the validation set for the lowest ACER; scores below it are pressed to [0, 0.5)."""
 
 
 def write_submission(
@@ -46,4 +46,4 @@ def write_submission(
         values = np.where(values < calibrate, pressed, values)
     paths = frames[["rgb", "depth", "ir"]].itertuples(index=False)
     lines = [f"{rgb} {depth} {ir} {value:.6f}\n" for (rgb, depth, ir), value in zip(paths, values, strict=True)]
-    return replace_file(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
+    return write_text(path, "".join(lines))

@@ -1,4 +1,4 @@
-"""Presentation attack detection metrics and their uncertainty.
+"""Presentation attack detection metrics.
 
 Scores are P(bona fide) or anything that grows with it; labels are 1 (bona fide) and 0 (attack). A frame is accepted
 when ``score >= threshold``. FPR = APCER over all attack frames, FNR = BPCER, TPR = 1 - BPCER.
@@ -21,7 +21,19 @@ def fpr_name(fpr: float) -> str:
 
 
 def checked_scores(labels, scores, several: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as bool (n,), scores as float64 (n,), or (m, n) where ``several``; refuses what no metric is defined for."""
+    """Labels and scores as arrays, checked for what no metric is defined for; every metric begins with it.
+
+    Args:
+        labels: (n,), 1 bona fide and 0 attack.
+        scores: (n,), or (m, n) for m methods where ``several``; missing values count as NaN.
+
+    Returns:
+        Labels as bool (n,), True for bona fide, and scores as float64.
+
+    Raises:
+        ValueError: shapes that do not match, labels that are missing or neither 0 nor 1, one class only, scores that
+            are no numbers or NaN, or an attack score of infinity, which no threshold could refuse.
+    """
     labels, scores = np.asarray(labels), np.asarray(scores)
     if scores.dtype == object:
         scores = np.where(pd.isna(scores), np.nan, scores)
@@ -45,7 +57,8 @@ def checked_scores(labels, scores, several: bool = False) -> tuple[np.ndarray, n
     endless = np.isposinf(scores[..., ~labels])
     if endless.any():
         raise ValueError(
-            f"{int(endless.sum()):,} scores of attack frames are infinite, so that no threshold refuses them; give finite ones"
+            f"{int(endless.sum()):,} scores of attack frames are infinite, so that no threshold refuses them; "
+            "give finite ones"
         )
     return labels, scores
 

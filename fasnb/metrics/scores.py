@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from fasnb.metrics.provenance import carried
-from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.files import replace_file
 
 NETWORK = ("experiment", "fold", "seed")
@@ -112,8 +111,9 @@ def check_complete(scores: pd.DataFrame, expected: Iterable[tuple[str, int, int]
     """Refuse a table that lacks a network or a score, or in which networks scored different frames.
 
     Args:
-        expected: (experiment, fold, seed) of all networks; by default each experiment needs all its folds with each of
-            its seeds: those of the study, or from 1 to the highest there is for an experiment of another name.
+        expected: (experiment, fold, seed) of all networks. By default each experiment needs each of its folds, from 1
+            to the highest there is of it in the table, with each of its seeds; that its last fold is missing everywhere
+            shows only where it is said what to expect.
 
     Raises:
         IncompleteError: the message lists what is missing.
@@ -149,8 +149,7 @@ def _expected(found: Iterable[tuple], whole_folds: bool) -> list[tuple[str, int,
         seeds.setdefault(experiment, set()).add(seed)
     for experiment, there in folds.items():
         if whole_folds and not pd.isna(list(there)).any():
-            known = EXPERIMENTS.get(experiment)
-            folds[experiment] = set(range(1, 1 + (known.fold_count if known else max(there)))) | there
+            folds[experiment] = there | set(range(1, max(there) + 1))
     return [(e, fold, seed) for e in folds for seed in seeds[e] for fold in folds[e]]
 
 
@@ -159,6 +158,11 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
 
     The order matters where experiments have different numbers of seeds (Sections 4.1, 4.2, 4.3). The default gives one
     score an experiment; ``over=("fold", "seed", "experiment")`` gives the ensemble.
+
+    Args:
+        over: which of fold, seed and experiment to average over.
+        expected: (experiment, fold, seed) of all networks. By default as in ``check_complete``; where the mean is not
+            over folds, each seed of an experiment needs the folds that the experiment has.
 
     Returns:
         A scores table; averaged columns are missing, an averaged experiment is called ``ensemble``.
@@ -169,15 +173,16 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
     strange = set(over) - set(NETWORK)
     if strange:
         raise ValueError(f"cannot average over {sorted(strange)}; choose out of fold, seed, experiment")
-    check_complete(scores, expected or _expected(networks(scores), whole_folds="fold" in over))
+    if expected is None:
+        expected = _expected(networks(scores), whole_folds="fold" in over)
+    check_complete(scores, expected)
     keys = ["sample", *NETWORK]
     mean = scores[[*keys, "score"]]
     for name in ("fold", "seed", "experiment"):
         if name in over:
             keys.remove(name)
             mean = mean.groupby(keys, observed=True, sort=False, dropna=False)["score"].mean().reset_index()
-    facts = scores.drop_duplicates("sample")[["sample", "label", "attack", "subject"]]
-    table = facts.merge(mean, on="sample", how="right")
+    table = facts(scores).reset_index().merge(mean, on="sample", how="right")
     for name in over:
         table[name] = "ensemble" if name == "experiment" else pd.NA
     return table[list(SCORE_COLUMNS)].astype(SCORE_TYPES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
+from scipy.stats import binomtest
 
 from fasnb.metrics.pad import (
     acer,
@@ -28,14 +28,16 @@ _CELLS = 4_000_000  # replicates are drawn in chunks of at most this many frame 
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact confidence limits of a proportion, each tail (1 - confidence) / 2; both in [0, 1]."""
+    """Exact confidence limits of a proportion, each tail (1 - confidence) / 2; both in [0, 1].
+
+    Raises:
+        ValueError: counts that are none, or a confidence outside (0, 1).
+    """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes in {trials} trials; need 0 <= successes <= trials and trials >= 1")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence!r}; it must lie in (0, 1), such as 0.95")
-    tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else beta.ppf(tail, successes, trials - successes + 1)
-    high = 1.0 if successes == trials else beta.ppf(1 - tail, successes + 1, trials - successes)
+    low, high = binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return float(low), float(high)
 
 
@@ -193,15 +195,14 @@ class Report:
 
     def table(self) -> pd.DataFrame:
         """One row a target FPR, in percent."""
-        percent = 100
         return pd.DataFrame(
             {
                 "FPR": [fpr_name(p.fpr) for p in self.points],
-                "TPR %": [p.tpr * percent for p in self.points],
-                "95% low": [p.low * percent for p in self.points],
-                "95% high": [p.high * percent for p in self.points],
-                "exact low": [p.exact_low * percent for p in self.points],
-                "exact high": [p.exact_high * percent for p in self.points],
+                "TPR %": [100 * p.tpr for p in self.points],
+                "95% low": [100 * p.low for p in self.points],
+                "95% high": [100 * p.high for p in self.points],
+                "exact low": [100 * p.exact_low for p in self.points],
+                "exact high": [100 * p.exact_high for p in self.points],
                 "false positives": [p.false_positives for p in self.points],
                 "threshold": [p.threshold for p in self.points],
             }
@@ -242,8 +243,8 @@ def evaluate(
         points.append(_operating_point(checked, values, fpr, drawn, attacks if known else None))
         if fpr * n_attack < 1:
             notes.append(
-                f"FPR = {fpr_name(fpr)} is finer than 1 / {n_attack:,} attack frames: no attack frame may pass, and the "
-                f"threshold is one frame's score; the true FPR may be as high as {points[-1].fpr_high:.1e}"
+                f"FPR = {fpr_name(fpr)} is finer than 1 / {n_attack:,} attack frames: no attack frame may pass, and "
+                f"the threshold is one frame's score; the true FPR may be as high as {points[-1].fpr_high:.1e}"
             )
     return Report(
         n_bona_fide=int(checked.sum()),

@@ -62,7 +62,7 @@ class Spec:
 
 
 class SynthSurf:
-    """One split of SynthSURF. A source of ``fasnb.store``.
+    """One split of SynthSURF. A source of ``fasnb.data.store``.
 
     Every subject has one bona fide video and one of each attack of the split (train: 4, 5, 6; valid, test: 1, 2, 3).
     Frames of a video share light, print and sheet; pose, expression and noise change from frame to frame.
@@ -81,7 +81,7 @@ class SynthSurf:
     Attributes:
         spec: the validated specification.
         frames: the frame table; subjects and attacks are known in all splits.
-        size, channels, fingerprint: as ``fasnb.store`` needs them.
+        size, channels, fingerprint: as ``fasnb.data.store`` needs them.
 
     Raises:
         ValueError: a value that makes no sense.

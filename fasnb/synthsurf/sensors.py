@@ -4,10 +4,10 @@ Nothing here knows what a face is. Inputs are maps of shape (n, rows, columns): 
 normals and the height ``z`` towards the camera in head units (1 unit = 75 mm). Parameters are tensors of shape
 (n, ..., 1, 1), one row a frame, so that they broadcast over maps.
 
-To keep the floating-point work as reproducible as the random numbers (``fasnb.draws``), maps are worked on elementwise,
-sums over a map are taken in float64, and parameters are computed for a multiple of ``fasnb.rendering.ROW_BLOCK`` rows:
-what is left over after whole vector registers is computed with other instructions, whose results may differ in the last
-bit.
+To keep the floating-point work as reproducible as the random numbers (``fasnb.synthsurf.draws``), maps are worked on
+elementwise, sums over a map are taken in float64, and parameters are computed for a multiple of
+``fasnb.synthsurf.rendering.ROW_BLOCK`` rows: what is left over after whole vector registers is computed with other
+instructions, whose results may differ in the last bit.
 """
 
 from dataclasses import dataclass

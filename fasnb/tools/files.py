@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk never leaves half a file where a whole one was; hashes of many files."""
+"""Writing files so that a kill or a full disk never leaves half a file where a whole one was; locks, and hashes."""
 
 import hashlib
 import os
@@ -35,6 +35,39 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """Write one text file, UTF-8, atomically."""
     return replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold the lock file ``path``, so that one process at a time does what is inside; its folder must be there.
+
+    A lock whose process was killed is free again.
+
+    Args:
+        waiting: called once, before waiting, where another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is not None:
+            waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(path: str | Path) -> bool:
+    """Whether another process holds a lock file."""
+    if not Path(path).exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def file_sha256(path: str | Path) -> str:
@@ -77,28 +110,3 @@ def _known_hashes(cache: str | Path | None) -> dict[str, tuple[str, str]]:
         return {row.path: (row.stamp, row.sha256) for row in pd.read_parquet(cache).itertuples()}
     except (OSError, ValueError, AttributeError):
         return {}  # a damaged cache is made anew
-
-
-@contextmanager
-def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
-    """Hold a lock file; where another process holds it, call ``waiting`` once, then wait."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if waiting is not None:
-            waiting()
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_locked(path: str | Path) -> bool:
-    """Whether another process holds a lock file."""
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True

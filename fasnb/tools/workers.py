@@ -20,13 +20,11 @@ class WorkerError(RuntimeError):
     """Work could not be done elsewhere; the message says why and what to do."""
 
 
-def default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def choose_device(device: str | torch.device | None = None) -> torch.device:
     """The device of that name; None and "auto" are CUDA where there is one. ValueError where CUDA is not there."""
-    device = torch.device(default_device() if device in (None, "auto") else device)
+    if device in (None, "auto"):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {str(device)!r} is not on this machine; choose cpu or auto")
     return device

@@ -1,0 +1,117 @@
+"""How the package is built: rooms import downward only, no circles, names apart from each other, short functions."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+import fasnb
+
+PACKAGE = Path(fasnb.__file__).parent
+
+ROOMS = ("tools", "paper", "metrics", "data", "model", "synthsurf", "training", "lab", "command")
+"""Each may import itself and those before it; ``tools`` none of the others, ``command`` all."""
+
+LONGEST = 60  # lines of a function, signature and docstring included
+
+
+def _name(path: Path) -> str:
+    return ".".join(("fasnb", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+PATHS = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in PATHS.items()}
+
+
+def room_of(module: str) -> str:
+    """The room of a module; of the package itself and of ``fasnb.__main__`` their own short names."""
+    return (module.split(".") + [""])[1]
+
+
+def imported(module: str, nodes) -> set[str]:
+    """Modules of the package that import statements name, packages of which something else is taken included."""
+    package = module if PATHS[module].name == "__init__.py" else module.rpartition(".")[0]
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*base, *filter(None, [node.module])])
+            submodules = {f"{source}.{alias.name}" for alias in node.names} & PATHS.keys()
+            found |= submodules or {source}
+    return {name for name in found if name.split(".")[0] == "fasnb"}
+
+
+def at_import(node: ast.AST):
+    """All nodes that run when a module is imported: everything outside functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from at_import(child)
+
+
+def test_every_room_has_its_place():
+    assert {room_of(name) for name in PATHS} - {"", "__main__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_itself_and_those_before_it(room):
+    """Imports inside functions count too. What the package itself holds, such as its version, is free to all."""
+    allowed = {"", *ROOMS[: ROOMS.index(room) + 1]}
+    inside = {name: tree for name, tree in TREES.items() if room_of(name) == room}
+    upward = [
+        f"{name} imports {other}"
+        for name, tree in inside.items()
+        for other in sorted(imported(name, ast.walk(tree)))
+        if room_of(other) not in allowed
+    ]
+    assert not upward, "\n".join(upward)
+
+
+def test_every_import_names_a_module_that_is_there():
+    lost = [
+        f"{name} imports {other}"
+        for name, tree in TREES.items()
+        for other in sorted(imported(name, ast.walk(tree)) - PATHS.keys())
+    ]
+    assert not lost, "\n".join(lost)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """A package's ``__init__`` is looked at as a module of its own, not as part of each of its modules."""
+    graph = {name: imported(name, at_import(tree)) & PATHS.keys() - {name} for name, tree in TREES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {', '.join(error.args[1])}")
+
+
+def test_no_two_modules_have_names_that_can_be_mixed_up():
+    """Equal, or one the other with a letter or two more, in whatever rooms they are."""
+    names = [name for name, path in PATHS.items() if not path.stem.startswith("__")]
+    alike = [
+        f"{one} and {other}"
+        for one, other in combinations(names, 2)
+        for short, long in [sorted((one.rpartition(".")[2], other.rpartition(".")[2]), key=len)]
+        if long.startswith(short) and len(long) - len(short) <= 2
+    ]
+    assert not alike, "\n".join(alike)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_says_what_it_is_for(room):
+    assert ast.get_docstring(TREES[f"fasnb.{room}"])
+
+
+def test_no_function_is_longer_than_a_page():
+    long = [
+        f"{name}.{node.name}: {lines} lines"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := node.end_lineno - node.lineno + 1) > LONGEST
+    ]
+    assert not long, "\n".join(long)
