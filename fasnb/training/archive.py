@@ -112,6 +112,5 @@ def load_history(item: PlannedNetwork | PlannedBackbone, published: Published) -
     path = item.folder / "history.csv"
     if path.is_file():
         return pd.read_csv(path)
-    return (
-        published.history[published.history["run"] == item.folder.name].dropna(axis=1, how="all").reset_index(drop=True)
-    )
+    found = published.history[published.history["run"] == item.folder.name].drop(columns="run")
+    return found.dropna(axis=1, how="all").reset_index(drop=True)
