@@ -1,6 +1,8 @@
 """Fixtures: where the reference files are. Tests that need them skip, with a reason, where they are absent."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,13 @@ def reference() -> Path:
 def released(reference: Path) -> Path:
     """A clone of the authors' repository, or its lists and scores."""
     return reference / "released"
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """Results of the whole study in small, as a user runs it."""
+    out = tmp_path_factory.mktemp("results") / "smoke"
+    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--out", str(out)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return out

@@ -11,10 +11,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fasnb.command.report import run_notebooks
+from fasnb.command.notebooks import execute
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.paper.profile import load
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -54,16 +53,6 @@ def test_every_tagged_parameter_is_a_literal_and_used(path):
         assert isinstance(statement, ast.Assign)
         ast.literal_eval(statement.value)
         assert statement.targets[0].id in used
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """The whole study in small, as a user runs it."""
-    out = tmp_path_factory.mktemp("smoke")
-    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--out", str(out)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return out
 
 
 def test_smoke_trains_every_network_of_the_study(smoke):
@@ -132,15 +121,14 @@ def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(smoke, monke
     whole = (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes()
     settings = {"released_root": str(smoke)}  # no released scores there
     monkeypatch.delenv("FASNB_RELEASED", raising=False)
-    profile, done = load("released", settings), lambda name, seconds: None
     reason = r"05_ensemble, cell \d+: MissingData: the authors' released scores are not at"
     with pytest.raises(RuntimeError, match=reason):
-        run_notebooks("released", profile, settings, ["05_ensemble"], smoke, done)
+        execute("05_ensemble", {"profile": "released", "settings": settings, "out": str(smoke)}, smoke)
     assert (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes() == whole
 
 
 def test_a_profile_of_ones_own_runs(smoke, tmp_path):
-    source = (REPOSITORY / "fasnb" / "profiles" / "smoke.toml").read_text()
+    source = (REPOSITORY / "fasnb" / "paper" / "profiles" / "smoke.toml").read_text()
     (tmp_path / "mine.toml").write_text(source)
     command = [
         sys.executable,
