@@ -73,13 +73,11 @@ class WeightsError(ValueError):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read(path: str | Path, sha256: str | None = None) -> dict:
-    """The dictionary in a weights file, tensors on the CPU; optionally only if the file has this SHA-256 (hex)."""
+def read(path: str | Path) -> dict:
+    """The dictionary in a weights file, tensors on the CPU. Raises ``WeightsError`` and FileNotFoundError."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such weights file; check the path, or obtain it (data/README.md)")
-    if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
-        raise WeightsError(f"{path}: its SHA-256 is {found}, not {sha256.lower()}; obtain the file again")
     with open(path, "rb") as file:
         if not file.read(2).startswith((b"PK", b"\x80")):  # an archive, or a pickle of PyTorch before 1.6
             raise WeightsError(f"{path}: it is no PyTorch file; take a file of weights that torch.save wrote")
@@ -120,9 +118,9 @@ def save_network(network: ThreeBranchNetwork, path: str | Path) -> None:
     write({"architecture": asdict(network.architecture), "state_dict": _plain(network)}, path)
 
 
-def load_network(path: str | Path, sha256: str | None = None) -> ThreeBranchNetwork:
+def load_network(path: str | Path) -> ThreeBranchNetwork:
     """A network ready to score (evaluation mode), from our own file or from a released checkpoint."""
-    content = read(path, sha256)
+    content = read(path)
     if "model_state_dict" in content:
         return _released(content, str(path))
     if not {"architecture", "state_dict"} <= content.keys():
@@ -164,14 +162,14 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def load_released(checkpoint: str | Path | Mapping, sha256: str | None = None) -> ThreeBranchNetwork:
+def load_released(checkpoint: str | Path | Mapping) -> ThreeBranchNetwork:
     """A network in the authors' checkpoint format, ready to score: evaluation mode, float32, CPU, head included.
 
     ``checkpoint`` is a file or a dictionary with ``model_state_dict`` and ``classifier_state_dict``, keys with or
     without the prefix ``module.``. Which of the two released networks it is follows from its keys.
     """
     if isinstance(checkpoint, str | Path):
-        return _released(read(checkpoint, sha256), str(checkpoint))
+        return _released(read(checkpoint), str(checkpoint))
     return _released(checkpoint, "checkpoint")
 
 
@@ -209,10 +207,7 @@ def _released_names(architecture: Architecture) -> dict[str, str]:
 
 @torch.no_grad()
 def initialise(
-    network: ThreeBranchNetwork,
-    backbone: str | Path | Backbone | State,
-    sha256: str | None = None,
-    aggregation: bool = True,
+    network: ThreeBranchNetwork, backbone: str | Path | Backbone | State, aggregation: bool = True
 ) -> ThreeBranchNetwork:
     """Give every branch, the shared stages and the aggregation stages the weights of one backbone, in place.
 
@@ -224,7 +219,7 @@ def initialise(
     ``WeightsError`` with what is missing, what is extra and where shapes differ, before anything is changed.
     """
     name = str(backbone) if isinstance(backbone, str | Path) else "backbone"
-    source = _backbone_state(backbone, network.architecture.stages, name, sha256)
+    source = _backbone_state(backbone, network.architecture.stages, name)
     target = network.state_dict()
     for key, value in target.items():
         part, _, rest = key.partition(".")
@@ -244,14 +239,12 @@ def _copy(target: Tensor, source: Tensor) -> None:
     target.copy_(source.repeat(repeats))
 
 
-def _backbone_state(
-    backbone: str | Path | Backbone | State, stages: Stages, name: str, sha256: str | None
-) -> dict[str, Tensor]:
+def _backbone_state(backbone: str | Path | Backbone | State, stages: Stages, name: str) -> dict[str, Tensor]:
     """The state dict of a backbone under our names, checked against ``stages``."""
     if isinstance(backbone, Backbone):
         given, own = backbone.state_dict(), backbone.stages
     else:
-        given = backbone if isinstance(backbone, Mapping) else read(backbone, sha256)
+        given = backbone if isinstance(backbone, Mapping) else read(backbone)
         known = given.get("backbone")  # a file of ours says which backbone it is
         own = _stages_of(known, name) if isinstance(known, Mapping) else None
     for wrapper in ("state_dict", "model_state_dict"):
