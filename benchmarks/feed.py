@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from torchvision.transforms import functional as TF
 
-from fasnb.data import augment, casia_surf, store
+from fasnb.data import augment, casia_surf, casia_write, store
 from fasnb.data.frames import frame_table
 from fasnb.paper.recipe import RECIPES, Normalisation, Recipe
 
@@ -109,7 +109,7 @@ class PlainFrames(Dataset):
 
 def prepare(folder: Path, count: int) -> None:
     pictures = SmoothPictures(count)
-    casia_surf.write(pictures, folder / "data")
+    casia_write.write(pictures, folder / "data")
     source = casia_surf.CasiaSurf(casia_surf.find(folder / "data").frames(["valid"]), folder / "data")
     store.build(source, folder / "store")
     store.build(Repeated(store_source(folder), 8), folder / "store-8x", workers=1)

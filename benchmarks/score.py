@@ -86,7 +86,7 @@ def compare_steps(architecture: Architecture, options) -> None:
     head = copy.deepcopy(plain.head).double()
     frames, last = images(options.batch, device), images(options.batch, device, torch.channels_last)
     for compiled in (False, True):
-        network = Scorer(copy.deepcopy(reference), RECIPE, device, compiled).network
+        network = Scorer(reference, RECIPE, device, compiled).network
         for precision in ("fp32", "bf16"):
             sides = {
                 "plain": Side(partial(probability, plain.embed, plain.head, frames, "fp32"), options.batch),
@@ -102,14 +102,14 @@ def compare_whole(architecture: Architecture, options) -> None:
     folder = home() / "data" / "cache" / "benchmark"
     frames = store.build(surf("valid", SCORED_FRAMES), folder / "valid")
     reference = trained(architecture, folder, options.device)
-    truth, _ = Scorer(copy.deepcopy(reference), RECIPE, "cpu").scores(frames)
+    truth, _ = Scorer(reference, RECIPE, "cpu").scores(frames)
     label = frames.frames["label"].to_numpy(dtype=int)
     print(
         f"{architecture.backbone}, trained for {RECIPE.epochs} epochs, AUC on the scored frames "
         f"{metrics.auc(label, truth):.4f}, {100 * np.mean((truth > 0.01) & (truth < 0.99)):.0f}% of them score "
         "between 0.01 and 0.99"
     )
-    plain, scorer = copy.deepcopy(reference).to(device), Scorer(copy.deepcopy(reference), RECIPE, device, compile=True)
+    plain, scorer = copy.deepcopy(reference).to(device), Scorer(reference, RECIPE, device, compile=True)
 
     def plainly() -> Tensor:
         batch = frames.read(np.arange(scorer.batch)).to(device)

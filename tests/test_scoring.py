@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import torch
 from scipy.special import expit
 
 from fasnb.command.serve import TOLERANCE, Scorer, mixed, open_checkpoint, score_frames
-from fasnb.data import casia_surf, store
+from fasnb.data import casia_surf, casia_write, store
 from fasnb.model import weights
 from fasnb.model.network import Architecture, build
 from fasnb.paper.recipe import RELEASED, Recipe
@@ -36,11 +35,11 @@ def own(tmp_path):
 @pytest.fixture
 def surf(tmp_path, monkeypatch):
     """A small data set in a folder that is the home of data/cache."""
-    for name in ("notebooks/00_data.ipynb", "fasnb/session.py"):
-        (tmp_path / name).parent.mkdir()
+    for name in ("notebooks/00_data.ipynb", "fasnb/paper/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    casia_surf.write(SynthSurf("valid", 1, 1, size=32), tmp_path / "surf", workers=1, progress=False)
+    casia_write.write(SynthSurf("valid", 1, 1, size=32), tmp_path / "surf", workers=1, progress=False)
     return tmp_path / "surf"
 
 
@@ -54,18 +53,19 @@ def test_own_frames_are_scored_under_the_names_of_the_run(own, surf):
     assert scores[["experiment", "fold", "seed"]].drop_duplicates().to_numpy().tolist() == [["B", 2, 7]]
 
 
-def test_a_checkpoint_of_the_authors_ignores_what_lies_beside_it(own):
-    released = weights.to_released(build(weights.RELEASED["face_resnet34"]))
-    constant = {part: {k: v.new_ones(()).expand(v.shape) for k, v in state.items()} for part, state in released.items()}
-    torch.save(constant, own.with_name("exp2_fold1.pth"))  # small: each tensor stores one number
-    checkpoint = open_checkpoint(own.with_name("exp2_fold1.pth"))
+def test_a_checkpoint_of_the_authors_ignores_what_lies_beside_it(own, reference):
+    layout = json.loads((reference / "state_dicts.json").read_text())["resnet34_mlfa_released"]
+    counter, one = torch.zeros((), dtype=torch.long), torch.ones(())  # small: each tensor stores one number
+    model = {
+        k: counter if k.endswith("num_batches_tracked") else one.expand(shape) for k, (_, *shape) in layout.items()
+    }
+    head = {"weight": one.expand(2, 512), "bias": one.expand(2)}
+    path = own.with_name("exp2_fold1.pth")
+    torch.save({"model_state_dict": model, "classifier_state_dict": head}, path)
+    checkpoint = open_checkpoint(path)
     assert checkpoint.network.architecture == weights.RELEASED["face_resnet34"]
-    assert (checkpoint.recipe, checkpoint.experiment, checkpoint.fold, checkpoint.seed) == (
-        RELEASED,
-        "exp2_fold1",
-        0,
-        0,
-    )
+    named = (checkpoint.recipe, checkpoint.experiment, checkpoint.fold, checkpoint.seed)
+    assert named == (RELEASED, "exp2_fold1", 0, 0)
 
 
 OTHER = dataclasses.replace(SPECIFICATION, architecture=dataclasses.replace(TINY, mlfa=True)).to_json()
@@ -170,6 +170,17 @@ def test_mixed_scores_of_a_network_are_those_of_float32(network, frames):
     assert 64 < again <= len(frames)
 
 
+def test_the_scorer_keeps_the_stem_of_its_copy_in_float32(network):
+    keys, images = list(network.state_dict()), torch.randn(2, 3, 20, 20)
+    scorer = Scorer(network, RECIPE, "cpu")
+    assert list(network.state_dict()) == keys
+    with torch.inference_mode():
+        exact = network.branches[1].stem(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(scorer.network.branches[1].stem(images), exact)  # of the same type
+            assert network.branches[1].stem(images).dtype == torch.bfloat16
+
+
 def test_a_compiled_network_gives_the_same_scores(network, frames):
     exact, _ = Scorer(network, RECIPE, "cpu").scores(frames)
     scorer = Scorer(network, RECIPE, "cpu", compile=True)
@@ -184,7 +195,7 @@ def test_an_unknown_precision_is_refused(network, frames):
 
 def test_without_a_compiler_one_sentence_says_so(own, surf, tmp_path):
     files = ["--checkpoint", own, "--frames", surf / "phase1" / "val_private_list.txt", "--root", surf / "phase1"]
-    command = [Path(sys.executable).with_name("fasnb"), "score", *files, "--device", "cpu", "--out", "scores.csv"]
+    command = [sys.executable, "-m", "fasnb", "score", *files, "--device", "cpu", "--out", "scores.csv"]
     absent = {"CXX": "absent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     run = subprocess.run([*command, "--compile"], capture_output=True, text=True, env=os.environ | absent, check=False)
     assert run.returncode != 0

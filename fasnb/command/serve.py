@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import expit
+from torch import Tensor, nn
 
 from fasnb.data import store
 from fasnb.data.casia_surf import CasiaSurf
@@ -21,9 +22,8 @@ from fasnb.tools.files import replace_file
 from fasnb.tools.places import home
 from fasnb.tools.workers import choose_device
 from fasnb.training.inference import margins
-from fasnb.training.specification import Specification
+from fasnb.training.specification import PRECISIONS, Specification
 
-PRECISIONS = ("fp32", "bf16", "mixed")
 TOLERANCE = 2e-3  # largest difference to float32 that "mixed" aims at
 DEVIATIONS = 4.0  # of bfloat16's error, which "mixed" allows for
 SAMPLE = 64  # frames scored both ways at least, to learn how far bfloat16 is off
@@ -75,65 +75,77 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
+class _Exact(nn.Module):
+    """A part of a network, in float32 (N, C, H, W) -> (N, C', H', W'), that autocast leaves alone."""
+
+    def __init__(self, part: nn.Module):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self.part(x)
+
+
 class Scorer:
     """A network that scores the frames of stores: exact, or fast.
 
     Args:
-        device: see ``choose_device``; the network moves there.
-        compile: torch.compile the network: costs up to a minute at the first batch of each precision, then every batch
+        network: it is copied, and left as it is.
+        device: see ``choose_device``; the copy lives there.
+        compile: torch.compile the copy: costs up to a minute at the first batch of each precision, then every batch
             is faster. On a CPU it needs a C++ compiler.
     """
 
     def __init__(self, network: ThreeBranchNetwork, recipe: Recipe, device: str = "auto", compile: bool = False):
         self.device, self.recipe, self.compile = choose_device(device), recipe, compile
         self.batch = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.network = copy.deepcopy(network).to(self.device, memory_format=torch.channels_last).eval()
+        # the stem is less than a hundredth of the work, but its rounding, which a sum over so few inputs does not
+        # average out, is the largest part of the error of bfloat16 scores
+        for branch in self.network.branches:
+            branch.stem = _Exact(branch.stem)
         if compile:
             torch.compiler.reset()  # else the ninth network in one process would silently not be compiled
-            self.network = copy.copy(network)  # below: on a CPU the weights become constants, batch norms part of them
-            options = {"freezing": self.device.type == "cpu"}
-            self.network.embed = torch.compile(network.embed, dynamic=False, options=options)
+            options = {"freezing": self.device.type == "cpu"}  # the weights become constants, batch norms part of them
+            self.network.embed = torch.compile(self.network.embed, dynamic=False, options=options)
 
     def scores(self, frames: store.Store, precision: str = "fp32") -> tuple[np.ndarray, int]:
         """P(bona fide) of every frame of a store, float64 (n,), and how many frames "mixed" scored again.
 
         ``precision`` is "fp32": exact; "bf16": about twice as fast on hardware that has it, scores off by some
-        thousandths, more where the network is unsure; or "mixed": bfloat16, and again in float32 the frames whose score bfloat16 may move by more than
-        ``TOLERANCE``. The order of scores close to 0 or to 1, on which TPR at a low FPR may hang, is exact in "fp32"
-        alone. Raises ValueError if the precision is unknown or the network cannot be compiled here, and
-        FloatingPointError if a score is not finite.
+        thousandths, more where the network is unsure; or "mixed": bfloat16, and again in float32 the frames whose
+        score bfloat16 may move by more than ``TOLERANCE``. The order of scores close to 0 or to 1, on which TPR at a
+        low FPR may hang, is exact in "fp32" alone. Raises ValueError if the precision is unknown or the network cannot
+        be compiled here, and FloatingPointError if a score is not finite.
         """
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
         if precision == "mixed":
             return mixed(lambda rows, each: self.margins(frames, rows, each), len(frames))
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}, mixed")
         return expit(self.margins(frames, np.arange(len(frames)), precision)).mean(axis=0), 0
 
     def margins(self, frames: store.Store, rows: np.ndarray, precision: str) -> np.ndarray:
-        """Logit of bona fide minus logit of attack, float64 (views, len(rows)), see ``training.margins``."""
+        """Logit of bona fide minus logit of attack, float64 (views, len(rows)), see ``training.inference.margins``."""
         # whole batches, because torch.compile would start anew for a batch of another size
         filled = np.resize(rows, -(-len(rows) // self.batch) * self.batch) if self.compile else rows
-        options = {
-            "device": self.device,
-            "batch_size": self.batch,
-            "mirror": self.recipe.mirror,
-            "precision": precision,
-        }
+        options = {"device": self.device, "batch_size": self.batch, "mirror": self.recipe.mirror}
         try:
-            return margins([self.network], frames, filled, self.recipe, **options)[:, 0, : len(rows)]
+            found = margins([self.network], frames, filled, self.recipe, precision=precision, **options)
         except torch._dynamo.exc.TorchDynamoException as error:
             raise ValueError(
                 f"the network cannot be compiled here ({str(error).strip().splitlines()[0]}); install a C++ compiler, "
                 "or score without compiling"
             ) from error
+        return found[:, 0, : len(rows)]
 
 
 def mixed(margins_of: Callable[[np.ndarray, str], np.ndarray], count: int) -> tuple[np.ndarray, int]:
     """Scores of frames 0 to ``count`` - 1, within ``TOLERANCE`` of float32, and how many were scored again.
 
     ``margins_of(rows, precision)`` gives margins (views, len(rows)). bfloat16 moves a margin m by some e, and so the
-    score p = 1 / (1 + exp(-m)) by about p (1 - p) e: by next to nothing where the network is sure. The frames that it is
-    least sure of are scored again; they tell the mean of e, which is taken off the other frames, and its deviation,
+    score p = 1 / (1 + exp(-m)) by about p (1 - p) e: by next to nothing where the network is sure. The frames that it
+    is least sure of are scored again; they tell the mean of e, which is taken off the other frames, and its deviation,
     ``DEVIATIONS`` times which is allowed for: while that leaves frames in doubt, they are scored again as well.
     """
     fast = margins_of(np.arange(count), "bf16")
@@ -170,7 +182,7 @@ def score_frames(
     return score_table(frames, score_of, checkpoint.experiment, checkpoint.fold, checkpoint.seed), again
 
 
-class _Probability(torch.nn.Module):
+class _Probability(nn.Module):
     """rgb, depth, ir, each (N, 3, crop, crop), normalised -> P(bona fide) (N,)."""
 
     def __init__(self, network: ThreeBranchNetwork):

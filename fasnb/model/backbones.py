@@ -136,7 +136,7 @@ def _ir_stage(in_channels: int, channels: int, stride: int, count: int) -> nn.Se
 
 @dataclass(frozen=True)
 class Stages:
-    """Makes the stem and the stages of one backbone at one width and depth.
+    """The stages of one backbone at one width and depth, and the stem before them; its methods make them.
 
     ``width`` multiplies every number of channels. ``blocks`` is the number of residual blocks per stage (None: the
     backbone's own). ``small_images`` takes a padded 3x3 stem and 16 times downsampling in all: the resnets lose
@@ -210,16 +210,8 @@ class Branch(nn.Module):
             self.add_module(f"stage{number}", stages.stage(number))
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> outputs of stages 1 to ``last``, each (N, C_l, H_l, W_l).
-
-        In evaluation mode the stem is left out of autocast: it is less than a hundredth of the work, but its rounding, which a sum
-        over so few inputs does not average out, is the largest part of the error of bfloat16 scores.
-        """
-        if self.training or not _autocasts(images.device.type):
-            x = self.stem(images)
-        else:
-            with torch.autocast(images.device.type, enabled=False):
-                x = self.stem(images.to(self.stem.conv.weight.dtype))
+        """(N, 3, H, W) -> outputs of stages 1 to ``last``, each (N, C_l, H_l, W_l)."""
+        x = self.stem(images)
         outputs = []
         for number in range(1, self.last + 1):
             x = self.get_submodule(f"stage{number}")(x)
@@ -230,7 +222,7 @@ class Branch(nn.Module):
 class Backbone(Branch):
     """One whole backbone (stem and four stages) for pretraining on a source task; images -> (N, embedding size).
 
-    Its state dict initialises a ``ThreeBranchNetwork`` of the same stages, see ``fasnb.weights.initialise``.
+    Its state dict initialises a ``ThreeBranchNetwork`` of the same stages, see ``fasnb.model.weights.initialise``.
     """
 
     def __init__(
@@ -253,10 +245,6 @@ class Backbone(Branch):
 def global_average_pool(features: Tensor) -> Tensor:
     """Global average pool, (N, C, H, W) -> (N, C)."""
     return features.mean(dim=(2, 3))
-
-
-def _autocasts(kind: str) -> bool:
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def initial_weights(module: nn.Module) -> None:

@@ -1,8 +1,16 @@
-"""The network of the paper: three branches, their fusion, multi-level feature aggregation, one head (Figure 2).
+"""The network of the paper: three branches, their fusion, multi-level feature aggregation (MLFA), one head (Figure 2).
+
+::
+
+    rgb ---- res1 - res2 - res3 ---+
+    depth -- res1 - res2 - res3 ---+- SE fusion - res4 - pooling --+-- head
+    ir ----- res1 - res2 - res3 ---+                               |
+               |      |      |                                     |
+              agg1 - agg2 - agg3 --------------------- pooling ----+
 
 A reader with Figure 2 in hand finds its parts here from left to right: ``Branch`` (one modality's res1 to res3, in
-``fasnb.backbones``), ``Fusion`` (the SE block), ``Aggregation`` (agg1 to agg3) and ``ThreeBranchNetwork``, whose
-``embed`` is the figure.
+``fasnb.model.backbones``), ``Fusion`` (the SE blocks), ``Aggregation`` (agg1 to agg3) and ``ThreeBranchNetwork``,
+whose ``embed`` is the figure up to the head. ``Architecture`` says which network of the paper's experiments it is.
 """
 
 from collections import OrderedDict
@@ -17,7 +25,6 @@ from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.recipe import Normalisation
 
 FUSIONS = ("se", "concat", "zhang")
-
 SE_REDUCTION = 16
 
 
@@ -86,7 +93,7 @@ class Architecture:
             raise ValueError("fusion 'zhang' is a baseline without aggregation; set mlfa to false")
         if len(self.modalities) != 3 or not set(self.modalities) <= set(MODALITIES):
             raise ValueError(f"modalities {self.modalities!r} must be three out of {', '.join(MODALITIES)}")
-        _ = self.stages
+        _ = self.stages  # which refuses an unknown backbone, width or number of blocks
 
     @property
     def stages(self) -> Stages:
@@ -112,25 +119,27 @@ class ThreeBranchNetwork(nn.Module):
 
     def __init__(self, architecture: Architecture):
         super().__init__()
-        stages, last = architecture.stages, architecture.fused_after
         self.architecture = architecture
+        stages, last = architecture.stages, architecture.fused_after
+        # the order of these lines is the order of the random draws, on which every trained network depends
         self.branches = nn.ModuleList([Branch(stages, last) for _ in MODALITIES])
         self.fusion = Fusion(stages.channels(last), squeeze=architecture.fusion != "concat")
-        others = {f"stage{number}": stages.stage(number) for number in range(last + 2, 5)}
-        first = {f"stage{last + 1}": stages.stage(last + 1, in_channels=3 * stages.channels(last))}
-        self.shared = nn.Sequential(OrderedDict(first | others))
-        self.aggregation = nn.ModuleList(
-            [Aggregation(stages, level) for level in (1, 2, 3)] if architecture.mlfa else []
-        )
+        first, *others = range(last + 1, 5)
+        shared = [(f"stage{first}", stages.stage(first, in_channels=3 * stages.channels(last)))]
+        shared += [(f"stage{number}", stages.stage(number)) for number in others]
+        self.shared = nn.Sequential(OrderedDict(shared))
+        levels = (1, 2, 3) if architecture.mlfa else ()
+        self.aggregation = nn.ModuleList([Aggregation(stages, level) for level in levels])
         self.head = _head(architecture)
         self.apply(initial_weights)
 
     def embed(self, rgb: Tensor, depth: Tensor, ir: Tensor) -> Tensor:
-        """Three images per frame, each (N, 3, H, W) -> embeddings (N, 512 * width), resnet50 (N, 2048 * width)."""
+        """Three images per frame, each (N, 3, H, W) -> embeddings (N, ``embedding_size``)."""
         images = {"rgb": rgb, "depth": depth, "ir": ir}
         seen = [images[modality] for modality in self.architecture.modalities]
         levels = [branch.levels(x) for branch, x in zip(self.branches, seen, strict=True)]
-        embedding = global_average_pool(self.shared(self.fusion([outputs[-1] for outputs in levels])))
+        fused = self.fusion([outputs[-1] for outputs in levels])
+        embedding = global_average_pool(self.shared(fused))
         if not self.aggregation:
             return embedding
         aggregated = None
@@ -144,6 +153,7 @@ class ThreeBranchNetwork(nn.Module):
 
 
 def _head(architecture: Architecture) -> nn.Module:
+    """Embeddings -> logits: one linear layer; two, with dropout, in the baseline of Zhang et al."""
     size = architecture.embedding_size
     if architecture.fusion != "zhang":
         return nn.Linear(size, 2)

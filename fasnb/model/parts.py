@@ -69,7 +69,7 @@ def _parts(network: ThreeBranchNetwork) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _title(name: str, architecture: Architecture) -> str:
-    """'branches.1.stage2' -> 'depth stage2' (of branch 1), 'aggregation.0' -> 'aggregation 1'."""
+    """'branches.1.stage2' -> 'branch 2 (depth) stage2', 'aggregation.0' -> 'aggregation 1'."""
     pieces = name.split(".")
     if pieces[0] == "branches":
         return f"branch {int(pieces[1]) + 1} ({architecture.modalities[int(pieces[1])]}) {pieces[2]}"

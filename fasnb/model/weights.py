@@ -4,7 +4,7 @@ Three kinds of files are read:
 
 * backbones, to initialise from: torchvision's ImageNet resnets, the face resnet-34 and face.evoLVe's IR-50 in their
   published key layouts, and our own pretrained backbones (``save_backbone``);
-* checkpoints released by the paper's authors (``load_released``, ``to_released``);
+* checkpoints released by the paper's authors (``load_released``);
 * our own networks (``save_network``, ``load_network``).
 
 Every file is opened with ``weights_only=True``, so a pickle that carries code is refused and not run, and is compared
@@ -73,13 +73,11 @@ class WeightsError(ValueError):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read(path: str | Path, sha256: str | None = None) -> dict:
-    """The dictionary in a weights file, tensors on the CPU; optionally only if the file has this SHA-256 (hex)."""
+def read(path: str | Path) -> dict:
+    """The dictionary in a weights file, tensors on the CPU. Raises ``WeightsError`` and FileNotFoundError."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such weights file; check the path, or obtain it (data/README.md)")
-    if sha256 is not None and (found := file_sha256(path)) != sha256.lower():
-        raise WeightsError(f"{path}: its SHA-256 is {found}, not {sha256.lower()}; obtain the file again")
     with open(path, "rb") as file:
         if not file.read(2).startswith((b"PK", b"\x80")):  # an archive, or a pickle of PyTorch before 1.6
             raise WeightsError(f"{path}: it is no PyTorch file; take a file of weights that torch.save wrote")
@@ -120,9 +118,9 @@ def save_network(network: ThreeBranchNetwork, path: str | Path) -> None:
     write({"architecture": asdict(network.architecture), "state_dict": _plain(network)}, path)
 
 
-def load_network(path: str | Path, sha256: str | None = None) -> ThreeBranchNetwork:
+def load_network(path: str | Path) -> ThreeBranchNetwork:
     """A network ready to score (evaluation mode), from our own file or from a released checkpoint."""
-    content = read(path, sha256)
+    content = read(path)
     if "model_state_dict" in content:
         return _released(content, str(path))
     if not {"architecture", "state_dict"} <= content.keys():
@@ -145,19 +143,13 @@ def save_backbone(backbone: Backbone, path: str | Path, **about) -> None:
 
 
 def identities(path: str | Path) -> tuple[str, ...]:
-    """What a backbone's weights may be named by: their file's SHA-256 and, in a file of ours, their pre-training's key."""
+    """What a backbone's weights may be named by: their file's SHA-256 and, in a file of ours, the pre-training's key.
+
+    Raises ``WeightsError`` and FileNotFoundError as ``read`` does.
+    """
     about = read(path).get("about")
     key = about.get("key") if isinstance(about, Mapping) else None
     return (file_sha256(path), key) if isinstance(key, str) else (file_sha256(path),)
-
-
-def load_backbone(path: str | Path, sha256: str | None = None) -> Backbone:
-    """A backbone saved by ``save_backbone``, in evaluation mode."""
-    content = read(path, sha256)
-    if not {"backbone", "state_dict"} <= content.keys():
-        raise WeightsError(f"{path}: it holds no backbone of this package; other files go to weights.initialise")
-    backbone = _empty_backbone(_plan_of(content["backbone"], str(path)))
-    return _fill(backbone, _state(content["state_dict"], f"{path}: its state_dict"), str(path))
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:
@@ -170,20 +162,18 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def load_released(checkpoint: str | Path | Mapping, sha256: str | None = None) -> ThreeBranchNetwork:
+def load_released(checkpoint: str | Path | Mapping) -> ThreeBranchNetwork:
     """A network in the authors' checkpoint format, ready to score: evaluation mode, float32, CPU, head included.
 
     ``checkpoint`` is a file or a dictionary with ``model_state_dict`` and ``classifier_state_dict``, keys with or
     without the prefix ``module.``. Which of the two released networks it is follows from its keys.
     """
     if isinstance(checkpoint, str | Path):
-        return _released(read(checkpoint, sha256), str(checkpoint))
+        return _released(read(checkpoint), str(checkpoint))
     return _released(checkpoint, "checkpoint")
 
 
-def _released(checkpoint, name: str) -> ThreeBranchNetwork:
-    if not isinstance(checkpoint, Mapping):
-        raise WeightsError(f"{name}: it is a {type(checkpoint).__name__}, not a dictionary; take a checkpoint")
+def _released(checkpoint: Mapping, name: str) -> ThreeBranchNetwork:
     if not {"model_state_dict", "classifier_state_dict"} <= checkpoint.keys():
         raise WeightsError(
             f"{name}: it has no model_state_dict and classifier_state_dict; take a checkpoint in the authors' format"
@@ -203,20 +193,6 @@ def _released(checkpoint, name: str) -> ThreeBranchNetwork:
     return _assemble(architecture, given, name, renamed=_released_names(architecture))
 
 
-def to_released(network: ThreeBranchNetwork) -> dict[str, dict[str, Tensor]]:
-    """The weights under the authors' names, as ``load_released`` takes them; only for their two architectures."""
-    architecture = network.architecture
-    if architecture not in RELEASED.values():
-        raise ValueError(
-            "the authors' format knows only face_resnet34 and ir50 at full size with MLFA and plain concatenation, "
-            f"not {architecture}; use save_network"
-        )
-    names = _released_names(architecture)
-    state = {names[key]: value.clone() for key, value in _plain(network).items()}
-    head = {key.removeprefix("head."): state.pop(key) for key in list(state) if key.startswith("head.")}
-    return {"model_state_dict": state, "classifier_state_dict": head}
-
-
 def _released_names(architecture: Architecture) -> dict[str, str]:
     """Our key -> the authors' key; the head keeps ``head.``, which their format stores apart."""
     rules = _RELEASED_KEYS + _FAMILY_KEYS[architecture.stages.spec.family]
@@ -231,22 +207,19 @@ def _released_names(architecture: Architecture) -> dict[str, str]:
 
 @torch.no_grad()
 def initialise(
-    network: ThreeBranchNetwork,
-    backbone: str | Path | Backbone | State,
-    sha256: str | None = None,
-    aggregation: bool = True,
+    network: ThreeBranchNetwork, backbone: str | Path | Backbone | State, aggregation: bool = True
 ) -> ThreeBranchNetwork:
     """Give every branch, the shared stages and the aggregation stages the weights of one backbone, in place.
 
     ``backbone`` is a file, a ``Backbone`` or a state dict: torchvision's, the face resnet-34's, face.evoLVe's IR-50's
     or our own. Where a shared stage opens with three branches' channels its first weights (and IR-50's first batch
     norm and shortcut) are repeated three times along the input channels, not divided by three. The stages of the
-    aggregation blocks keep theirs too unless ``aggregation``: the released code copies them, Section 5.6 does not. SE blocks, the 1x1
-    aggregation convolutions and the head keep the weights they have. Raises ``WeightsError`` with what is missing,
-    what is extra and where shapes differ, before anything is changed.
+    aggregation blocks take the backbone's only with ``aggregation``, as in the released code; in Section 5.6 they start
+    at random. SE blocks, the 1x1 aggregation convolutions and the head keep the weights they have. Raises
+    ``WeightsError`` with what is missing, what is extra and where shapes differ, before anything is changed.
     """
     name = str(backbone) if isinstance(backbone, str | Path) else "backbone"
-    source = _backbone_state(backbone, network.architecture.stages, name, sha256)
+    source = _backbone_state(backbone, network.architecture.stages, name)
     target = network.state_dict()
     for key, value in target.items():
         part, _, rest = key.partition(".")
@@ -263,47 +236,38 @@ def initialise(
 def _copy(target: Tensor, source: Tensor) -> None:
     """Copy, repeating ``source`` three times along the one dimension in which ``target`` has three times as much."""
     repeats = [t // s for t, s in zip(target.shape, source.shape, strict=True)]
-    target.copy_(source.repeat(repeats) if repeats else source)
+    target.copy_(source.repeat(repeats))
 
 
-def _backbone_state(
-    backbone: str | Path | Backbone | State, stages: Stages, name: str, sha256: str | None
-) -> dict[str, Tensor]:
+def _backbone_state(backbone: str | Path | Backbone | State, stages: Stages, name: str) -> dict[str, Tensor]:
     """The state dict of a backbone under our names, checked against ``stages``."""
     if isinstance(backbone, Backbone):
-        given = backbone.state_dict()
-    elif isinstance(backbone, Mapping):
-        given = backbone
+        given, own = backbone.state_dict(), backbone.stages
     else:
-        given = read(backbone, sha256)
-    known = given.get("backbone")  # a file of ours says which backbone it is
+        given = backbone if isinstance(backbone, Mapping) else read(backbone)
+        known = given.get("backbone")  # a file of ours says which backbone it is
+        own = _stages_of(known, name) if isinstance(known, Mapping) else None
     for wrapper in ("state_dict", "model_state_dict"):
         given = given[wrapper] if isinstance(given.get(wrapper), Mapping) else given
     given = _without_prefix(_state(given, f"{name}: it"))
-    expected = _empty_backbone(stages).state_dict()
+    with torch.device("meta"):
+        expected = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images).state_dict()
     names = {key: key for key in expected}
     if "stem.conv.weight" not in given:
         names = _published_names(expected, stages)
         given = {key: value for key, value in given.items() if not key.startswith(_UNUSED)}
     state = _matched(expected, given, names, name, f"the backbone {stages.backbone} at width {stages.width:g}")
-    if isinstance(backbone, Backbone) or isinstance(known, Mapping):
-        _require_plan(backbone.stages if isinstance(backbone, Backbone) else _plan_of(known, name), stages, name)
+    # equal shapes are not enough: IR-50 for small images has them too, with its strides in other places
+    if own is not None and (own.backbone, own.small_images) != (stages.backbone, stages.small_images):
+        raise WeightsError(f"{name}: it is the backbone {own}, the network takes {stages}; take weights made for it")
     return state
 
 
-def _plan_of(values: Mapping, name: str) -> Stages:
+def _stages_of(values: Mapping, name: str) -> Stages:
     try:
         return Stages(**values)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{name}: its backbone is unknown ({error}); take a file of this version") from error
-
-
-def _require_plan(found: Stages, wanted: Stages, name: str) -> None:
-    """Equal shapes are not enough: IR-50 for small images has them too, with its strides in other places."""
-    if (found.backbone, found.small_images) != (wanted.backbone, wanted.small_images):
-        raise WeightsError(
-            f"{name}: it is the backbone {found}, and the network takes {wanted}; take weights made for it"
-        )
 
 
 def _published_names(keys: Iterable[str], stages: Stages) -> dict[str, str]:
@@ -337,7 +301,8 @@ def _state(given, what: str) -> State:
     wrong = [key for key, value in given.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if wrong:
         raise WeightsError(
-            f"{what} has {len(wrong)} entries that are not text and a tensor, first {wrong[0]!r}; take a file of weights"
+            f"{what} has {len(wrong)} entries that are not text and a tensor, first {wrong[0]!r}; "
+            "take a file of weights"
         )
     return given
 
@@ -347,27 +312,18 @@ def _without_prefix(state: State) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def _empty_backbone(stages: Stages) -> Backbone:
-    with torch.device("meta"):
-        return Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images)
-
-
 def _assemble(
     architecture: Architecture, given: State, name: str, renamed: dict[str, str] | None = None
 ) -> ThreeBranchNetwork:
+    """A network in evaluation mode with copies of ``given``, in float32; ``renamed``: our key -> its key there."""
     with torch.device("meta"):
         network = build(architecture)
-    return _fill(network, given, name, renamed)
-
-
-def _fill(module: nn.Module, given: State, name: str, renamed: dict[str, str] | None = None) -> nn.Module:
-    """Put copies of ``given`` (float32) into a module that lives on the meta device; returned in evaluation mode."""
-    expected = module.state_dict()
-    what = f"this {type(module).__name__} ({getattr(module, 'stages', None) or module.architecture})"
+    expected = network.state_dict()
+    what = f"this ThreeBranchNetwork ({architecture})"
     state = _matched(expected, given, renamed or {key: key for key in expected}, name, what)
     copies = {key: value.to("cpu", expected[key].dtype, copy=True) for key, value in state.items()}
-    module.load_state_dict(copies, assign=True)
-    return module.eval()
+    network.load_state_dict(copies, assign=True)
+    return network.eval()
 
 
 def _matched(expected: State, given: State, names: dict[str, str], source: str, what: str) -> dict[str, Tensor]:
