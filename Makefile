@@ -15,7 +15,7 @@ study: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/pytest
-	FASNB_READ_ONLY=1 $(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 results/tiny/notebooks
+	FASNB_PUBLISHED=1 $(BIN)/pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 600 results/published/tiny/notebooks
 
 lab: setup
 	$(BIN)/jupyter lab notebooks

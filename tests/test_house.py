@@ -14,7 +14,7 @@ PACKAGE = Path(fasnb.__file__).parent
 ROOMS = ("tools", "paper", "metrics", "data", "model", "synthsurf", "training", "lab", "command")
 """Each may import itself and those before it; ``tools`` none of the others, ``command`` all."""
 
-LONGEST = 60  # lines of a function, signature and docstring included
+LONGEST = 60  # lines of a function, its docstring not counted
 
 
 def _name(path: Path) -> str:
@@ -106,12 +106,13 @@ def test_every_room_says_what_it_is_for(room):
     assert ast.get_docstring(TREES[f"fasnb.{room}"])
 
 
+def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first, described = node.body[0], ast.get_docstring(node) is not None
+    return node.end_lineno - node.lineno + 1 - (first.end_lineno - first.lineno + 1 if described else 0)
+
+
 def test_no_function_is_longer_than_a_page():
-    long = [
-        f"{name}.{node.name}: {lines} lines"
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (lines := node.end_lineno - node.lineno + 1) > LONGEST
-    ]
+    functions = ((name, node) for name, tree in TREES.items() for node in ast.walk(tree))
+    functions = ((name, node) for name, node in functions if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    long = [f"{name}.{node.name}: {_length(node)} lines" for name, node in functions if _length(node) > LONGEST]
     assert not long, "\n".join(long)

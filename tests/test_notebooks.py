@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,25 +110,31 @@ def test_nothing_executed_carries_paths_of_this_machine(smoke):
         assert str(REPOSITORY) not in text and str(Path.home()) + "/" not in text
 
 
-def test_a_second_run_trains_nothing(smoke):
-    before = {path: path.stat().st_mtime_ns for path in smoke.glob("runs/*/result.json")}
-    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--only", "06", "--out", str(smoke)]
+def test_a_second_run_trains_nothing(own):
+    before = {path: path.stat().st_mtime_ns for path in own.glob("runs/*/result.json")}
+    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--only", "06", "--out", str(own)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert {path: path.stat().st_mtime_ns for path in smoke.glob("runs/*/result.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in own.glob("runs/*/result.json")} == before
 
 
-def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(smoke, monkeypatch):
-    whole = (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes()
-    settings = {"released_root": str(smoke)}  # no released scores there
+@pytest.fixture
+def own(smoke, tmp_path):
+    """A copy of the smoke study, to be changed."""
+    return Path(shutil.copytree(smoke, tmp_path / "smoke"))
+
+
+def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(own, monkeypatch):
+    whole = (own / "notebooks" / "05_ensemble.ipynb").read_bytes()
+    settings = {"released_root": str(own)}  # no released scores there
     monkeypatch.delenv("FASNB_RELEASED", raising=False)
     reason = r"05_ensemble, cell \d+: MissingData: the authors' released scores are not at"
     with pytest.raises(RuntimeError, match=reason):
-        execute("05_ensemble", {"profile": "released", "settings": settings, "out": str(smoke)}, smoke)
-    assert (smoke / "notebooks" / "05_ensemble.ipynb").read_bytes() == whole
+        execute("05_ensemble", {"profile": "released", "settings": settings, "out": str(own)}, own)
+    assert (own / "notebooks" / "05_ensemble.ipynb").read_bytes() == whole
 
 
-def test_a_profile_of_ones_own_runs(smoke, tmp_path):
+def test_a_profile_of_ones_own_runs(own, tmp_path):
     source = (REPOSITORY / "fasnb" / "paper" / "profiles" / "smoke.toml").read_text()
     (tmp_path / "mine.toml").write_text(source)
     command = [
@@ -140,14 +147,12 @@ def test_a_profile_of_ones_own_runs(smoke, tmp_path):
         "--only",
         "00",
         "--out",
-        str(smoke),
+        str(own),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (
-        nbformat.read(smoke / "notebooks" / "00_data.ipynb", 4)
-        .metadata.fasnb.parameters["profile"]
-        .endswith("mine.toml")
+        nbformat.read(own / "notebooks" / "00_data.ipynb", 4).metadata.fasnb.parameters["profile"].endswith("mine.toml")
     )
 
 

@@ -42,110 +42,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fasnb {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="execute the notebooks of a profile and write its report")
-    _profile_options(run)
-    run.add_argument(
-        "--only", nargs="+", default=[], metavar="NN", help="notebooks by the beginning of their name, as 03 06"
-    )
-    run.add_argument("--from-scores", action="store_true", help="take networks whose scores are published as they are")
-    run.set_defaults(command=_run)
-
-    evaluate = commands.add_parser("evaluate", help="TPR@FPR and other metrics of a scores file, with intervals")
-    evaluate.add_argument("scores", type=Path, help="CSV or parquet with at least the columns label and score")
-    evaluate.add_argument(
-        "--fpr", type=float, action="append", help="target FPR, may be repeated; default 1e-2 1e-3 1e-4"
-    )
-    evaluate.add_argument(
-        "--threshold", type=float, metavar="T", help="also APCER, BPCER, ACER and HTER at this threshold, set elsewhere"
-    )
-    evaluate.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
-    evaluate.add_argument("--json", action="store_true", help="print JSON")
-    evaluate.set_defaults(command=_evaluate)
-
-    released = commands.add_parser("released", help="the paper's rows from the authors' released scores")
-    released.add_argument("root", type=Path, metavar="ROOT", help="clone of the authors' repository")
-    released.add_argument("--epoch", type=int, default=31)
-    released.add_argument("--json", action="store_true", help="print JSON")
-    released.set_defaults(command=_released)
-
-    score = commands.add_parser("score", help="score frames with one trained network")
-    score.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run, or one of the authors'")
-    score.add_argument("--frames", type=Path, required=True, help="list of frames, in any format that a list may have")
-    score.add_argument("--root", type=Path, default=Path(), help="folder that the list's paths are relative to")
-    score.add_argument("--out", type=Path, default=Path("scores.csv"), help="scores table, CSV or parquet")
-    score.add_argument("--submission", type=Path, help="also write the challenge's submission file")
-    score.add_argument(
-        "--calibrate", type=float, metavar="T", help="press submitted scores below T to [0, 0.5), as the authors"
-    )
-    score.add_argument("--onnx", type=Path, help="also export the network; needs pip install 'fasnb[onnx]'")
-    score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    score.add_argument(
-        "--precision",
-        default="fp32",
-        choices=("fp32", "bf16", "mixed"),
-        help="bf16 is faster and less exact; mixed is bf16, and fp32 for frames that bf16 may move by more than 0.002",
-    )
-    score.add_argument("--compile", action="store_true", help="compile the network; pays from some thousand frames")
-    score.set_defaults(command=_score)
-
-    runs = commands.add_parser("runs", help="the networks of a profile: state, metric, duration, device")
-    _profile_options(runs)
-    runs.set_defaults(command=_runs)
-
-    planned = commands.add_parser("plan", help="every network of a profile, resolved: what is trained on what")
-    _profile_options(planned)
-    planned.set_defaults(command=_plan)
-
-    compare = commands.add_parser("compare", help="hold your results against the published ones, number by number")
-    compare.add_argument("folder", type=Path, metavar="RESULTS", help="such as results/tiny")
-    compare.set_defaults(command=_compare)
-
-    publish = commands.add_parser("publish", help="copy what the repository shows to results/published")
-    publish.add_argument("--profile", required=True)
-    publish.add_argument("--out", type=Path, help="results folder of the study; default results/<profile>")
-    publish.add_argument(
-        "--tables-only", action="store_true", help="the report, notebooks, tables and figures, no scores"
-    )
-    publish.set_defaults(command=_publish)
-
-    networks = commands.add_parser(
-        "networks", help="parts, shapes, parameters and multiply-adds of an experiment's network"
-    )
-    _profile_options(networks)
-    networks.add_argument("experiment", nargs="?", default="A")
-    networks.set_defaults(command=_networks)
-
-    data = commands.add_parser("data", help="make or check data on disk").add_subparsers(
-        required=True, metavar="ACTION"
-    )
-    make = data.add_parser("make", help="write a profile's synthetic frames in the layout of CASIA-SURF")
-    _profile_options(make)
-    make.set_defaults(command=_data_make)
-    check = data.add_parser("check", help="decode every file of CASIA-SURF and report all that is wrong")
-    check.add_argument("--root", type=Path, required=True)
-    check.set_defaults(command=_data_check)
-
-    pretrain = commands.add_parser("pretrain", help="pre-train a backbone on folders of real images")
-    pretrain.add_argument("--task", choices=("identity", "gender"), required=True)
-    pretrain.add_argument(
-        "--images", type=Path, required=True, help="identity/*.jpg (CASIA-WebFace) or age/gender/*.jpg (AFAD)"
-    )
-    pretrain.add_argument("--backbone", default="face_resnet34", help="default face_resnet34")
-    pretrain.add_argument(
-        "--head", default="softmax", choices=("softmax", "arcface"), help="default softmax; arcface is for identities"
-    )
-    pretrain.add_argument("--epochs", type=int, default=30, help="default 30, as for gender in Section 5.1")
-    pretrain.add_argument("--batch-size", type=int, default=128)
-    pretrain.add_argument("--learning-rate", type=float, default=1e-3)
-    pretrain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    pretrain.add_argument(
-        "--out", type=Path, required=True, help="backbone file to write, see data/README.md for names"
-    )
-    pretrain.set_defaults(command=_pretrain)
-
-    doctor = commands.add_parser("doctor", help="what is installed, found and missing, and how to get it")
-    doctor.set_defaults(command=_doctor)
+    for add in (
+        _add_run,
+        _add_evaluate,
+        _add_released,
+        _add_score,
+        _add_runs,
+        _add_plan,
+        _add_compare,
+        _add_publish,
+        _add_networks,
+        _add_data,
+        _add_pretrain,
+        _add_doctor,
+    ):
+        add(commands)
     return parser
 
 
@@ -187,6 +98,16 @@ def settings_of(args: argparse.Namespace) -> dict:
     return settings
 
 
+def _add_run(commands) -> None:
+    run = commands.add_parser("run", help="execute the notebooks of a profile and write its report")
+    _profile_options(run)
+    run.add_argument(
+        "--only", nargs="+", default=[], metavar="NN", help="notebooks by the beginning of their name, as 03 06"
+    )
+    run.add_argument("--from-scores", action="store_true", help="take networks whose scores are published as they are")
+    run.set_defaults(command=_run)
+
+
 def _run(args: argparse.Namespace) -> None:
     from fasnb.command.study import run
 
@@ -209,6 +130,20 @@ def _errors_at(threshold: float, table: pd.DataFrame) -> dict[str, float]:
     known = "attack" in table and table.loc[table["label"] == 0, "attack"].notna().all()
     rates = {"apcer": metrics.apcer(*given), "bpcer": metrics.bpcer(*given), "hter": metrics.hter(*given)}
     return {"threshold": threshold} | rates | {"acer": metrics.acer(*given, table["attack"] if known else None)}
+
+
+def _add_evaluate(commands) -> None:
+    evaluate = commands.add_parser("evaluate", help="TPR@FPR and other metrics of a scores file, with intervals")
+    evaluate.add_argument("scores", type=Path, help="CSV or parquet with at least the columns label and score")
+    evaluate.add_argument(
+        "--fpr", type=float, action="append", help="target FPR, may be repeated; default 1e-2 1e-3 1e-4"
+    )
+    evaluate.add_argument(
+        "--threshold", type=float, metavar="T", help="also APCER, BPCER, ACER and HTER at this threshold, set elsewhere"
+    )
+    evaluate.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.set_defaults(command=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -258,6 +193,14 @@ def _evaluate(args: argparse.Namespace) -> None:
         print(f"note: {note}")
 
 
+def _add_released(commands) -> None:
+    released = commands.add_parser("released", help="the paper's rows from the authors' released scores")
+    released.add_argument("root", type=Path, metavar="ROOT", help="clone of the authors' repository")
+    released.add_argument("--epoch", type=int, default=31)
+    released.add_argument("--json", action="store_true", help="print JSON")
+    released.set_defaults(command=_released)
+
+
 def _released(args: argparse.Namespace) -> None:
     from fasnb.data.released import RELEASED_EXPERIMENTS, RELEASED_NETWORKS, read_released, released_name
 
@@ -289,6 +232,28 @@ def _released(args: argparse.Namespace) -> None:
     print(pd.DataFrame(shown).T.to_string())
 
 
+def _add_score(commands) -> None:
+    score = commands.add_parser("score", help="score frames with one trained network")
+    score.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a run, or one of the authors'")
+    score.add_argument("--frames", type=Path, required=True, help="list of frames, in any format that a list may have")
+    score.add_argument("--root", type=Path, default=Path(), help="folder that the list's paths are relative to")
+    score.add_argument("--out", type=Path, default=Path("scores.csv"), help="scores table, CSV or parquet")
+    score.add_argument("--submission", type=Path, help="also write the challenge's submission file")
+    score.add_argument(
+        "--calibrate", type=float, metavar="T", help="press submitted scores below T to [0, 0.5), as the authors"
+    )
+    score.add_argument("--onnx", type=Path, help="also export the network; needs pip install 'fasnb[onnx]'")
+    score.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    score.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "bf16", "mixed"),
+        help="bf16 is faster and less exact; mixed is bf16, and fp32 for frames that bf16 may move by more than 0.002",
+    )
+    score.add_argument("--compile", action="store_true", help="compile the network; pays from some thousand frames")
+    score.set_defaults(command=_score)
+
+
 def _score(args: argparse.Namespace) -> None:
     from fasnb.command.serve import export_onnx, open_checkpoint, score_frames
     from fasnb.data.frames import read_list
@@ -305,6 +270,12 @@ def _score(args: argparse.Namespace) -> None:
     print(f"{len(table):,} frames scored{kept}: {args.out}. {MEANING}")
     if args.submission:
         print(f"submission: {write_submission(frames, table, args.submission, args.calibrate)}")
+
+
+def _add_runs(commands) -> None:
+    runs = commands.add_parser("runs", help="the networks of a profile: state, metric, duration, device")
+    _profile_options(runs)
+    runs.set_defaults(command=_runs)
 
 
 def _runs(args: argparse.Namespace) -> None:
@@ -331,6 +302,12 @@ def _runs(args: argparse.Namespace) -> None:
     print(rows[[*columns, "run"]].to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"))
 
 
+def _add_plan(commands) -> None:
+    planned = commands.add_parser("plan", help="every network of a profile, resolved: what is trained on what")
+    _profile_options(planned)
+    planned.set_defaults(command=_plan)
+
+
 def _plan(args: argparse.Namespace) -> None:
     from fasnb.lab.session import Session
 
@@ -338,6 +315,12 @@ def _plan(args: argparse.Namespace) -> None:
     print(plan.table().to_string(index=False) if plan.networks else "this source has scores only: nothing is trained")
     for experiment, reason in plan.left_out.items():
         print(f"left out: {experiment}; {reason}")
+
+
+def _add_compare(commands) -> None:
+    compare = commands.add_parser("compare", help="hold your results against the published ones, number by number")
+    compare.add_argument("folder", type=Path, metavar="RESULTS", help="such as results/tiny")
+    compare.set_defaults(command=_compare)
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -348,10 +331,29 @@ def _compare(args: argparse.Namespace) -> None:
     print(f"\n{verdicts(table)}")
 
 
+def _add_publish(commands) -> None:
+    publish = commands.add_parser("publish", help="copy what the repository shows to results/published")
+    publish.add_argument("--profile", required=True)
+    publish.add_argument("--out", type=Path, help="results folder of the study; default results/<profile>")
+    publish.add_argument(
+        "--tables-only", action="store_true", help="the report, notebooks, tables and figures, no scores"
+    )
+    publish.set_defaults(command=_publish)
+
+
 def _publish(args: argparse.Namespace) -> None:
     from fasnb.command.results import publish
 
     print(f"published: {publish(args.profile, args.out and args.out.absolute(), not args.tables_only)}")
+
+
+def _add_networks(commands) -> None:
+    networks = commands.add_parser(
+        "networks", help="parts, shapes, parameters and multiply-adds of an experiment's network"
+    )
+    _profile_options(networks)
+    networks.add_argument("experiment", nargs="?", default="A")
+    networks.set_defaults(command=_networks)
 
 
 def _networks(args: argparse.Namespace) -> None:
@@ -367,6 +369,18 @@ def _networks(args: argparse.Namespace) -> None:
     architecture = architecture_of(profile, EXPERIMENTS[args.experiment])
     print(f"{EXPERIMENTS[args.experiment].title}, of profile {args.profile}: {architecture}\n")
     print(describe(architecture, crop_of(profile)).to_string(index=False))
+
+
+def _add_data(commands) -> None:
+    data = commands.add_parser("data", help="make or check data on disk").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    make = data.add_parser("make", help="write a profile's synthetic frames in the layout of CASIA-SURF")
+    _profile_options(make)
+    make.set_defaults(command=_data_make)
+    check = data.add_parser("check", help="decode every file of CASIA-SURF and report all that is wrong")
+    check.add_argument("--root", type=Path, required=True)
+    check.set_defaults(command=_data_check)
 
 
 def _data_make(args: argparse.Namespace) -> None:
@@ -396,6 +410,26 @@ def _data_check(args: argparse.Namespace) -> None:
         raise ValueError(f"{len(report.problems):,} problems in {args.root}; nothing was changed")
 
 
+def _add_pretrain(commands) -> None:
+    pretrain = commands.add_parser("pretrain", help="pre-train a backbone on folders of real images")
+    pretrain.add_argument("--task", choices=("identity", "gender"), required=True)
+    pretrain.add_argument(
+        "--images", type=Path, required=True, help="identity/*.jpg (CASIA-WebFace) or age/gender/*.jpg (AFAD)"
+    )
+    pretrain.add_argument("--backbone", default="face_resnet34", help="default face_resnet34")
+    pretrain.add_argument(
+        "--head", default="softmax", choices=("softmax", "arcface"), help="default softmax; arcface is for identities"
+    )
+    pretrain.add_argument("--epochs", type=int, default=30, help="default 30, as for gender in Section 5.1")
+    pretrain.add_argument("--batch-size", type=int, default=128)
+    pretrain.add_argument("--learning-rate", type=float, default=1e-3)
+    pretrain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    pretrain.add_argument(
+        "--out", type=Path, required=True, help="backbone file to write, see data/README.md for names"
+    )
+    pretrain.set_defaults(command=_pretrain)
+
+
 def _pretrain(args: argparse.Namespace) -> None:
     from fasnb.data.image_folder import gender_folder, identity_folder
     from fasnb.model.backbones import Stages
@@ -419,6 +453,11 @@ def _pretrain(args: argparse.Namespace) -> None:
     made.save(args.out)
     state.unlink()
     print(f"backbone: {args.out}")
+
+
+def _add_doctor(commands) -> None:
+    doctor = commands.add_parser("doctor", help="what is installed, found and missing, and how to get it")
+    doctor.set_defaults(command=_doctor)
 
 
 def _doctor(_: argparse.Namespace) -> None:

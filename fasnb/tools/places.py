@@ -13,7 +13,7 @@ def home() -> Path:
     package = Path(__file__).resolve().parent.parent.parent  # of an editable installation: the repository
     here = Path.cwd()
     places = (here, *here.parents, package)
-    return next((p for p in places if (p / "notebooks").is_dir() and (p / "fasnb" / "paper").is_file()), here)
+    return next((p for p in places if (p / "notebooks").is_dir() and (p / "fasnb" / "paper").is_dir()), here)
 
 
 def released_root(given: str = "") -> Path:
