@@ -14,8 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from fasnb import metrics
-from fasnb.data import shortcut as statistics
+from fasnb.data.shortcut import shortcut_report
 from fasnb.lab.session import Session
+from fasnb.lab.views import statistics
 from fasnb.metrics import comparisons, scores
 from fasnb.paper.experiments import MODALITY_EXPERIMENTS
 
@@ -26,7 +27,9 @@ def one_world(profile: str, world: int, out: Path) -> dict[tuple[str, str], floa
     models = scores.average(session.scores(*MODALITY_EXPERIMENTS), over=["fold"])
     measured = comparisons.measure(models, session.profile.fprs, replicates=100)
     found = {(row.experiment, metrics.fpr_name(row.FPR)): row.measured for row in measured.itertuples()}
-    simple = statistics.shortcut_report(session.statistics("train"), session.statistics("valid"), session.profile.fprs)
+    simple = shortcut_report(
+        *(statistics(session.sources[split]) for split in ("train", "valid")), session.profile.fprs
+    )
     return found | {("shortcut", metrics.fpr_name(point.fpr)): 100 * point.tpr for point in simple.points}
 
 

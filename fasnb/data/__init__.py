@@ -11,21 +11,3 @@ from fasnb.data.frames import FRAME_COLUMNS, ListError, frame_table, read_list
 from fasnb.data.released import read_released, released_frames
 from fasnb.data.store import Source, Store, build
 from fasnb.data.submission import write_submission
-
-__all__ = [
-    "CasiaSurf",
-    "FRAME_COLUMNS",
-    "ListError",
-    "Source",
-    "Store",
-    "attack_folds",
-    "build",
-    "find",
-    "frame_table",
-    "read_attack_folds",
-    "read_list",
-    "read_released",
-    "released_frames",
-    "subject_folds",
-    "write_submission",
-]

@@ -6,5 +6,3 @@ It imports everything but ``command``.
 
 from fasnb.lab.session import Session, open_study
 from fasnb.lab.show import Show
-
-__all__ = ["Session", "Show", "open_study"]

@@ -22,32 +22,3 @@ from fasnb.metrics.pad import (
 )
 from fasnb.metrics.scores import IncompleteError, average, check_complete, read_scores, write_scores
 from fasnb.metrics.uncertainty import FPRS, Report, bootstrap, clopper_pearson, compare, evaluate, interval
-
-__all__ = [
-    "FPRS",
-    "IncompleteError",
-    "acer",
-    "allowed_attacks",
-    "apcer",
-    "apcer_by_attack",
-    "auc",
-    "Report",
-    "average",
-    "bootstrap",
-    "bpcer",
-    "check_complete",
-    "clopper_pearson",
-    "compare",
-    "det",
-    "eer",
-    "eer_threshold",
-    "evaluate",
-    "fpr_name",
-    "hter",
-    "interval",
-    "read_scores",
-    "roc",
-    "threshold_at_fpr",
-    "tpr_at_fpr",
-    "write_scores",
-]

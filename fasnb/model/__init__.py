@@ -8,19 +8,3 @@ from fasnb.model.backbones import BACKBONES, Backbone, Stages
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
 from fasnb.model.parts import describe
 from fasnb.model.weights import WeightsError, initialise, load_network, load_released, save_backbone, save_network
-
-__all__ = [
-    "Architecture",
-    "BACKBONES",
-    "Backbone",
-    "Stages",
-    "ThreeBranchNetwork",
-    "WeightsError",
-    "build",
-    "describe",
-    "initialise",
-    "load_network",
-    "load_released",
-    "save_backbone",
-    "save_network",
-]

@@ -19,30 +19,3 @@ from fasnb.paper.published import (
     table3,
 )
 from fasnb.paper.recipe import PAPER, RECIPES, RELEASED, Normalisation, Recipe
-
-__all__ = [
-    "EXPERIMENTS",
-    "Experiment",
-    "FINDINGS",
-    "Finding",
-    "MEMBERS",
-    "MODALITIES",
-    "MODALITY_EXPERIMENTS",
-    "Normalisation",
-    "PAPER",
-    "Profile",
-    "ProfileError",
-    "RECIPES",
-    "RELEASED",
-    "Recipe",
-    "SEEDS",
-    "TABLE1",
-    "TABLE2",
-    "TABLE3",
-    "TABLE4",
-    "TABLE5",
-    "WITHOUT_D",
-    "ZHANG_TEST",
-    "load",
-    "table3",
-]

@@ -6,7 +6,3 @@ It imports ``data``, ``paper`` and ``tools``.
 """
 
 from fasnb.synthsurf.dataset import SynthSurf
-
-__all__ = [
-    "SynthSurf",
-]
