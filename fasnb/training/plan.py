@@ -3,9 +3,10 @@
 Training, scoring, loading, the report and ``fasnb runs`` read the plan and ask no profile.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ class PlannedBackbone:
     specification: Pretraining
     source: source_tasks.SourceTask = field(repr=False)
     folder: Path
-    title: str  # such as "faces: identity, 200 classes, face_resnet34"
+    title: str  # such as "face: identity, 200 classes, face_resnet34"
 
     @property
     def file(self) -> Path:
@@ -295,46 +296,33 @@ class _Resolver:
         networks = []
         for experiment in EXPERIMENTS.values():
             try:
-                identity, backbone = self._initialisation(experiment)
+                start = self._initialisation(experiment)
             except FileNotFoundError as error:
                 self.left_out[experiment.id] = str(error)
-                continue
-            for seed in self.profile.seeds_of(experiment):
-                networks += [
-                    self._network(experiment, k, seed, identity, backbone) for k in range(1, experiment.fold_count + 1)
-                ]
+            else:
+                networks += self._networks(experiment, *start)
         return Plan(tuple(networks), self.backbones, self.left_out, self.sources, self.folds)
 
-    def _network(
-        self, experiment: Experiment, k: int, seed: int, identity: str, backbone: Path | None
-    ) -> PlannedNetwork:
-        fold, source = self.folds[experiment.folds], self.sources["train"]
-        index = np.flatnonzero(fold != k)
-        if (experiment.folds, k) not in self.hashes:
-            self.hashes[experiment.folds, k] = frames_hash(source.frames, index)
-        specification = Specification(
-            experiment.id,
-            k,
-            seed,
-            architecture_of(self.profile, experiment),
-            self.profile.recipe_of(experiment),
-            source.fingerprint,
-            self.hashes[experiment.folds, k],
-            initialisation=identity,
-            precision=precision_of(self.profile, experiment),
-        )
+    def _networks(self, experiment: Experiment, identity: str, backbone: Path | None) -> Iterator[PlannedNetwork]:
+        """One network for each seed and fold of an experiment that starts from these weights."""
+        profile, fold, source = self.profile, self.folds[experiment.folds], self.sources["train"]
+        network, recipe = architecture_of(profile, experiment), profile.recipe_of(experiment)
+        start = {"initialisation": identity, "precision": precision_of(profile, experiment)}
         splits = ("valid", "test") if experiment.member and self.tested else ("valid",)
-        return PlannedNetwork(
-            specification,
-            self.out / "runs" / specification.name,
-            {split: self.stores[split] for split in ("train", *splits)},
-            {split: self.sources[split].fingerprint for split in ("train", *splits)},
-            index,
-            held_out=np.flatnonzero(fold == k),
-            splits=splits,
-            backbone=backbone,
-            fprs=self.profile.fprs,
-        )
+        of_splits = ("train", *splits)
+        stores = {split: self.stores[split] for split in of_splits}
+        data = {split: self.sources[split].fingerprint for split in of_splits}
+        for seed, k in product(profile.seeds_of(experiment), range(1, experiment.fold_count + 1)):
+            index, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+            frames = self._hash_of(experiment.folds, k, index)
+            chosen = Specification(experiment.id, k, seed, network, recipe, source.fingerprint, frames, **start)
+            folder = self.out / "runs" / chosen.name
+            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, profile.fprs)
+
+    def _hash_of(self, kind: str, k: int, index: np.ndarray) -> str:
+        if (kind, k) not in self.hashes:
+            self.hashes[kind, k] = frames_hash(self.sources["train"].frames, index)
+        return self.hashes[kind, k]
 
     def _initialisation(self, experiment: Experiment) -> tuple[str, Path | None]:
         """What identifies an experiment's backbone weights, and their file; ("random", None) without."""
