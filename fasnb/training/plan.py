@@ -266,7 +266,7 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
         FileNotFoundError: there are no frames to train on.
     """
     if profile.source == "released":
-        return Plan((), {}, {}, sources or sources_of(profile), {})
+        return Plan((), {}, {}, {}, {})
     return _Resolver(profile, out, sources or sources_of(profile)).plan()
 
 
