@@ -59,7 +59,8 @@ class Session:
     @cached_property
     def plan(self) -> Plan:
         """Every network of the study, resolved."""
-        return plan(self.profile, Path("nowhere") if self.published_only else self.out, self.sources)
+        sources = {} if self.profile.source == "released" else self.sources  # it has scores alone: nothing is planned
+        return plan(self.profile, Path("nowhere") if self.published_only else self.out, sources)
 
     @cached_property
     def published(self) -> Published:
