@@ -16,6 +16,8 @@ from fasnb.training.fit import initial_network
 from fasnb.training.inference import score
 from fasnb.training.plan import WEIGHT_FILES, plan, sources_of
 
+PLANNED = {name for name, experiment in EXPERIMENTS.items() if not experiment.appendix}
+
 
 def plan_of(settings, out):
     return plan(profiles.load("smoke", settings), out)
@@ -40,10 +42,10 @@ def test_one_changed_value_touches_what_depends_on_it_and_nothing_else(tmp_path)
     assert changed({"A.learning_rate": 0.001}, tmp_path) == {"A", "A-rgb", "A-ir", "A-depth"}
     assert changed({"zhang.epochs": 3}, tmp_path) == {"zhang"}
     random = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation == "random"}
-    assert changed({"pretrain_epochs": 2}, tmp_path) == set(EXPERIMENTS) - random
+    assert changed({"pretrain_epochs": 2}, tmp_path) == PLANNED - random
     objects = {name for name, e in EXPERIMENTS.items() if e.initialisation in ("gender", "generic", "imagenet")}
     assert changed({"pretrain_objects": 120}, tmp_path) == objects
-    assert changed({"fold_seed": 1}, tmp_path) == set(EXPERIMENTS)
+    assert changed({"fold_seed": 1}, tmp_path) == PLANNED
     for execution in ({"workers": 1}, {"replicates": 50}, {"valid_frames": 240}, {"device": "cpu"}):
         assert changed(execution, tmp_path) == set()
 
@@ -54,7 +56,25 @@ def test_seeds_add_networks_and_keep_those_there(tmp_path):
 
 
 def test_the_mirrored_released_recipe_is_another_study(tmp_path):
-    assert changed({"recipe": "released"}, tmp_path) == set(EXPERIMENTS)
+    assert changed({"recipe": "released"}, tmp_path) == PLANNED
+
+
+def test_the_appendix_adds_networks_and_changes_none(tmp_path):
+    plain, more = keys({}, tmp_path), keys({"appendix": True}, tmp_path)
+    assert plain.items() <= more.items() and len(more) == len(plain) + 7 * 3
+    with pytest.raises(FileNotFoundError, match="appendix = false"):
+        plan_of({}, tmp_path).of("A-half")
+
+
+def test_fewer_people_see_fewer_subjects_and_the_same_frames_of_each(tmp_path):
+    made = plan_of({"appendix": True}, tmp_path)
+    frames = made.sources["train"].frames
+    quarter, half, everyone = (made.of(name)[0].train_index for name in ("A-quarter", "A-half", "A"))
+    assert set(quarter) < set(half) < set(everyone)
+    people = [set(frames["subject"].iloc[index]) for index in (quarter, half, everyone)]
+    assert people[0] < people[1] < people[2] and len(people[1]) == 5
+    assert set(half) == {row for row in everyone if frames["subject"].iloc[row] in people[1]}
+    assert made.of("A-rotated")[0].specification.recipe.rotation == 30.0
 
 
 def test_the_plan_says_of_every_network_where_it_starts_and_what_it_scores(tmp_path):

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from fasnb.paper.experiments import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS
+from fasnb.paper.experiments import (
+    EXPERIMENTS,
+    MEMBERS,
+    MODALITY_EXPERIMENTS,
+    PEOPLE_EXPERIMENTS,
+    PREPROCESSING_EXPERIMENTS,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,9 @@ NOTEBOOKS = {
     "06_modalities": Notebook((*_TRAINED, "released"), MODALITY_EXPERIMENTS),
     "07_disagreement": Notebook((*_TRAINED, "released"), MEMBERS),
     "08_report": Notebook(
-        (*_TRAINED, "released"), (*(e.id for e in EXPERIMENTS.values() if not e.extra), "face34-generic")
+        (*_TRAINED, "released"),
+        (*(e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)), "face34-generic"),
     ),
+    "09_appendix": Notebook(_TRAINED, (*PREPROCESSING_EXPERIMENTS, *PEOPLE_EXPERIMENTS)),
 }
 """Notebook -> the sources it serves and the experiments it needs, in order of execution."""

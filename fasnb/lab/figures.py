@@ -433,3 +433,24 @@ def plain(ax: Axes) -> Axes:
     for spine in ax.spines.values():
         spine.set_visible(False)
     return ax
+
+
+@drawn
+def against_people(table: pd.DataFrame) -> Figure:
+    """TPR against the share of the training people, one line a set of cameras, labelled at its end.
+
+    Args:
+        table: columns ``cameras``, ``share of people`` (in (0, 1]), ``measured``, ``low``, ``high`` (percent).
+    """
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.1))
+    for cameras, rows in table.groupby("cameras", sort=False):
+        rows = rows.sort_values("share of people")
+        colour = MODALITY_COLOURS.get(cameras.lower(), MODALITY_COLOURS["all"])
+        spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
+        share = 100 * rows["share of people"]
+        ax.errorbar(share, rows["measured"], yerr=spread, fmt="o-", ms=4, color=colour, **INTERVAL)
+        end = (share.iloc[-1], rows["measured"].iloc[-1])
+        ax.annotate(cameras, end, (6, 0), textcoords="offset points", color=colour, va="center", fontsize=7)
+    ax.set(xlabel="share of the training people (%)", ylabel="TPR (%)", xlim=(0, 118), ylim=(0, 105))
+    ax.set_xticks(sorted(100 * table["share of people"].unique()))
+    return fig

@@ -116,7 +116,7 @@ class Session:
         elif missing and not self.plan.labelled("valid"):
             why = "the validation frames have no labels here"
         else:
-            why = "their backbone weights are not here (data/README.md)"
+            why = "; ".join(dict.fromkeys(self.plan.left_out[name] for name in missing))
         if missing:
             print(f"Left out: {', '.join(EXPERIMENTS[name].title for name in missing)}; {why}.")
         if not found:

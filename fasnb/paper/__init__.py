@@ -4,7 +4,16 @@ of values at which the study is run.
 It imports nothing else of the package.
 """
 
-from fasnb.paper.experiments import EXPERIMENTS, MEMBERS, MODALITIES, MODALITY_EXPERIMENTS, SEEDS, Experiment
+from fasnb.paper.experiments import (
+    EXPERIMENTS,
+    MEMBERS,
+    MODALITIES,
+    MODALITY_EXPERIMENTS,
+    PEOPLE_EXPERIMENTS,
+    PREPROCESSING_EXPERIMENTS,
+    SEEDS,
+    Experiment,
+)
 from fasnb.paper.profile import Profile, ProfileError, load
 from fasnb.paper.published import (
     FINDINGS,

@@ -1,6 +1,7 @@
 """The experiments: each row of the paper's tables that is trained, as data."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 MODALITIES = ("rgb", "depth", "ir")
 """The three cameras, in the order of every table, array and argument."""
@@ -24,6 +25,9 @@ class Experiment:
     member: bool = False  # of the ensemble (Section 5.7), and so trained with several seeds
     like: str | None = None  # takes over the changed values of this experiment, so that the comparison stays fair
     extra: bool = False  # not in the paper
+    appendix: bool = False  # of a claim made in passing; trained where the profile says ``appendix = true``
+    recipe: tuple[tuple[str, Any], ...] = ()  # values of the recipe that make the experiment what it is
+    people: float = 1.0  # share of the training subjects that it may see
 
     @property
     def fold_count(self) -> int:
@@ -32,6 +36,7 @@ class Experiment:
 
 _A = Experiment("A", "A: resnet-34, faces, MLFA", "face_resnet34", True, "face", "attack", member=True)
 
+_APART = replace(_A, member=False, like="A", appendix=True)
 _FACE = Experiment("resnet34-face", "resnet-34, faces", "face_resnet34", False, "face", "attack")
 
 EXPERIMENTS = {
@@ -49,6 +54,23 @@ EXPERIMENTS = {
         replace(_A, id="A-rgb", title="A with RGB alone", modalities=("rgb",) * 3, member=False, like="A"),
         replace(_A, id="A-ir", title="A with IR alone", modalities=("ir",) * 3, member=False, like="A"),
         replace(_A, id="A-depth", title="A with depth alone", modalities=("depth",) * 3, member=False, like="A"),
+        # "Different crop and rotation strategies as well as test-time augmentation" (Section 5.2)
+        replace(_APART, id="A-rotated", title="A, rotated up to 30 degrees", recipe=(("rotation", 30.0),)),
+        replace(_APART, id="A-cropped", title="A, random crops", recipe=(("scale_low", 0.5),)),
+        replace(_APART, id="A-mirrored", title="A, mean with the mirror image", recipe=(("mirror", True),)),
+        # "Overfitting to people" by RGB (Section 5.10), which the paper does not test: fewer people, the same frames of each
+        replace(_APART, id="A-half", title="A, half of the people", people=0.5),
+        replace(_APART, id="A-quarter", title="A, a quarter of the people", people=0.25),
+        replace(
+            _APART, id="A-rgb-half", title="A with RGB alone, half of the people", people=0.5, modalities=("rgb",) * 3
+        ),
+        replace(
+            _APART,
+            id="A-rgb-quarter",
+            title="A with RGB alone, a quarter of the people",
+            people=0.25,
+            modalities=("rgb",) * 3,
+        ),
         # The paper changes the network together with its initialisation (Section 5.5). These three keep the network of
         # resnet34-face and change the initialisation alone.
         replace(_FACE, id="face34-random", title="face network, random start", initialisation="random", extra=True),
@@ -57,6 +79,8 @@ EXPERIMENTS = {
     )
 }
 
+PREPROCESSING_EXPERIMENTS = ("A", "A-rotated", "A-cropped", "A-mirrored")
+PEOPLE_EXPERIMENTS = ("A-rgb-quarter", "A-rgb-half", "A-rgb", "A-quarter", "A-half", "A")
 MEMBERS = tuple(experiment.id for experiment in EXPERIMENTS.values() if experiment.member)
 
 MODALITY_EXPERIMENTS = ("A-rgb", "A-ir", "A-depth", "A")

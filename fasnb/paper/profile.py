@@ -69,6 +69,7 @@ class Profile:
     recipe: str = _choice("paper", "paper", "released", help="values of the text, or of the released options")
     seeds: int = _number(2, 1, len(SEEDS), help="seeds of the ensemble's members A to D")
     row_seeds: int = _number(1, 1, len(SEEDS), help="seeds of the other experiments")
+    appendix: bool = field(default=False, metadata={"help": "also the experiments of Sections 5.2 and 5.10"})
     fold_seed: int = _number(0, 0, help="seed of the random assignment of subjects to folds")
     authors_folds: bool = field(default=False, metadata={"help": "attack folds of the authors' lists (casia-surf)"})
 
@@ -104,7 +105,7 @@ class Profile:
         if self.recipe == "released":
             values = RELEASED_SECOND_STAGE.get(experiment.like or experiment.id, {}) | values
         own = {key: value for key, value in self._own(experiment).items() if key not in NETWORK_FIELDS}
-        return replace(RECIPES[self.recipe], **(values | own))
+        return replace(RECIPES[self.recipe], **(values | own | dict(experiment.recipe)))
 
     def size_of(self, experiment: Experiment) -> tuple[float, int]:
         """Width multiplier and blocks per stage (0 = own) of one experiment's network."""

@@ -295,6 +295,9 @@ class _Resolver:
     def plan(self) -> Plan:
         networks = []
         for experiment in EXPERIMENTS.values():
+            if experiment.appendix and not self.profile.appendix:
+                self.left_out[experiment.id] = "the profile has appendix = false"
+                continue
             try:
                 start = self._initialisation(experiment)
             except FileNotFoundError as error:
@@ -310,19 +313,27 @@ class _Resolver:
         start = {"initialisation": identity, "precision": precision_of(profile, experiment)}
         splits = ("valid", "test") if experiment.member and self.tested else ("valid",)
         of_splits = ("train", *splits)
+        seen = source.frames["subject"].isin(self._people(experiment.people))
         stores = {split: self.stores[split] for split in of_splits}
         data = {split: self.sources[split].fingerprint for split in of_splits}
         for seed, k in product(profile.seeds_of(experiment), range(1, experiment.fold_count + 1)):
-            index, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-            frames = self._hash_of(experiment.folds, k, index)
+            index, held_out = np.flatnonzero((fold != k) & seen), np.flatnonzero(fold == k)
+            frames = self._hash_of(experiment, k, index)
             chosen = Specification(experiment.id, k, seed, network, recipe, source.fingerprint, frames, **start)
             folder = self.out / "runs" / chosen.name
             yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, profile.fprs)
 
-    def _hash_of(self, kind: str, k: int, index: np.ndarray) -> str:
-        if (kind, k) not in self.hashes:
-            self.hashes[kind, k] = frames_hash(self.sources["train"].frames, index)
-        return self.hashes[kind, k]
+    def _people(self, share: float) -> np.ndarray:
+        """That share of the training subjects; a smaller share is part of a larger one."""
+        subjects = np.sort(self.sources["train"].frames["subject"].unique().astype(str))
+        order = np.random.default_rng(self.profile.fold_seed).permutation(subjects)
+        return order[: max(1, round(share * len(order)))]
+
+    def _hash_of(self, experiment: Experiment, k: int, index: np.ndarray) -> str:
+        key = experiment.folds, experiment.people, k
+        if key not in self.hashes:
+            self.hashes[key] = frames_hash(self.sources["train"].frames, index)
+        return self.hashes[key]
 
     def _initialisation(self, experiment: Experiment) -> tuple[str, Path | None]:
         """What identifies an experiment's backbone weights, and their file; ("random", None) without."""
