@@ -437,7 +437,7 @@ def plain(ax: Axes) -> Axes:
 
 @drawn
 def against_people(table: pd.DataFrame) -> Figure:
-    """TPR against the share of the training people, one line a set of cameras, labelled at its end.
+    """TPR against the share of the training people, one line a set of cameras.
 
     Args:
         table: columns ``cameras``, ``share of people`` (in (0, 1]), ``measured``, ``low``, ``high`` (percent).
@@ -448,9 +448,11 @@ def against_people(table: pd.DataFrame) -> Figure:
         colour = MODALITY_COLOURS.get(cameras.lower(), MODALITY_COLOURS["all"])
         spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
         share = 100 * rows["share of people"]
-        ax.errorbar(share, rows["measured"], yerr=spread, fmt="o-", ms=4, color=colour, **INTERVAL)
-        end = (share.iloc[-1], rows["measured"].iloc[-1])
-        ax.annotate(cameras, end, (6, 0), textcoords="offset points", color=colour, va="center", fontsize=7)
-    ax.set(xlabel="share of the training people (%)", ylabel="TPR (%)", xlim=(0, 118), ylim=(0, 105))
+        beside = 1 if colour == MODALITY_COLOURS["all"] else -1  # so that intervals do not hide each other
+        ax.errorbar(
+            share + beside, rows["measured"], yerr=spread, fmt="o-", ms=4, color=colour, label=cameras, **INTERVAL
+        )
+    ax.set(xlabel="share of the training people (%)", ylabel="TPR (%)", xlim=(0, 105), ylim=(0, 105))
+    ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     ax.set_xticks(sorted(100 * table["share of people"].unique()))
     return fig
