@@ -36,6 +36,6 @@ NOTEBOOKS = {
         (*_TRAINED, "released"),
         (*(e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)), "face34-generic"),
     ),
-    "09_appendix": Notebook(_TRAINED, (*PREPROCESSING_EXPERIMENTS, *PEOPLE_EXPERIMENTS)),
+    "10_appendix": Notebook(_TRAINED, (*PREPROCESSING_EXPERIMENTS, *PEOPLE_EXPERIMENTS)),
 }
 """Notebook -> the sources it serves and the experiments it needs, in order of execution."""
