@@ -294,14 +294,19 @@ def _evidence(
     parts = [difference(methods[better], methods[worse], luck, units) for better, worse in finding.pairs]
     decision = decide(parts)
     part, names = parts[decision.least], finding.pairs[decision.least]
-    alone = [name for name in dict.fromkeys(sum(finding.pairs, ())) if methods[name].seeds == 1]
-    least = f"least of {len(parts)}: {names[0]} above {names[1]}" if len(parts) > 1 else ""
+    reason = f"least of {len(parts)}: {names[0]} above {names[1]}" if len(parts) > 1 else ""
     if not all(each.seeded for each in parts):
-        unknown = f"{' and '.join(alone)} with one seed" if alone else "the seeds of every method agree at 100%"
-        least = "; ".join(filter(None, [least, f"{unknown}: what another seed would change is not known"]))
+        reason = "; ".join(filter(None, [reason, _one_seed(finding, methods)]))
     p = decision.p if all(each.seeded for each in parts) else np.nan
     limits = (100 * part.value, 100 * part.low, 100 * part.high)
-    return Evidence(*limits, p, _seeds(*(methods[name] for name in names)), least)
+    return Evidence(*limits, p, _seeds(*(methods[name] for name in names)), reason)
+
+
+def _one_seed(finding: Finding, methods: dict[str, Method]) -> str:
+    names = [name for name in dict.fromkeys(sum(finding.pairs, ())) if methods[name].seeds == 1]
+    alone = [name for name in names if methods[name].single] or ["a member of the ensemble"] * bool(names)
+    what = f"one seed of {' and '.join(alone)}" if alone else "all seeds at 100%"
+    return f"{what}: what another seed would change is not known"
 
 
 def _lacking(finding: Finding, methods: dict[str, Method]) -> list[str]:
