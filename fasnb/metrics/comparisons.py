@@ -294,7 +294,7 @@ def _evidence(
     parts = [difference(methods[better], methods[worse], luck, units) for better, worse in finding.pairs]
     decision = decide(parts)
     part, names = parts[decision.least], finding.pairs[decision.least]
-    reason = f"least of {len(parts)}: {names[0]} above {names[1]}" if len(parts) > 1 else ""
+    reason = f"least of {len(parts)}: {_title(names[0])} above {_title(names[1])}" if len(parts) > 1 else ""
     if not all(each.seeded for each in parts):
         reason = "; ".join(filter(None, [reason, _one_seed(finding, methods)]))
     p = decision.p if all(each.seeded for each in parts) else np.nan
@@ -302,9 +302,13 @@ def _evidence(
     return Evidence(*limits, p, _seeds(*(methods[name] for name in names)), reason)
 
 
+def _title(name: str) -> str:
+    return EXPERIMENTS[name].title if name in EXPERIMENTS and name not in MEMBERS else name
+
+
 def _one_seed(finding: Finding, methods: dict[str, Method]) -> str:
     names = [name for name in dict.fromkeys(sum(finding.pairs, ())) if methods[name].seeds == 1]
-    alone = [name for name in names if methods[name].single] or ["a member of the ensemble"] * bool(names)
+    alone = [_title(name) for name in names if methods[name].single] or ["a member of the ensemble"] * bool(names)
     what = f"one seed of {' and '.join(alone)}" if alone else "all seeds at 100%"
     return f"{what}: what another seed would change is not known"
 
@@ -316,11 +320,8 @@ def _lacking(finding: Finding, methods: dict[str, Method]) -> list[str]:
 def _verdict(finding: Finding, found: Evidence | None, p: float, tested: int, methods: dict[str, Method]) -> dict:
     row = {"claim": finding.claim, "section": finding.section}
     if found is None:
-        titles = [EXPERIMENTS[name].title if name in EXPERIMENTS else name for name in _lacking(finding, methods)]
-        found, verdict = (
-            Evidence(reason=f"it takes {finding.needs or 'scores of ' + '; '.join(titles)}"),
-            "not measured",
-        )
+        scores = "scores of " + "; ".join(_title(name) for name in _lacking(finding, methods))
+        found, verdict = Evidence(reason=f"it takes {finding.needs or scores}"), "not measured"
     elif p < 0.05:
         verdict = "shown" if found.difference > 0 else "opposite"
     else:
@@ -328,24 +329,33 @@ def _verdict(finding: Finding, found: Evidence | None, p: float, tested: int, me
     clear = found.low > 0 or found.high < 0
     why = ""
     if verdict == "undecided" and not np.isnan(p):
-        why = f"clear alone, not among {tested} claims" if clear else "the interval holds zero"
+        held = "nothing here tells the two apart" if np.isnan(found.low) else "the interval holds zero"
+        why = f"clear alone, not among {tested} claims" if clear else held
     reason = "; ".join(filter(None, [found.reason, why]))
     numbers = {"difference": found.difference, "low": found.low, "high": found.high, "adjusted p": p}
     return row | {"verdict": verdict} | numbers | {"seeds": found.seeds, "reason": reason}
 
 
-def answers(models: pd.DataFrame, findings: Sequence[Finding], section: str, fpr: float, replicates: int = 1000) -> str:
+def answers(
+    models: pd.DataFrame,
+    findings: Sequence[Finding],
+    section: str,
+    fpr: float,
+    replicates: int = 1000,
+    evidence: Mapping[str, Evidence] | None = None,
+) -> str:
     """What these scores say of the claims of one section of the paper, a sentence each.
 
     All claims are judged, so that each has the verdict of the whole report; see ``judge``.
 
     Args:
-        models: as of ``judge``, of all the report's methods.
+        models, findings, evidence: as of ``judge``, of the whole report.
     """
-    table = judge(models, findings, fpr, replicates)
+    table = judge(models, findings, fpr, replicates, evidence=evidence)
     lines = []
     for row in table[(table["section"] == section) & (table["verdict"] != "not measured")].to_dict("records"):
-        limits = f"{row['difference']:+.2f} points [{row['low']:.2f}, {row['high']:.2f}] at FPR = {fpr_name(fpr)}"
+        limits = "" if np.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
+        limits = f"{row['difference']:+.2f} points{limits} at FPR = {fpr_name(fpr)}"
         p = "" if np.isnan(row["adjusted p"]) else f", adjusted p = {row['adjusted p']:.3f}"
         said = "; ".join(filter(None, [f"{limits}{p}", f"seeds: {row['seeds']}", row["reason"]]))
         lines.append(f"{row['claim']}: {row['verdict']} here ({said}).")

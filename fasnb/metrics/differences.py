@@ -43,6 +43,7 @@ class Luck:
 class Difference:
     """Difference of two methods in TPR, in [-1, 1], its 95% limits and two-sided p value against no difference.
 
+    Limits are NaN where nothing varies, as between two methods at 100%: no draw of these frames can say how far that holds.
     ``seeded`` is False where a method has one seed, or no method has two: then the p value cannot be trusted.
     """
 
@@ -102,7 +103,7 @@ def difference(a: Method, b: Method, luck: Luck, units: int, confidence: float =
     variance = of_frames + of_seeds
     seeded = bool(known and min(a.seeds, b.seeds) > 1)
     if variance == 0:
-        return Difference(value, value, value, float(value == 0), seeded)
+        return Difference(value, np.nan, np.nan, float(value == 0), seeded)
     df = min(luck.df, units - 1) if known else units - 1
     half = student.ppf((1 + confidence) / 2, df) * variance**0.5
     p = 2 * student.sf(abs(value) / variance**0.5, df)
