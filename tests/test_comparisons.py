@@ -7,9 +7,12 @@ import pytest
 from fasnb import metrics
 from fasnb.data.frames import frame_table
 from fasnb.data.released import read_released
-from fasnb.metrics import comparisons, ensembles
+from fasnb.lab import claims
+from fasnb.lab.session import Session
+from fasnb.metrics import comparisons, differences, ensembles
 from fasnb.metrics.scores import average, first_seed, matrix, score_table
-from fasnb.paper.published import Finding
+from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
+from fasnb.paper.published import FINDINGS, WITHOUT_D, Finding
 
 N = 300
 LABEL = np.arange(N) % 3 == 0
@@ -46,42 +49,172 @@ def test_differences_are_those_of_the_means():
     assert comparisons.compare_all(one, 0.1, pairs=[], replicates=10).empty
 
 
-def test_verdicts():
-    strong = [model("strong", seed, 4.0, seed) for seed in (1, 2)]
-    weak = [model("weak", seed, 0.5, 10 + seed) for seed in (1, 2)]
-    findings = [
-        Finding("a", "1", "strong", "weak"),
-        Finding("b", "1", "weak", "strong"),
-        Finding("c", "1", "weak", "weak"),
+def seeds_of(experiment, strengths, noise):
+    """One model with a seed for each of the strengths."""
+    return [model(experiment, i + 1, strength, 100 * noise + i) for i, strength in enumerate(strengths)]
+
+
+def claim(better, worse, section="1"):
+    return Finding(f"{better} above {worse}", section, ((better, worse),))
+
+
+STUDY = pd.concat(
+    [
+        *seeds_of("strong", [4.0, 4.2, 3.8], 1),
+        *seeds_of("weak", [0.5, 0.6, 0.4], 2),
+        *seeds_of("other", [0.5, 0.4, 0.6], 3),
     ]
-    judged = comparisons.judge(pd.concat(strong + weak), [*findings, Finding("d", "1", "weak", "none")], 0.1, 100)
-    assert judged["verdict"].tolist() == ["shown", "opposite", "not shown", "not measured"]
-    assert judged.loc[0, "agree"] == "4 of 4" and judged.loc[0, "seeds"] == "2 and 2"
+)
 
 
-def test_one_seed_against_the_claim_withholds_shown():
-    lucky = [model("A", 1, 6.0, 1), model("A", 2, 0.5, 2)]
-    other = [model("B", 1, 1.5, 3), model("B", 2, 1.5, 4)]
-    judged = comparisons.judge(pd.concat([*lucky, *other]), [Finding("a", "1", "A", "B")], 0.1, 100)
-    assert judged.loc[0, "verdict"] == "not shown" and judged.loc[0, "agree"] == "2 of 4"
+def test_verdicts():
+    findings = [claim("strong", "weak"), claim("weak", "strong"), claim("weak", "other"), claim("weak", "none")]
+    judged = comparisons.judge(STUDY, findings, 0.1, 100, others=[0.1, 0.05])
+    assert judged["verdict"].tolist() == ["shown", "opposite", "undecided", "not measured"]
+    assert judged.loc[0, "seeds"] == "3 and 3" and judged.loc[0, "low"] > 0 > judged.loc[1, "high"]
+    assert judged.loc[2, "reason"] == "the interval holds zero" and "it takes scores of none" in judged.loc[3, "reason"]
+    assert judged["at 5e-2"].tolist() == judged["verdict"].tolist() and "at 1e-1" not in judged
 
 
-def test_only_the_seeds_that_both_methods_have_are_compared():
-    a, b = [model("A", seed, 2.0, seed) for seed in (1, 2, 3)], [model("B", 2, 1.0, 9)]
-    judged = comparisons.judge(pd.concat(a + b), [Finding("a", "1", "A", "B")], 0.1, 50, others=[0.1, 0.05])
-    assert judged.loc[0, "difference"] == pytest.approx(tpr(a[1]) - tpr(b[0])) and judged.loc[0, "seeds"] == "1 and 1"
-    assert "at 5e-2" in judged and "at 1e-1" not in judged
-    ensemble = average(pd.concat(a), over=["seed", "experiment"]).assign(experiment="ensemble")
-    judged = comparisons.judge(pd.concat([*a, ensemble]), [Finding("b", "1", "ensemble", "A")], 0.1, 50)
-    assert judged.loc[0, "seeds"] == "all and 3" and judged.loc[0, "agree"].endswith("of 3")
+def test_a_claim_without_pairs_says_what_it_takes_and_can_be_given_evidence():
+    findings = [claim("strong", "weak"), Finding("odd", "2", evidence="special", needs="a telescope")]
+    judged = comparisons.judge(STUDY, findings, 0.1, 100)
+    assert judged.loc[1, ["verdict", "reason"]].tolist() == ["not measured", "it takes a telescope"]
+    given = {"special": comparisons.Evidence(-2.0, -3.0, -1.0, 0.03, reason="seen by eye")}
+    judged = comparisons.judge(STUDY, findings, 0.1, 100, evidence=given)
+    assert judged.loc[1, ["verdict", "adjusted p", "difference"]].tolist() == ["opposite", 0.03, -2.0]
+    judged = comparisons.judge(STUDY, [*findings, claim("weak", "other")], 0.1, 100, evidence=given)
+    assert judged.loc[1, "adjusted p"] == pytest.approx(0.06) and judged.loc[1, "verdict"] == "undecided"
+    assert judged.loc[1, "reason"] == "seen by eye; clear alone, not among 3 claims"
 
 
-def test_answers_name_the_verdict_and_leave_out_what_is_not_measured():
-    models = pd.concat([model("A", 1, 4.0, 1), model("B", 1, 0.5, 2)])
-    claims = [Finding("A is better", "1", "A", "B"), Finding("never tested", "1"), Finding("other", "2", "B", "A")]
-    said = comparisons.answers(models, claims, "1", 0.1, 100)
-    assert said.startswith("A is better: shown here (+") and "one seed each" in said and "never" not in said
-    assert "None of the claims" in comparisons.answers(models, claims[1:2], "1", 0.1, 100)
+def test_one_seed_gives_no_verdict():
+    one = [model("A", 1, 4.0, 1), model("B", 1, 0.5, 2)]
+    judged = comparisons.judge(pd.concat(one), [claim("A", "B")], 0.1, 100)
+    assert (
+        judged.loc[0, "verdict"] == "undecided" and judged.loc[0, "low"] > 0 and np.isnan(judged.loc[0, "adjusted p"])
+    )
+    assert judged.loc[0, "reason"].startswith("one seed of A and B:")
+    judged = comparisons.judge(pd.concat([STUDY, one[0]]), [claim("A", "weak"), claim("strong", "weak")], 0.1, 100)
+    assert judged["verdict"].tolist() == ["undecided", "shown"] and judged.loc[0, "reason"].startswith("one seed of A:")
+    pairs = comparisons.compare_all(pd.concat([STUDY, one[0]]), 0.1, [("A", "weak"), ("strong", "weak")], 100)
+    assert pd.isna(pairs.loc[0, "clear"]) and pairs.loc[1, "clear"] is True
+
+
+def test_seeds_that_differ_widen_the_interval_and_withhold_the_verdict():
+    calm, wild = (
+        [*seeds_of("A", a, 1), *seeds_of("B", [1.0, 1.0, 1.0], 2)] for a in ([4.0, 4.0, 4.0], [5.0, 5.0, 1.2])
+    )
+    calm, wild = (comparisons.judge(pd.concat(part), [claim("A", "B")], 0.1, 200).loc[0] for part in (calm, wild))
+    assert calm["verdict"] == "shown" and wild["verdict"] == "undecided"
+    assert wild["high"] - wild["low"] > 2 * (calm["high"] - calm["low"])
+
+
+def test_all_seeds_of_both_methods_are_compared():
+    a, b = seeds_of("A", [2.0, 2.0, 2.0], 1), seeds_of("B", [1.0, 1.0], 2)
+    judged = comparisons.judge(pd.concat(a + b), [claim("A", "B")], 0.1, 50)
+    means = np.mean([tpr(table) for table in a]), np.mean([tpr(table) for table in b])
+    assert judged.loc[0, "difference"] == pytest.approx(means[0] - means[1]) and judged.loc[0, "seeds"] == "3 and 2"
+    renamed = [table.assign(seed=table["seed"] + 10) for table in b]  # a seed pairs with nothing
+    again = comparisons.judge(pd.concat(a + renamed), [claim("A", "B")], 0.1, 50)
+    pd.testing.assert_frame_equal(judged, again, check_exact=True)
+
+
+def test_an_ensemble_counts_as_its_member_with_the_fewest_seeds():
+    a, b = seeds_of("A", [2.0, 2.2, 1.8], 1), seeds_of("B", [2.0, 1.8], 2)
+    ensemble = average(pd.concat(a + b), over=["seed", "experiment"])
+    methods, frames = comparisons._compared(pd.concat([*a, *b, ensemble]), 0.1, 20)
+    assert methods["ensemble"].seeds == 2 and not methods["ensemble"].single and frames == N
+    judged = comparisons.judge(pd.concat([*a, *b, ensemble]), [claim("ensemble", "A")], 0.1, 50)
+    assert judged.loc[0, "seeds"] == "all and 3" and not np.isnan(judged.loc[0, "adjusted p"])
+
+
+def test_the_lowest_of_four_is_below_each_of_the_others():
+    lowest = Finding("D is the lowest", "1", tuple((name, "D") for name in "ABC"))
+    high = [part for i, name in enumerate("AB") for part in seeds_of(name, [4.0, 4.1, 3.9], i)]
+    low, least = seeds_of("D", [0.5, 0.6, 0.4], 3), seeds_of("C", [0.1, 0.0, 0.2], 4)
+    shown = comparisons.judge(pd.concat([*high, *seeds_of("C", [3.8, 3.9, 4.0], 5), *low]), [lowest], 0.1, 100).loc[0]
+    assert shown["verdict"] == "shown" and shown["reason"].startswith("least of 3: ")
+    level = comparisons.judge(pd.concat([*high, *seeds_of("C", [0.5, 0.5, 0.7], 5), *low]), [lowest], 0.1, 100).loc[0]
+    assert level["verdict"] == "undecided" and "C above D" in level["reason"]
+    below = [part.assign(score=part["score"].sample(frac=1, random_state=0).to_numpy()) for part in least]
+    opposite = comparisons.judge(
+        pd.concat([*high, *below, *seeds_of("D", [2.0, 2.1, 1.9], 6)]), [lowest], 0.1, 100
+    ).loc[0]
+    assert opposite["verdict"] == "opposite" and "C above D" in opposite["reason"]
+
+
+def test_holm_keeps_the_order_of_p_values_and_leaves_out_what_was_not_tested():
+    adjusted = differences.holm({0: 0.04, 1: 0.01, 2: np.nan, 3: 0.03, 4: 0.9})
+    assert [adjusted[i] for i in (1, 3, 0, 4)] == pytest.approx([0.04, 0.09, 0.09, 0.9]) and np.isnan(adjusted[2])
+    p = dict(enumerate(np.random.default_rng(0).random(20) ** 3))
+    adjusted = differences.holm(p)
+    assert all(p[i] <= adjusted[i] <= 1 for i in p)
+    assert all(adjusted[i] <= adjusted[j] for i in p for j in p if p[i] <= p[j])
+
+
+def test_the_variance_between_seeds_is_pooled_and_held_against_the_room():
+    drawn = np.zeros((2, 3))
+    methods = [differences.Method(np.array(tpr), drawn, 2) for tpr in ([0.45, 0.55], [0.85, 0.95], [1.0, 1.0])]
+    luck = differences.luck_of(methods)
+    assert luck.dispersion == pytest.approx((0.005 + 0.005) / (0.25 + 0.09)) and 1 < luck.df < 2
+    alone = differences.luck_of(methods[2:])
+    assert np.isnan(alone.dispersion) and alone.df == 0
+    same = differences.difference(methods[2], methods[2], luck, 100)
+    assert (same.value, same.p, same.seeded) == (0.0, 1.0, True) and np.isnan([same.low, same.high]).all()
+
+
+def test_answers_of_a_section_have_the_verdicts_of_the_whole_report():
+    close = pd.concat([STUDY, *seeds_of("A", [1.6, 1.6, 1.6], 4), *seeds_of("B", [0.55, 0.55, 0.55], 5)])
+    claims = [claim("A", "B", "1"), Finding("never tested", "1"), *[claim("weak", "other", "2")] * 30]
+    judged = comparisons.judge(close, claims, 0.1, 100)
+    said = comparisons.answers(close, claims, "1", 0.1, 100)
+    assert f"A above B: {judged.loc[0, 'verdict']} here (+" in said and "seeds: 3 and 3" in said and "never" not in said
+    assert comparisons.judge(close, claims[:1], 0.1, 100).loc[0, "verdict"] == "shown"
+    assert judged.loc[0, "verdict"] == "undecided" and "clear alone, not among 31 claims" in said
+    assert "None of the claims" in comparisons.answers(close, claims[1:2], "1", 0.1, 100)
+
+
+def test_every_claim_can_be_tested_or_says_what_it_takes():
+    known = {*EXPERIMENTS, "ensemble", WITHOUT_D}
+    assert all({name for pair in finding.pairs for name in pair} <= known for finding in FINDINGS)
+    assert all(bool(finding.pairs) != bool(finding.needs and finding.evidence) for finding in FINDINGS)
+    names = [finding.evidence for finding in FINDINGS if finding.evidence]
+    assert len(set(names)) == len(names)
+    assert {f"5.{i}" for i in range(2, 11)} <= {finding.section for finding in FINDINGS}
+
+
+def test_choices_of_members_are_made_within_each_seed():
+    folds = [model("A", seed, 1.0, 10 * seed + fold).assign(fold=fold) for seed in (1, 2) for fold in (1, 2, 3)]
+    table = pd.concat(folds)
+    found = comparisons.choices_of_members(table, 2, 0.1)
+    labels = table.drop_duplicates("sample")["label"]
+    pairs = [(1, 2), (1, 3), (2, 3)]
+    by_hand = [
+        np.mean(
+            [
+                100 * metrics.tpr_at_fpr(labels, np.mean([folds[3 * seed + k - 1]["score"] for k in pair], axis=0), 0.1)
+                for seed in (0, 1)
+            ]
+        )
+        for pair in pairs
+    ]
+    assert found.to_numpy() == pytest.approx(by_hand)
+
+
+def test_released_d_is_not_the_lowest_over_all_seeds(released):
+    models = average(read_released(released), over=["fold"])
+    lowest = [finding for finding in FINDINGS if finding.claim.startswith("D is the lowest")]
+    row = comparisons.judge(models, lowest, 1e-4, 50).loc[0]
+    assert row["verdict"] == "undecided" and "one seed of A" in row["reason"]
+
+
+def test_a_notebooks_answers_are_the_verdicts_of_the_report(released, tmp_path):
+    study = Session("released", {"released_root": str(released), "replicates": 50}, tmp_path)
+    table = comparisons.judge(claims.judged(study.scores(*MEMBERS)), FINDINGS, study.profile.headline_fpr, 50)
+    rows = table[(table["section"] == "5.9") & (table["verdict"] != "not measured")]
+    said = claims.answers(study, "5.9").splitlines()
+    assert [line.partition(" here")[0] for line in said] == (rows["claim"] + ": " + rows["verdict"]).tolist()
 
 
 def test_table5_stands_beside_the_published_values(released):

@@ -15,6 +15,7 @@ import pytest
 from fasnb.command.notebooks import execute
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.paper.published import FINDINGS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -90,8 +91,11 @@ def test_smoke_tables_say_what_they_come_from(smoke):
     assert len(table3) == 10 and table3["measured"].between(0, 100).all()
     assert (table3["low"] <= table3["measured"] + 1e-9).all() and (table3["measured"] <= table3["high"] + 1e-9).all()
     findings = pd.read_csv(smoke / "tables" / "08-findings.csv")
-    assert set(findings["verdict"]) <= {"shown", "not shown", "opposite", "not measured"}
-    assert set(findings.loc[findings["verdict"] == "not measured", "section"].astype(str)) == {"5.2", "5.8"}
+    assert set(findings["verdict"]) <= {"shown", "undecided", "opposite", "not measured"}
+    assert findings["claim"].tolist() == [finding.claim for finding in FINDINGS]
+    without_pairs = [finding.claim for finding in FINDINGS if not finding.pairs]
+    left = findings[findings["verdict"] == "not measured"]
+    assert left["claim"].tolist() == without_pairs and left["reason"].str.startswith("it takes ").all()
 
 
 def test_smoke_report_is_one_page_of_its_own(smoke):

@@ -1,5 +1,6 @@
 """What a notebook holds in its hands: a study opened (``session``), tables and figures shown (``show``, ``tables``,
-``figures``), pictures and statistics of frames (``views``), and which notebooks there are (``chapters``).
+``figures``), pictures and statistics of frames (``views``), the verdicts on claims (``claims``), and which notebooks there
+are (``chapters``).
 
 It imports everything but ``command``.
 """

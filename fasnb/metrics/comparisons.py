@@ -1,19 +1,21 @@
-"""From scores to rows of a table: measured values with intervals, beside the published ones, and paired differences.
+"""From scores to rows of a table: measured values with intervals, beside the published ones, differences, and verdicts.
 
 Rates are in percent here, as the paper prints them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from fasnb.metrics.differences import Luck, Method, decide, difference, holm, luck_of
 from fasnb.metrics.pad import apcer, apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
 from fasnb.metrics.provenance import carried
 from fasnb.metrics.scores import average, facts, matrix
 from fasnb.metrics.uncertainty import bootstrap, clopper_pearson, interval
+from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.paper.published import TABLE5, Finding
 
 
@@ -116,28 +118,50 @@ def by_modality(table: pd.DataFrame, fprs: Sequence[float], replicates: int = 10
 def compare_all(
     table: pd.DataFrame, fpr: float, pairs: Sequence[tuple[str, str]] | None = None, replicates: int = 1000
 ):
-    """Paired differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% intervals.
+    """Differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% intervals; see ``differences``.
 
-    Where methods have several seeds, their means over seeds are compared.
+    Where methods have several seeds, their means over all seeds are compared. Nothing is corrected for the number of pairs.
 
     Args:
         pairs: (a, b) for a - b; by default all pairs in order of appearance.
 
     Returns:
-        ``a``, ``b``, ``difference``, ``low``, ``high``, ``clear`` (the interval does not hold zero).
+        ``a``, ``b``, ``difference``, ``low``, ``high`` (over frames or subjects, and seeds where any method has two),
+        ``seeds`` of both, and ``clear`` (the interval does not hold zero), missing where a method has one seed.
     """
+    found, units = _compared(table, fpr, replicates)
+    luck, rows = luck_of(list(found.values())), []
+    for a, b in combinations(found, 2) if pairs is None else pairs:
+        delta = difference(found[a], found[b], luck, units)
+        clear = bool(delta.low > 0 or delta.high < 0) if delta.seeded else pd.NA
+        limits = (100 * delta.value, 100 * delta.low, 100 * delta.high)
+        rows.append((a, b, *limits, _seeds(found[a], found[b]), clear))
+    columns = ["a", "b", "difference", "low", "high", "seeds", "clear"]
+    return carried(pd.DataFrame(rows, columns=columns).astype({"clear": object}), table, [fpr], replicates)
+
+
+def _compared(table: pd.DataFrame, fpr: float, replicates: int) -> tuple[dict[str, Method], int]:
+    """Experiment -> its seeds' TPRs and replicates; and how many subjects, or frames, are drawn."""
     found = {name: seeds for (name,), seeds in _methods(table, fpr, ["experiment"], replicates).items()}
-    rows = [(a, b, *_difference(found[a], found[b])) for a, b in (combinations(found, 2) if pairs is None else pairs)]
-    differences = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "clear"])
-    return carried(differences, table, [fpr], replicates)
+    frames = facts(table)
+    drawn = groups(frames)
+    counts = {name: len(seeds) for name, seeds in found.items() if seeds[0].number}
+    # an ensemble counts as its member with the fewest seeds
+    fewest = min([counts[name] for name in MEMBERS if name in counts] or list(counts.values()) or [1])
+    methods = {
+        name: Method(
+            np.array([seed.tpr for seed in seeds]),
+            np.stack([seed.drawn for seed in seeds]),
+            counts.get(name, fewest),
+            name in counts,
+        )
+        for name, seeds in found.items()
+    }
+    return methods, len(frames) if drawn is None else drawn.nunique()
 
 
-def _difference(better: list[_Seed], worse: list[_Seed]) -> tuple[float, float, float, bool]:
-    """Difference of the means over seeds, its limits (points), and whether they do not hold zero."""
-    value = np.mean([seed.tpr for seed in better]) - np.mean([seed.tpr for seed in worse])
-    drawn = np.mean([seed.drawn for seed in better], axis=0) - np.mean([seed.drawn for seed in worse], axis=0)
-    low, high = interval(drawn)
-    return 100 * float(value), 100 * low, 100 * high, low > 0 or high < 0
+def _seeds(a: Method, b: Method) -> str:
+    return " and ".join(str(method.seeds) if method.single else "all" for method in (a, b))
 
 
 def errors_by_attack(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
@@ -208,70 +232,147 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
     return carried(pd.DataFrame(rows, columns=columns), test, [fpr], replicates)
 
 
-def judge(
-    models: pd.DataFrame, findings: Sequence[Finding], fpr: float, replicates: int = 1000, others: Sequence[float] = ()
-) -> pd.DataFrame:
-    """What a study's scores say of the paper's claims.
+@dataclass(frozen=True)
+class Evidence:
+    """What another computation found on a claim: how far it speaks for it (above zero) or against it (below).
 
-    Each claim says that one method has the higher TPR@FPR. A method's TPR@FPR is the mean over the seeds that both methods
-    have (all of them for an ensemble); the difference has a paired bootstrap interval over frames or subjects. Besides,
-    every seed of one is held against every seed of the other.
+    ``p`` is its two-sided p value and takes part in Holm's correction; NaN where there is no test, and ``reason`` says why.
+    """
+
+    difference: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    p: float = np.nan
+    seeds: str = "–"
+    reason: str = ""
+
+
+def judge(
+    models: pd.DataFrame,
+    findings: Sequence[Finding],
+    fpr: float,
+    replicates: int = 1000,
+    others: Sequence[float] = (),
+    evidence: Mapping[str, Evidence] | None = None,
+) -> pd.DataFrame:
+    """What a study's scores say of all the paper's claims, which share Holm's correction: give all of a report at once.
+
+    A claim of pairs says that one method has a higher TPR@FPR than another, in each pair. See ``differences`` for the
+    interval and the p value. Their error rates are simulated in ``benchmarks/verdicts.py``.
 
     Args:
-        models: scores table with one score a frame, experiment and seed.
-        others: further FPRs, whose verdicts are added as columns.
+        models: scores table with one score a frame, experiment and seed; the seed is missing for an ensemble of all seeds.
+        others: further FPRs, whose verdicts are added as columns, each corrected by itself.
+        evidence: name (``Finding.evidence``) -> what was found on claims without pairs, at ``fpr``.
 
     Returns:
-        One row a claim: ``claim``, ``section``, ``difference``, ``low``, ``high`` (points), ``seeds`` (how many, of the
-        better and of the worse method), ``agree`` (how many pairs of seeds are positive) and ``verdict``: shown (interval above zero and
-        no pair of seeds below), opposite (interval below zero and no pair above), not shown, or not measured.
+        One row a claim: ``claim``, ``section``, ``verdict``, ``difference``, ``low``, ``high`` (points; of the pair that
+        speaks least for it), ``adjusted p``, ``seeds`` of the better and the worse method, and ``reason``. The verdict is
+        shown or opposite (adjusted p below 0.05), undecided (else, and wherever a method has one seed) or not measured.
     """
-    methods = {name: seeds for (name,), seeds in _methods(models, fpr, ["experiment"], replicates).items()}
-    table = pd.DataFrame([_verdict(finding, methods) for finding in findings])
+    methods, units = _compared(models, fpr, replicates)
+    luck = luck_of(list(methods.values()))
+    found = [_evidence(finding, methods, luck, units, evidence or {}) for finding in findings]
+    adjusted = holm({i: each.p if each else np.nan for i, each in enumerate(found)})
+    tested = sum(not np.isnan(p) for p in adjusted.values())
+    rows = [_verdict(*pair, adjusted[i], tested, methods) for i, pair in enumerate(zip(findings, found, strict=True))]
+    table = pd.DataFrame(rows)
     for other in others:
         if other != fpr:
             table[f"at {fpr_name(other)}"] = judge(models, findings, other, replicates)["verdict"]
     return carried(table, models, [fpr], replicates)
 
 
-def _verdict(finding: Finding, methods: dict[str, list[_Seed]]) -> dict:
+def _evidence(
+    finding: Finding, methods: dict[str, Method], luck: Luck, units: int, given: Mapping[str, Evidence]
+) -> Evidence | None:
+    """Of a claim's pairs, or as given; None where there is none."""
+    if not finding.pairs:
+        return given.get(finding.evidence)
+    if _lacking(finding, methods):
+        return None
+    parts = [difference(methods[better], methods[worse], luck, units) for better, worse in finding.pairs]
+    decision = decide(parts)
+    part, names = parts[decision.least], finding.pairs[decision.least]
+    reason = f"least of {len(parts)}: {_title(names[0])} above {_title(names[1])}" if len(parts) > 1 else ""
+    if not all(each.seeded for each in parts):
+        reason = "; ".join(filter(None, [reason, _one_seed(finding, methods)]))
+    p = decision.p if all(each.seeded for each in parts) else np.nan
+    limits = (100 * part.value, 100 * part.low, 100 * part.high)
+    return Evidence(*limits, p, _seeds(*(methods[name] for name in names)), reason)
+
+
+def _title(name: str) -> str:
+    return EXPERIMENTS[name].title if name in EXPERIMENTS and name not in MEMBERS else name
+
+
+def _one_seed(finding: Finding, methods: dict[str, Method]) -> str:
+    names = [name for name in dict.fromkeys(sum(finding.pairs, ())) if methods[name].seeds == 1]
+    alone = [_title(name) for name in names if methods[name].single] or ["a member of the ensemble"] * bool(names)
+    what = f"one seed of {' and '.join(alone)}" if alone else "all seeds at 100%"
+    return f"{what}: what another seed would change is not known"
+
+
+def _lacking(finding: Finding, methods: dict[str, Method]) -> list[str]:
+    return [name for name in dict.fromkeys(sum(finding.pairs, ())) if name not in methods]
+
+
+def _verdict(finding: Finding, found: Evidence | None, p: float, tested: int, methods: dict[str, Method]) -> dict:
     row = {"claim": finding.claim, "section": finding.section}
-    if finding.better not in methods or finding.worse not in methods:
-        missing = dict.fromkeys(("difference", "low", "high"), np.nan)
-        return row | missing | {"seeds": "–", "agree": "–", "verdict": "not measured"}
-    better, worse = _of_common_seeds(methods[finding.better], methods[finding.worse])
-    difference, low, high, _ = _difference(better, worse)
-    each = [a.tpr - b.tpr for a in better for b in worse]
-    shown, opposite = low > 0 and min(each) >= 0, high < 0 and max(each) <= 0
-    counts = ["all" if method[0].number == 0 else str(len(method)) for method in (better, worse)]
-    seeds = {"seeds": " and ".join(counts), "agree": f"{sum(x > 0 for x in each)} of {len(each)}"}
-    verdict = "shown" if shown else "opposite" if opposite else "not shown"
-    return row | {"difference": difference, "low": low, "high": high} | seeds | {"verdict": verdict}
+    if found is None:
+        scores = "scores of " + "; ".join(_title(name) for name in _lacking(finding, methods))
+        found, verdict = Evidence(reason=f"it takes {finding.needs or scores}"), "not measured"
+    elif p < 0.05:
+        verdict = "shown" if found.difference > 0 else "opposite"
+    else:
+        verdict = "undecided"
+    clear = found.low > 0 or found.high < 0
+    why = ""
+    if verdict == "undecided" and not np.isnan(p):
+        held = "nothing here tells the two apart" if np.isnan(found.low) else "the interval holds zero"
+        why = f"clear alone, not among {tested} claims" if clear else held
+    reason = "; ".join(filter(None, [found.reason, why]))
+    numbers = {"difference": found.difference, "low": found.low, "high": found.high, "adjusted p": p}
+    return row | {"verdict": verdict} | numbers | {"seeds": found.seeds, "reason": reason}
 
 
-def _of_common_seeds(a: list[_Seed], b: list[_Seed]) -> tuple[list[_Seed], list[_Seed]]:
-    """The seeds that both methods have; all where they share none, as with an ensemble of all seeds."""
-    common = {seed.number for seed in a} & {seed.number for seed in b}
-    return tuple([seed for seed in seeds if seed.number in common or not common] for seeds in (a, b))
+def answers(
+    models: pd.DataFrame,
+    findings: Sequence[Finding],
+    section: str,
+    fpr: float,
+    replicates: int = 1000,
+    evidence: Mapping[str, Evidence] | None = None,
+) -> str:
+    """What these scores say of the claims of one section of the paper, a sentence each.
 
+    All claims are judged, so that each has the verdict of the whole report; see ``judge``.
 
-def answers(models: pd.DataFrame, findings: Sequence[Finding], section: str, fpr: float, replicates: int = 1000) -> str:
-    """What these scores say of the claims of one section of the paper, a sentence each; see ``judge``."""
-    table = judge(models, [finding for finding in findings if finding.section == section], fpr, replicates)
+    Args:
+        models, findings, evidence: as of ``judge``, of the whole report.
+    """
+    table = judge(models, findings, fpr, replicates, evidence=evidence)
     lines = []
-    for row in table[table["verdict"] != "not measured"].itertuples():
-        seeds = "one seed each" if row.seeds == "1 and 1" else f"seeds: {row.seeds}, {row.agree} pairs agree"
-        limits = f"{row.difference:+.2f} points [{row.low:.2f}, {row.high:.2f}] at FPR = {fpr_name(fpr)}"
-        lines.append(f"{row.claim}: {row.verdict} here ({limits}; {seeds}).")
+    for row in table[(table["section"] == section) & (table["verdict"] != "not measured")].to_dict("records"):
+        limits = "" if np.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
+        limits = f"{row['difference']:+.2f} points{limits} at FPR = {fpr_name(fpr)}"
+        p = "" if np.isnan(row["adjusted p"]) else f", adjusted p = {row['adjusted p']:.3f}"
+        said = "; ".join(filter(None, [f"{limits}{p}", f"seeds: {row['seeds']}", row["reason"]]))
+        lines.append(f"{row['claim']}: {row['verdict']} here ({said}).")
     return "\n".join(lines) or "None of the claims of this section can be measured on this source."
 
 
 def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:
-    """TPR@FPR in percent of the mean score of every choice of ``size`` folds of one experiment, mean of their seeds."""
-    folds = average(table, over=["seed"])
-    wide, labels = matrix(folds, ["experiment", "fold"]), facts(table)["label"].to_numpy(dtype=int)
-    choices = [list(choice) for choice in combinations(wide.columns, size)]
-    return pd.Series([100 * tpr_at_fpr(labels, wide[choice].mean(axis=1), fpr) for choice in choices], name="TPR %")
+    """TPR@FPR in percent of the mean score of every choice of ``size`` folds of one experiment.
+
+    The folds are chosen within each seed, so each value is of ``size`` networks; it is the mean of those of the seeds.
+    """
+    wide, labels = matrix(table, ["seed", "fold"]), facts(table)["label"].to_numpy(dtype=int)
+    of_seeds = [
+        [100 * tpr_at_fpr(labels, of_seed[list(choice)].mean(axis=1), fpr) for choice in combinations(of_seed, size)]
+        for of_seed in (wide[seed] for seed in table["seed"].unique())
+    ]
+    return pd.Series(np.mean(of_seeds, axis=0), name="TPR %")
 
 
 def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
