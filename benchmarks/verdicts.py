@@ -9,7 +9,7 @@ scores so that the TPR moves by the given deviation in points. Single claims are
 
 Rules, all at 5%: ``frames``, the percentile interval of the paired bootstrap of subjects, seeds kept as they are;
 ``bootstrap``, the same with seeds drawn again too, each method for itself (hierarchical bootstrap); ``rule``, the package's
-(``fasnb.metrics.differences``); ``apart``, the same without counting twice what is in both of its variances. Printed are
+(``fasnb.metrics.differences``); ``full``, the same with what is in both of its variances counted twice. Printed are
 the wrong verdicts (shown or opposite): of single claims their share, of 12 claims with Holm the share of studies with one or more. Then the
 share of true differences that are shown. Each line is a setting: TPR of the methods, deviations of the seeds, seeds.
 """
@@ -90,28 +90,19 @@ def seeds_drawn(method: Method, rng: np.random.Generator) -> np.ndarray:
     return np.take_along_axis(method.drawn, chosen, axis=0).mean(axis=0)
 
 
-def apart(a: Method, b: Method, luck: Luck) -> Difference:
-    """The rule without what each seed errs on alone in the frames' variance, since it is in that of the seeds too."""
-    own = sum(
-        np.nanvar(m.drawn - m.drawn.mean(axis=0), axis=1, ddof=1).sum() / (len(m.tpr) - 1) / len(m.tpr)
-        for m in (a, b)
-        if len(m.tpr) > 1
-    )
-    drawn = a.drawn.mean(axis=0) - b.drawn.mean(axis=0)
-    left = max(1 - own / np.var(drawn, ddof=1), 0) ** 0.5  # the same replicates, nearer to their mean
-    shrunk = drawn.mean() + left * (drawn - drawn.mean())
-    a = Method(a.tpr.mean(keepdims=True), shrunk[None], a.seeds, a.single)
-    b = Method(b.tpr.mean(keepdims=True), np.zeros_like(shrunk)[None], b.seeds, b.single)
-    return difference(a, b, luck, SUBJECTS)
+def full(a: Method, b: Method, luck: Luck) -> Difference:
+    """The rule with all of the frames' variance, though what each seed errs on alone is in that of the seeds too."""
+    means = [Method(m.tpr.mean(keepdims=True), m.drawn.mean(axis=0)[None], m.seeds, m.single) for m in (a, b)]
+    return difference(*means, luck, SUBJECTS)
 
 
 def p_values(methods: Sequence[Method], rng: np.random.Generator) -> dict[str, list[float]]:
     """Rule -> p value of each claim of one report; NaN where the rule gives no verdict."""
-    luck, found = luck_of(methods), {name: [] for name in ("frames", "bootstrap", "apart", "rule")}
+    luck, found = luck_of(methods), {name: [] for name in ("frames", "bootstrap", "full", "rule")}
     for a, b in zip(methods, methods[1:], strict=False):
         found["frames"].append(percentile_p(a.drawn.mean(axis=0) - b.drawn.mean(axis=0)))
         found["bootstrap"].append(percentile_p(seeds_drawn(a, rng) - seeds_drawn(b, rng)))
-        for name, judged in (("apart", apart(a, b, luck)), ("rule", difference(a, b, luck, SUBJECTS))):
+        for name, judged in (("full", full(a, b, luck)), ("rule", difference(a, b, luck, SUBJECTS))):
             found[name].append(judged.p if judged.seeded else np.nan)
     return found
 
