@@ -35,25 +35,38 @@ def released_block(root: str | Path) -> str:
     caption += f"{attacks:,} attack frames."
     videos = KNOWN["valid"]["subjects"] * sum(name.startswith("attack ") for name in KNOWN["valid"])
     said = {
-        "Epoch, crop and seed": sentences.of_headline(counts, parts),
-        "One member less": sentences.of_members(parts),
         "Which member is the lowest": sentences.of_lowest(snapshots.lowest(counts), "D"),
         "The mirror image": sentences.of_mirror(snapshots.mirror_gain(models, FPR)),
         "How far zero errors carry": sentences.of_resolution(frames, attacks, videos),
     }
-    return markdown(_rows(counts), caption) + "\n" + "\n".join(f"- *{lead}.* {text}" for lead, text in said.items())
+    rows = pd.concat([_rows(counts), _ensembles(parts, frames)])
+    return markdown(rows, caption) + "\n" + "\n".join(f"- *{lead}.* {text}" for lead, text in said.items())
 
 
 def _rows(counts: pd.DataFrame) -> pd.DataFrame:
-    """One row a model and seed, published and recomputed values as text."""
+    """One row a model and seed, and the ensemble; published and recomputed values as text."""
     shown = counts[counts["seed"].notna() | (counts["experiment"] == "ensemble")]
-    cells = [f"{row._6:.2f} ({row.refused})" for row in shown.itertuples()]
+    cells = [f"{tpr:.2f} ({refused})" for tpr, refused in zip(shown["TPR %"], shown["refused"], strict=True)]
     wide = snapshots.beside(shown.assign(cell=cells), ["experiment", "seed"], "cell")
     published = TABLE3.set_index("experiment")["published"][wide["experiment"]].to_numpy()
     wide.insert(2, "published", pd.Series(published).where(~wide["experiment"].duplicated()))
-    titles = wide["experiment"].map(lambda name: EXPERIMENTS[name].title if name in EXPERIMENTS else "ensemble of all")
+    wide["seed"] = wide["seed"].astype("string").fillna("all")
+    titles = wide.pop("experiment").map(lambda name: EXPERIMENTS[name].title if name in EXPERIMENTS else "ensemble")
     wide.insert(0, "row of Table 3", titles)
-    return wide.drop(columns="experiment")
+    return wide
+
+
+def _ensembles(parts: pd.DataFrame, frames: int) -> pd.DataFrame:
+    """The ensemble of one seed for each member, and those of all seeds without one member; columns as ``_rows``."""
+    every = parts[parts["size"] == parts["size"].max()]
+    members = every["methods"].iloc[0].split("+")
+    single = every.assign(name="ensemble", of="one each", cell="(" + snapshots.seed_span(every) + ")")
+    rest = parts[parts["size"] == len(members) - 1]
+    missing = [next(iter(set(members) - set(methods.split("+")))) for methods in rest["methods"]]
+    cells = [f"{100 * (1 - refused / frames):.2f} ({refused})" for refused in rest["refused"]]
+    rest = rest.assign(name=[f"ensemble without {name}" for name in missing], of="all", cell=cells)
+    wide = snapshots.beside(pd.concat([single, rest.sort_values("name", kind="stable")]), ["name", "of"], "cell")
+    return wide.rename(columns={"name": "row of Table 3", "of": "seed"})
 
 
 def write_block(path: str | Path, block: str) -> None:

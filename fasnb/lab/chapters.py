@@ -29,5 +29,6 @@ NOTEBOOKS = {
     "08_report": Notebook(
         (*_TRAINED, "released"), (*(e.id for e in EXPERIMENTS.values() if not e.extra), "face34-generic")
     ),
+    "09_released": Notebook(("released",)),
 }
 """Notebook -> the sources it serves and the experiments it needs, in order of execution."""

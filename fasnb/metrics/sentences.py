@@ -14,6 +14,11 @@ def listed(parts) -> str:
     return f"{', '.join(some)} and {last}" if some else last
 
 
+def p_value(p: float) -> str:
+    """As people read it."""
+    return "–" if pd.isna(p) else "< 0.0001" if p < 1e-4 else f"{p:.2f}"
+
+
 def _of_each(table: pd.DataFrame, say) -> str:
     """``say`` of each snapshot's only row, joined."""
     return "; ".join(f"{say(row)} at {snapshot_name(row.epoch, row.crop)}" for row in table.itertuples())
@@ -62,7 +67,7 @@ def of_lowest(table: pd.DataFrame, claimed: str) -> str:
         if len({row[reading] for reading in READINGS}) == 1:
             each = f"{row[READINGS[0]]} by every reading"
         times = f"{claimed} in {row[often]} of {total} choices of one seed for each"
-        said.append(f"At {snapshot_name(row['epoch'], row['crop'])} the lowest is {each}; {times}")
+        said.append(f"At {row['snapshot']} the lowest is {each}; {times}")
     return ". ".join(said) + "."
 
 
@@ -82,11 +87,16 @@ def of_mirror(gains: pd.DataFrame) -> str:
 
 def of_helpers(table: pd.DataFrame, claimed: str) -> str:
     """Whether a member helps on hard attacks, and the others in its place; ``table`` as of ``.snapshots.helpers``."""
-    said = []
+    said, attacks = [], table.attrs["attack"]
     for snapshot, part in table.groupby(list(SNAPSHOT), sort=False):
-        share = {row.helper: f"{row.helper} on {row[5]} of {row[4]} ({row[6]:.0f}%)" for row in part.itertuples()}
-        others = listed(text for name, text in share.items() if name != claimed)
-        said.append(f"At {snapshot_name(*snapshot)} {share[claimed].replace(' on ', ' is right on ', 1)}; {others}")
+        rows = {row["helper"]: row for row in part.to_dict("records")}
+        share = {name: f"{row['right on hard']} of {row['hard']}" for name, row in rows.items()}
+        others = listed(f"{name} on {text}" for name, text in share.items() if name != claimed)
+        wrong = listed(f"{row['attacks wrong']} ({name})" for name, row in rows.items())
+        said.append(
+            f"At {snapshot_name(*snapshot)} {claimed} is right on {share[claimed]} ({rows[claimed]['%']:.0f}%) of its hard "
+            f"attacks; {others} of theirs. Of all {attacks:,} attack frames {wrong} are taken for bona fide"
+        )
     return ". ".join(said) + "."
 
 

@@ -72,6 +72,23 @@ def _matrices(part: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame, pd.DataFram
     return facts(part)["label"].to_numpy(dtype=int), seeds, seeds.T.groupby(level="experiment").mean().T
 
 
+def rates(counts: pd.DataFrame) -> pd.DataFrame:
+    """TPRs of ``refused`` with the mean of each experiment's seeds: what to expect of one more training.
+
+    Returns:
+        ``epoch``, ``crop``, ``experiment``, ``of`` (a seed, ``mean of the seeds``, ``averaged scores``) and ``TPR %``.
+    """
+    rows = []
+    for (*snapshot, experiment), part in counts.groupby([*SNAPSHOT, "experiment"], sort=False):
+        single, averaged = part.dropna(subset="seed"), part.loc[part["seed"].isna(), "TPR %"].iloc[0]
+        found = {f"seed {row.seed}": tpr for row, tpr in zip(single.itertuples(), single["TPR %"], strict=True)}
+        if len(single) != 1:  # the mean of one seed is that seed
+            found |= {READINGS[1]: single["TPR %"].mean()} if len(single) else {}
+            found |= {READINGS[2]: averaged}
+        rows += [(*snapshot, experiment, of, tpr) for of, tpr in found.items()]
+    return carried(pd.DataFrame(rows, columns=[*SNAPSHOT, "experiment", "of", "TPR %"]), counts)
+
+
 def subsets(models: pd.DataFrame, fpr: float) -> pd.DataFrame:
     """Misses of the mean score of every subset of the experiments.
 
@@ -92,6 +109,11 @@ def subsets(models: pd.DataFrame, fpr: float) -> pd.DataFrame:
     return carried(pd.DataFrame(rows, columns=columns), models, [fpr])
 
 
+def seed_span(parts: pd.DataFrame) -> pd.Series:
+    """``fewest`` and ``most`` of ``subsets`` as text: 0 to 10."""
+    return parts["fewest"].astype(str) + " to " + parts["most"].astype(str)
+
+
 def one_seed_each(seeds: pd.DataFrame, experiments) -> list[list[tuple[str, int]]]:
     """All choices of one seed for each of the experiments, as lists of columns (experiment, seed)."""
     return [list(choice) for choice in product(*([c for c in seeds if c[0] == name] for name in experiments))]
@@ -104,7 +126,7 @@ def lowest(counts: pd.DataFrame) -> pd.DataFrame:
         counts: as of ``refused``.
 
     Returns:
-        One row a snapshot: the experiment that refuses the most frames by ``first seeds``, by the ``mean of the seeds``'
+        One row a ``snapshot`` (its name): the experiment that refuses the most frames by ``first seeds``, by the ``mean of the seeds``'
         TPRs, by the TPR of their ``averaged scores``; and for each experiment how often it refuses more than every other
         over all choices of one seed for each (``A of 8`` and so on).
     """
@@ -116,7 +138,7 @@ def lowest(counts: pd.DataFrame) -> pd.DataFrame:
         choices = [dict(zip(single.groups, values, strict=True)) for values in product(*(v for _, v in single))]
         alone = [_highest(pd.Series(choice)) for choice in choices]
         often = {f"{name}, of {len(choices)}": alone.count(name) for name in single.groups}
-        rows.append(dict(zip(SNAPSHOT, snapshot, strict=True)) | dict(zip(READINGS, worst, strict=True)) | often)
+        rows.append({"snapshot": snapshot_name(*snapshot)} | dict(zip(READINGS, worst, strict=True)) | often)
     return carried(pd.DataFrame(rows), counts)
 
 
@@ -150,25 +172,33 @@ def _with_ensemble(seeds: pd.DataFrame, members: pd.DataFrame) -> dict[tuple, pd
 
 
 def helpers(models: pd.DataFrame) -> pd.DataFrame:
-    """Does each experiment help on attacks that most of the others get wrong at a score of 0.5 (Section 5.9)?
+    """Does each experiment help on attacks that the others get wrong at a score of 0.5 (Section 5.9)?
 
     Of first seeds, as the paper's Figure 3. An attack frame is hard for a helper where more than half of the others, but
-    not all of them, take it for bona fide.
+    not all of them, take it for bona fide; beyond that lie the frames on which all others are wrong.
 
     Returns:
-        One row a snapshot and helper: ``epoch``, ``crop``, ``helper``, ``hard attacks``, ``helper right``, its share in
-        percent, and its exact 95% limits ``low`` and ``high``.
+        One row a snapshot and helper: ``epoch``, ``crop``, ``helper``, ``attacks wrong`` (by itself, of all attack frames),
+        ``hard``, ``right on hard`` and its share in percent with exact 95% limits ``low`` and ``high``, ``all others wrong``
+        and ``right on these``.
     """
     rows = []
     for snapshot, part in each_snapshot(models):
         methods, labels = matrix(first_seed(part)), facts(part)["label"]
+        wrong = (methods > 0.5)[labels.reindex(methods.index) == 0]  # as ``outvoted`` counts
         for name in methods:
             attacks = outvoted(methods, labels, name).set_index("class").loc["attack"]
             hard, right = int(attacks["others mostly wrong"]), int(attacks[f"{name} right on these"])
             limits = clopper_pearson(right, hard) if hard else (0.0, 1.0)
-            rows.append((*snapshot, name, hard, right, 100 * right / max(hard, 1), *(100 * x for x in limits)))
-    columns = [*SNAPSHOT, "helper", "hard attacks", "helper right", "right %", "low", "high"]
-    return carried(pd.DataFrame(rows, columns=columns), first_seed(models))
+            share = [100 * right / max(hard, 1), *(100 * limit for limit in limits)]
+            alone = wrong.drop(columns=name).all(axis=1)
+            beyond = int(alone.sum()), int((alone & ~wrong[name]).sum())
+            rows.append((*snapshot, name, int(wrong[name].sum()), hard, right, *share, *beyond))
+    columns = [*SNAPSHOT, "helper", "attacks wrong", "hard", "right on hard", "%", "low", "high"]
+    columns += ["all others wrong", "right on these"]
+    table = carried(pd.DataFrame(rows, columns=columns), first_seed(models))
+    table.attrs["exact"] = True
+    return table
 
 
 def beside(table: pd.DataFrame, rows: list[str], value: str) -> pd.DataFrame:
