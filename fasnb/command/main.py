@@ -196,15 +196,28 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _add_released(commands) -> None:
     released = commands.add_parser("released", help="the paper's rows from the authors' released scores")
     released.add_argument("root", type=Path, metavar="ROOT", help="clone of the authors' repository")
-    released.add_argument("--epoch", type=int, default=31)
+    released.add_argument("--epoch", type=int, default=31, help="snapshot: 31, of the paper's rows, or 50")
+    released.add_argument(
+        "--crop", default="mean", choices=("mean", "crop0"), help="mean with the mirror image, or centre crop alone"
+    )
+    released.add_argument(
+        "--readme", type=Path, metavar="FILE", help="write all snapshots and crops into this file's block, and stop"
+    )
     released.add_argument("--json", action="store_true", help="print JSON")
     released.set_defaults(command=_released)
 
 
 def _released(args: argparse.Namespace) -> None:
     from fasnb.data.released import RELEASED_EXPERIMENTS, RELEASED_NETWORKS, read_released, released_name
+    from fasnb.metrics.snapshots import CROPS
 
-    table = read_released(args.root, args.epoch)
+    if args.readme:
+        from fasnb.command.readme import released_block, write_block
+
+        write_block(args.readme, released_block(args.root))
+        print(f"block written: {args.readme}")
+        return
+    table = read_released(args.root, args.epoch, args.crop)
     rows = []
     for (experiment, seed), model in table.groupby(["experiment", "seed"]):
         expected = [(experiment, fold, seed) for fold in (1, 2, 3)]
@@ -223,7 +236,7 @@ def _released(args: argparse.Namespace) -> None:
         f"TPR (%) at FPR on the CASIA-SURF validation set, {first.n_bona_fide:,} bona fide and {first.n_attack:,} attack"
     )
     print(
-        "frames; released scores, mean of centre crop and mirror image, mean over three folds; 95% bootstrap of frames.\n"
+        f"frames; released scores, epoch {args.epoch}, {CROPS[args.crop]}, mean over three folds; 95% bootstrap of frames.\n"
     )
     shown = {}
     for name, _, report in reports:

@@ -36,6 +36,7 @@ NOTEBOOKS = {
         (*_TRAINED, "released"),
         (*(e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)), "face34-generic"),
     ),
+    "09_released": Notebook(("released",)),
     "10_appendix": Notebook(_TRAINED, (*PREPROCESSING_EXPERIMENTS, *PEOPLE_EXPERIMENTS)),
 }
 """Notebook -> the sources it serves and the experiments it needs, in order of execution."""

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fasnb.metrics.pad import det
+from fasnb.metrics.snapshots import snapshot_name
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 
 COLUMN = 3.25  # inches, one column of the paper
@@ -456,3 +457,67 @@ def against_people(table: pd.DataFrame) -> Figure:
     ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     ax.set_xticks(sorted(100 * table["share of people"].unique()))
     return fig
+
+
+def snapshot_misses(counts: pd.DataFrame, choices: pd.DataFrame, published: Mapping[str, float]) -> Figure:
+    """Refused bona fide frames of every model and of the ensemble, one column a snapshot, published values as bars.
+
+    Args:
+        counts: as of ``fasnb.metrics.snapshots.refused``.
+        choices: ``epoch``, ``crop``, ``fewest``, ``most``: frames that an ensemble of one seed for each member refuses.
+        published: experiment -> TPR in percent, that of its first seed.
+    """
+    frames = counts.attrs["bona fide"]
+    goals = {name: round((100 - tpr) * frames / 100) for name, tpr in published.items()}
+    shown = counts[counts["seed"].notna() | (counts["experiment"] == "ensemble")]
+    names = _rows_of_models(shown)
+    y = -np.arange(len(names)) - 0.5 * (np.arange(len(names)) > len(names) - 3)  # a gap above the ensembles
+
+    snapshots = list(shown.groupby(["epoch", "crop"], sort=False))
+    fig, axes = plt.subplots(1, len(snapshots), figsize=(PAGE, 2.9), sharex=True, sharey=True)
+    for ax, (snapshot, part) in zip(axes, snapshots, strict=True):
+        first = ~part["experiment"].duplicated()
+        for row, at, marked in zip(part.itertuples(), [*y[:-2], y[-1]], first, strict=True):
+            goal = goals[row.experiment] if marked else None
+            whole = f" = {100 * (1 - row.refused / frames):.2f}%" if row.experiment == "ensemble" else ""
+            _missed(ax, at, row.refused, goal, method_colour(row.experiment), whole)
+        few, most = choices.set_index(["epoch", "crop"]).loc[snapshot, ["fewest", "most"]]
+        ax.plot([few, most], [y[-2]] * 2, color="k", lw=4, solid_capstyle="round")
+        ax.annotate(f"{few} to {most}", (most, y[-2]), (6, 0), textcoords="offset points", va="center", fontsize=7)
+        ax.axhline(y[-2] + 0.75, color="0.8", lw=0.6)
+        ax.set_title(snapshot_name(*snapshot).replace(", ", "\n"))
+        ax.grid(axis="x", lw=0.4, alpha=0.5)
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    rates = range(0, 1 + int(100 * shown["refused"].max() / frames))
+    axes[0].set(yticks=y, yticklabels=names, xlim=(-14, 1.3 * shown["refused"].max()), ylim=(y[-1] - 0.6, 0.6))
+    axes[0].set_xticks(
+        [rate * frames / 100 for rate in rates], [f"{rate * frames / 100:.0f}\n{100 - rate}%" for rate in rates]
+    )
+    axes[0].get_yticklabels()[-1].set_fontweight("bold")
+    for ax in axes:
+        ax.tick_params(axis="x", labelsize=6)
+    fig.supxlabel(f"bona fide frames refused, of {frames:,}, and the TPR that this is", fontsize=8)
+    marks = [axes[0].plot([], [], "o", ms=5, color="0.3")[0], axes[0].plot([], [], "k|", ms=9, mew=1.2)[0]]
+    fig.legend(marks, ["from the released scores", "published"], frameon=False, loc="outside upper center", ncols=2)
+    return fig
+
+
+def _rows_of_models(shown: pd.DataFrame) -> list[str]:
+    """Labels of the rows of ``snapshot_misses``: every model, then the ensemble in its two forms."""
+    models = shown.dropna(subset="seed").drop_duplicates(["experiment", "seed"])
+    single = models.groupby("experiment")["seed"].transform("size") == 1
+    names = models["experiment"].where(single, models["experiment"] + ", seed " + models["seed"].astype(str))
+    return [*names, "ensemble, one seed each", "ensemble, all seeds"]
+
+
+def _missed(ax: Axes, y: float, count: int, published: int | None, colour: str, rate: str) -> None:
+    """One row of ``snapshot_misses``: a dot, the way to it from the published value, and its number on the other side."""
+    if published is not None:
+        ax.plot([published, count], [y, y], color="0.6", lw=0.8, zorder=1)
+        ax.plot(published, y, "k|", ms=11, mew=1.2, zorder=2)
+    ax.plot(count, y, "o", ms=4.5, color=colour, zorder=3)
+    left = published is not None and count < published
+    place = {"xytext": (-5 if left else 6, 0), "ha": "right" if left else "left", "va": "center"}
+    place |= {"fontweight": "bold" if rate else "normal", "bbox": {"fc": "w", "ec": "none", "pad": 0.4}, "zorder": 2}
+    ax.annotate(f"{count}{rate}", (count, y), textcoords="offset points", fontsize=7, **place)

@@ -67,7 +67,7 @@ class Show:
         if "replicates" in known:
             unit = "frames" if known.get("subjects") is None else f"{known['subjects']:,} subjects"
             parts += [f"95% intervals: bootstrap of {unit}, {known['replicates']:,} replicates"]
-        elif "frames" in known:
+        elif "frames" in known and "exact" not in known:
             parts += ["no interval"]
         return f"{sentence}. {'; '.join(parts)}."
 

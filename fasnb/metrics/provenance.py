@@ -1,7 +1,8 @@
 """What a number is made of, carried by the table that holds it (``DataFrame.attrs``), so that a caption can say it.
 
 Keys: ``seeds`` of the networks; ``frames``, ``bona fide``, ``attack``: counts; ``subjects``, None where unknown; ``fpr``, the
-targets as text; ``replicates`` of a bootstrap interval, absent where there is none.
+targets as text; ``replicates`` of a bootstrap interval, absent where there is none;
+``exact`` where the table itself says that its limits are.
 """
 
 import pandas as pd
@@ -19,7 +20,8 @@ def provenance(table: pd.DataFrame, fprs=(), replicates: int | None = None) -> d
         known |= {"subjects": None if subjects.isna().any() else int(subjects.nunique())}
         if "seed" in table:
             known |= {"seeds": tuple(int(seed) for seed in sorted(table["seed"].dropna().unique()))}
-    known.pop("replicates", None)
+    for name in ("replicates", "exact"):
+        known.pop(name, None)
     if fprs:
         known |= {"fpr": ", ".join(fpr_name(fpr) for fpr in fprs)}
     return known | ({} if replicates is None else {"replicates": replicates})
