@@ -244,22 +244,34 @@ def _released(args: argparse.Namespace) -> None:
         return
     first = reports[0][2]
     print(
-        f"TPR (%) at FPR on the CASIA-SURF validation set, {first.n_bona_fide:,} bona fide and {first.n_attack:,} attack"
+        f"TPR (%) at FPR on the CASIA-SURF validation set, {first.n_bona_fide:,} bona fide and {first.n_attack:,} attack\n"
+        "frames; released scores, mean of centre crop and mirror image, mean over three folds.\n"
+        "\nsystem: in brackets 95% limits of the TPR at the threshold found\n"
+        f"{_limits(reports, 'tpr_low', 'tpr_high')}\n"
+        "\nmethod: in brackets 95% limits of TPR@FPR, threshold set anew, bootstrap of frames\n"
+        f"{_limits(reports, 'method_low', 'method_high')}"
     )
-    print(
-        "frames; released scores, mean of centre crop and mirror image, mean over three folds. In brackets 95% limits of the\n"
-        "TPR at the threshold found, with frames taken as independent.\n"
-    )
-    shown = {}
-    for name, _, report in reports:
-        limits = [f"{100 * p.tpr:.2f} [{100 * p.tpr_low:.2f}, {100 * p.tpr_high:.2f}]" for p in report.points]
-        shown[name] = dict(zip([metrics.fpr_name(p.fpr) for p in report.points], limits, strict=True))
-    print(pd.DataFrame(shown).T.to_string())
-    highest = {point.fpr: point for _, _, report in reports for point in report.points}.values()
+    highest = [max(points, key=lambda p: p.fpr_high) for points in zip(*(r.points for *_, r in reports), strict=True)]
     bounds = [f"{metrics.fpr_name(p.fpr)}: {_bounds(p)}" for p in highest]
     print(f"\nthe FPR that a threshold may really have, at a target of {'; '.join(bounds)}")
     for note in first.notes:
         print(f"note: {note}")
+
+
+def _limits(reports: list[tuple[str, int, metrics.Report]], low: str, high: str) -> str:
+    """TPR and the named limits in percent, one row a report, one column an FPR."""
+
+    def text(rate: float | None) -> str:
+        return "-" if rate is None else f"{100 * rate:.2f}"
+
+    shown = {
+        name: {
+            metrics.fpr_name(p.fpr): f"{text(p.tpr)} [{text(getattr(p, low))}, {text(getattr(p, high))}]"
+            for p in report.points
+        }
+        for name, _, report in reports
+    }
+    return pd.DataFrame(shown).T.to_string()
 
 
 def _bounds(point) -> str:
