@@ -29,13 +29,44 @@ def test_evaluate_json(scores_file, capsys):
     assert [point["fpr"] for point in report["tpr_at_fpr"]] == [0.01, 0.1]
     for point in report["tpr_at_fpr"]:
         assert point["tpr"] == tpr_at_fpr(table["label"], table["score"], point["fpr"])
-        assert point["low"] <= point["tpr"] <= point["high"]
+        assert point["tpr_low"] <= point["tpr"] <= point["tpr_high"] and point["fpr_high"] > point["fpr"]
+        assert point["method_high"] >= point["tpr"] and point["apcer_max"] is None
+    narrow, wide = report["tpr_at_fpr"]
+    assert narrow["method_low"] is None and narrow["attacks_needed"] == 368
+    assert wide["method_low"] <= wide["tpr"] and wide["attacks_needed"] is None
 
 
 def test_evaluate_prints_limits_and_the_meaning_of_a_score(scores_file, capsys):
     assert main(["evaluate", str(scores_file)]) == 0
     out = capsys.readouterr().out
-    assert "high means a living face" in out and "finer than 1 /" in out and "exact low" in out
+    assert "high means a living face" in out and "finer than 1 /" in out and "exact" not in out
+    assert all(heading in out for heading in ("system low", "FPR up to", "method low", "attacks needed"))
+    assert "it takes 36,887" in out and "the unit is the frame" in out
+
+
+def test_a_target_may_be_asked_of_each_attack_type(scores_file, capsys):
+    table = pd.read_csv(scores_file)
+    table["attack"] = np.where(table["label"] == 1, 0, np.arange(500) % 3 + 1)
+    table.loc[table["attack"] == 1, "score"] += 0.3
+    table.to_csv(scores_file, index=False)
+    found = {}
+    for option in ([], ["--per-attack"]):
+        assert main(["evaluate", str(scores_file), "--fpr", "0.05", *option, "--threshold", "0.6", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        found[bool(option)] = point = report["tpr_at_fpr"][0]
+        assert point["apcer_max"] == max(point["apcer_by_attack"].values())
+        at = report["at_threshold"]
+        assert at["acer"] == pytest.approx((at["apcer_max"] + at["bpcer"]) / 2) and at["apcer_max"] > at["apcer"]
+        assert report["acer_at_eer"] > report["apcer_max_at_eer"] / 2
+    assert found[True]["apcer_max"] <= 0.05 < found[False]["apcer_max"] and found[True]["tpr"] < found[False]["tpr"]
+    assert main(["evaluate", str(scores_file), "--per-attack"]) == 0
+    out = capsys.readouterr().out
+    assert "worst APCER %" in out and "worst attack type's APCER" in out and "asked of each attack type" in out
+
+
+def test_per_attack_needs_the_types(scores_file, capsys):
+    assert main(["evaluate", str(scores_file), "--per-attack"]) == 2
+    assert "the types are unknown" in capsys.readouterr().err
 
 
 def test_a_threshold_set_on_one_file_serves_another(scores_file, capsys, tmp_path):
@@ -83,6 +114,12 @@ def test_released_json(released, capsys):
     at = {name: round(100 * row["tpr_at_fpr"][-1]["tpr"], 2) for name, row in rows.items()}
     assert at["exp1_2stage_seed1"] == 99.87 and at["ensemble"] == 100.0 and len(rows) == 8
     assert all(row["folds"] == 3 for row in rows.values())
+    finest = rows["ensemble"]["tpr_at_fpr"][-1]
+    assert finest["method_low"] is None and finest["attacks_needed"] == 36_887
+    assert round(finest["fpr_high"], 5) == 5.6e-4 and round(finest["fpr_high_clips"], 3) == 1.2e-2
+    assert main(["released", str(released)]) == 0
+    out = capsys.readouterr().out
+    assert "99.87 [99.66, 99.96]" in out and "99.87 [-, 100.00]" in out and "1.2e-2 with clips" in out
 
 
 def test_run_without_the_released_files_says_what_to_obtain(tmp_path, capsys, monkeypatch):

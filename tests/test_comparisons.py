@@ -7,7 +7,7 @@ import pytest
 from fasnb import metrics
 from fasnb.data.frames import frame_table
 from fasnb.data.released import read_released
-from fasnb.lab import claims
+from fasnb.lab import claims, figures, tables
 from fasnb.lab.session import Session
 from fasnb.metrics import comparisons, differences, ensembles
 from fasnb.metrics.scores import average, first_seed, matrix, score_table
@@ -36,9 +36,31 @@ def test_a_methods_value_is_the_mean_over_its_seeds():
     assert rows.loc["A", "measured"] == pytest.approx((tpr(one) + tpr(two)) / 2)
     assert rows.loc["B", "measured"] == pytest.approx(tpr(other))
     assert rows["seeds"].to_dict() == {"A": 2, "B": 1}
-    assert (
-        np.isnan(rows.loc["A", "exact low"]) and rows.loc["B", "exact low"] < tpr(other) < rows.loc["B", "exact high"]
+    assert rows.loc["A", ["system low", "system high", "FPR up to"]].isna().all()
+    assert rows.loc["B", "system low"] < tpr(other) < rows.loc["B", "system high"] and rows.loc["B", "FPR up to"] > 0.1
+    assert (rows["low"] <= rows["measured"]).all() and rows["attacks needed"].isna().all()
+
+
+def test_no_lower_limit_where_the_attack_frames_are_too_few():
+    rows = comparisons.measure(model("A", 1, 3.0, 0), [0.1, 0.01], replicates=50).set_index("FPR")
+    assert np.isfinite(rows.loc[0.1, "low"]) and np.isnan(rows.loc[0.01, "low"])
+    assert rows["high"].notna().all() and rows["attacks needed"].tolist() == [pd.NA, 368]
+    columns = ["experiment", "FPR", "seeds", "measured", "system low", "system high", "FPR up to"]
+    assert list(rows.reset_index())[:1] == ["FPR"] and set(rows) | {"FPR"} == {
+        *columns, "low", "high", "attacks needed"}  # fmt: skip
+    for figure in (figures.intervals(rows.assign(method="A")), figures.seed_spread(rows.assign(seed=[1, 2]), "TPR")):
+        figure.canvas.draw()
+
+
+def test_the_released_rows_say_what_clips_would_bound(released):
+    rows = comparisons.measure(first_seed(average(read_released(released), over=["fold"])), [1e-4], replicates=20)
+    assert (rows["FPR up to"].round(5) == 5.6e-4).all() and (rows["FPR up to, clips"].round(3) == 1.2e-2).all()
+    assert (rows["attacks needed"] == 36_887).all() and rows["low"].isna().all()
+    assert tables.shown(rows)["FPR up to, clips"].tolist() == ["1.2e-2"] * len(rows)
+    table5 = comparisons.by_modality(
+        first_seed(average(read_released(released), over=["fold"])), (1e-4,), replicates=20
     )
+    figures.modality_bars(table5, ["1e-4"]).canvas.draw()
 
 
 def test_differences_are_those_of_the_means():

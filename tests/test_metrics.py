@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fasnb import metrics
-from fasnb.metrics.uncertainty import _weights
+from fasnb.metrics.uncertainty import CLIPS, attacks_needed, design_effect, system
 
 FPRS = (0, 1e-4, 0.01, 0.1, 0.25, 0.29, 1 / 3, 0.5, 0.999, 1)
 
@@ -109,27 +110,46 @@ def test_no_false_positive_in_6614_bounds_the_fpr():
     assert metrics.clopper_pearson(0, 6614)[1] == pytest.approx(5.6e-4, abs=5e-6)
 
 
+def drawn_frames(labels, groups, replicates, seed):
+    """The plain way: for each replicate, the frames that were drawn, each as often as it was."""
+    rng = np.random.default_rng(seed)
+    units = [np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)] if groups is None else [pd.unique(groups)]
+    draws = [rng.integers(len(of), size=(replicates, len(of))) for of in units]
+    for r in range(replicates):
+        names = np.concatenate([of[draw[r]] for of, draw in zip(units, draws, strict=True)])
+        yield names if groups is None else np.concatenate([np.flatnonzero(groups == name) for name in names])
+
+
+def brute_per_attack(labels, scores, fpr, kinds):
+    """TPR of the lowest threshold that every attack type allows."""
+    types = [k for k in np.unique(kinds) if k > 0]
+    return min(brute_tpr(labels[of], scores[of], fpr) for k in types for of in [(labels == 1) | (kinds == k)])
+
+
 @pytest.mark.parametrize("grouped", [False, True])
-def test_bootstrap_replicates_equal_repeating_the_drawn_frames(grouped):
+@pytest.mark.parametrize("per_attack", [False, True])
+def test_bootstrap_replicates_equal_repeating_the_drawn_frames(grouped, per_attack):
     labels, scores = tied(1, n=60)
-    labels, scores = labels, np.stack([scores, -scores, np.zeros(60)])
-    groups = np.arange(60) % 13 if grouped else None
-    for fpr in (0, 0.1, 0.29):
-        values = metrics.bootstrap(labels, scores, fpr, groups, replicates=25, seed=5)
-        bona_fide, attack = _weights(labels.astype(bool), groups, 25, np.random.default_rng(5))
-        for r in range(25):
-            index = np.repeat(
-                np.r_[np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)], np.r_[bona_fide[r], attack[r]]
-            )
-            expected = [brute_tpr(labels[index], row[index], fpr) for row in scores]
-            assert values[:, r] == pytest.approx(expected)
+    scores = np.stack([scores, -scores, np.zeros(60)])
+    groups = np.random.default_rng(2).permutation(np.arange(60) % 13) if grouped else None
+    kinds = np.where(labels == 1, 0, np.arange(60) % 2 + 1)
+    fprs = (0, 0.1, 0.29)
+    values = metrics.bootstrap(labels, scores, fprs, groups, 25, 5, kinds if per_attack else None)
+    for r, index in enumerate(drawn_frames(labels, groups, 25, 5)):
+        of = labels[index], kinds[index]
+        plain = (lambda row, fpr: brute_per_attack(of[0], row, fpr, of[1])) if per_attack else (  # noqa: B023
+            lambda row, fpr: brute_tpr(of[0], row, fpr))  # noqa: B023  # fmt: skip
+        assert values[:, :, r] == pytest.approx(np.array([[plain(row[index], fpr) for row in scores] for fpr in fprs]))
+    one = metrics.bootstrap(labels, scores[0], 0.1, groups, 25, 5, kinds if per_attack else None)
+    assert one.tolist() == values[1, 0].tolist()
 
 
-def test_bootstrap_draws_subjects_whole():
-    labels, groups = np.tile([0, 1], 20), np.repeat(np.arange(10), 4)
-    bona_fide, attack = _weights(labels.astype(bool), groups, 50, np.random.default_rng(0))
-    assert (bona_fide.reshape(50, 10, 2) == bona_fide.reshape(50, 10, 2)[:, :, :1]).all()
-    assert (bona_fide == attack).all() and (bona_fide.sum(1) == 20).all()
+def test_bootstrap_in_chunks_draws_the_same_subjects(monkeypatch):
+    labels, scores = tied(4, n=90)
+    groups = np.arange(90) % 11
+    whole = metrics.bootstrap(labels, scores, 0.1, groups, 40)
+    monkeypatch.setattr("fasnb.metrics.uncertainty._CELLS", 300)
+    assert metrics.bootstrap(labels, scores, 0.1, groups, 40).tolist() == whole.tolist()
 
 
 def test_bootstrap_interval_covers_a_known_rate():
@@ -223,3 +243,98 @@ def test_plain_sequences_are_as_good_as_arrays():
 def test_calls_without_sense_are_refused_in_one_sentence(call, what):
     with pytest.raises(ValueError, match=what):
         call()
+
+
+def test_a_target_asked_of_each_attack_type_holds_for_the_worst():
+    labels, scores = tied(5, n=240, levels=60)
+    kinds = np.where(labels == 1, 0, np.arange(240) % 4 + 1)
+    for target in FPRS:
+        threshold = metrics.threshold_at_fpr(labels, scores, target, kinds)
+        assert max(metrics.apcer_by_attack(labels, scores, threshold, kinds).values()) <= target
+        assert metrics.tpr_at_fpr(labels, scores, target, kinds) == pytest.approx(
+            brute_per_attack(labels, scores, target, kinds)
+        )
+        if np.isfinite(threshold):  # it is the lowest: the next score below would be too many of some type
+            lower = max(metrics.apcer_by_attack(labels, scores, np.nextafter(threshold, -np.inf), kinds).values())
+            assert lower > target
+    report = metrics.evaluate(labels, scores, [0.05], kinds, replicates=50, per_attack=True)
+    assert report.points[0].apcer_max == max(report.points[0].apcer_by_attack.values()) <= 0.05
+    assert report.points[0].effective_attack == min(np.bincount(kinds)[1:])
+    with pytest.raises(ValueError, match="types are unknown"):
+        metrics.evaluate(labels, scores, [0.05], per_attack=True)
+
+
+@pytest.mark.parametrize(("fpr", "needed"), [(1e-4, 36_887), (1e-3, 3_688), (1e-2, 368), (0, None), (1, 1)])
+def test_attack_frames_that_a_lower_limit_takes(fpr, needed):
+    assert attacks_needed(fpr) == needed
+    if needed and fpr < 1:
+        assert (1 - fpr) ** needed <= 0.025 < (1 - fpr) ** (needed - 1)
+
+
+def test_frames_that_are_alike_count_as_their_subjects():
+    rng = np.random.default_rng(0)
+    people = np.arange(2000) % 100
+    alike, independent = rng.normal(size=100)[people], rng.normal(size=2000)
+    assert design_effect(alike, 0.0, people) == pytest.approx(20)
+    assert design_effect(independent, 0.0, people) == pytest.approx(1, abs=0.25)
+    assert design_effect(independent, 0.0, np.arange(2000)) == 1
+
+
+def test_a_design_effect_that_errors_cannot_tell_is_that_of_the_nearest_threshold():
+    rng = np.random.default_rng(1)
+    people = np.arange(2000) % 100
+    scores = 0.7 * rng.normal(size=100)[people] + rng.normal(size=2000)
+    at_5_percent = design_effect(scores, np.sort(scores)[100], people)
+    assert design_effect(scores, -99.0, people) == at_5_percent > 1.3
+    assert design_effect(np.ones(2000), 0.5, people) == 20  # nothing to estimate it from: the highest possible
+    assert design_effect(scores, 0.0, np.zeros(2000, int)) == 2000
+
+
+def test_limits_of_a_system_are_exact_on_the_effective_number_of_frames():
+    labels = np.repeat([1, 0], [300, 900])
+    scores = np.where(labels == 1, 1.0, 0.0)
+    people = np.r_[np.arange(300) % 30, np.arange(900) % 30]
+    frames, subjects = system(labels, scores, 0.5), system(labels, scores, 0.5, people)
+    assert (frames.tpr_low, frames.tpr_high) == metrics.clopper_pearson(300, 300)
+    assert frames.fpr_high == metrics.clopper_pearson(0, 900)[1]
+    assert (subjects.tpr_low, subjects.fpr_high) == (
+        metrics.clopper_pearson(30, 30)[0],
+        metrics.clopper_pearson(0, 30)[1],
+    )
+    assert frames.fpr_high_clips is None
+
+
+def test_the_clips_of_the_real_validation_set_bound_its_fpr():
+    (bona_fide, attack), (_, clips) = next(iter(CLIPS.items()))
+    labels = np.repeat([1, 0], [bona_fide, attack])
+    report = metrics.evaluate(labels, labels + np.linspace(0, 0.1, labels.size), [1e-4, 1e-3], replicates=20)
+    point, easier = report.points
+    assert point.fpr_high == pytest.approx(5.6e-4, abs=5e-6) and point.fpr_high_clips == pytest.approx(1.2e-2, abs=5e-4)
+    assert (point.method_low, point.attacks_needed) == (None, 36_887) and clips == 300
+    assert easier.method_low == 1 and easier.attacks_needed is None
+    assert any("it takes 36,887" in note for note in report.notes)
+    table = report.table()
+    assert table.loc[0, "FPR up to"] == "5.6e-4" and table.loc[0, "of clips"] == "1.2e-2"
+    assert np.isnan(table.loc[0, "method low"]) and table["attacks needed"].isna().tolist() == [False, True]
+
+
+def test_attack_frames_of_few_subjects_do_not_resolve_what_as_many_independent_ones_would():
+    rng = np.random.default_rng(0)
+    labels, people = np.repeat([1, 0], [400, 800]), np.arange(1200) % 20
+    scores = 4 * labels + rng.normal(size=20)[people] + 0.3 * rng.normal(size=1200)
+    alone, of_subjects = (metrics.evaluate(labels, scores, [0.01], None, of, 50).points[0] for of in (None, people))
+    assert alone.attacks_needed is None and alone.method_low is not None
+    assert of_subjects.attacks_needed == 368 > of_subjects.effective_attack and of_subjects.method_low is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_limits_of_a_system_cover_its_true_rates(share):
+    rng, people, labels = np.random.default_rng(0), np.tile(np.arange(60), 10), np.repeat([1, 0], [150, 450])
+    hits = np.zeros(2)
+    for _ in range(200):
+        effects = np.sqrt(share) * rng.normal(size=(2, 60))[labels, people]
+        scores = 2.5 * labels + effects + np.sqrt(1 - share) * rng.normal(size=600)
+        threshold = metrics.threshold_at_fpr(labels, scores, 0.02)
+        limits = system(labels, scores, threshold, people)
+        hits += limits.tpr_low <= norm.sf(threshold - 2.5) <= limits.tpr_high, norm.sf(threshold) <= limits.fpr_high
+    assert (hits / 200 >= 0.92).all()

@@ -90,7 +90,8 @@ def test_smoke_tables_say_what_they_come_from(smoke):
         )
     table3 = pd.read_csv(smoke / "tables" / "08-table3.csv")
     assert len(table3) == 10 and table3["measured"].between(0, 100).all()
-    assert (table3["low"] <= table3["measured"] + 1e-9).all() and (table3["measured"] <= table3["high"] + 1e-9).all()
+    low = table3["low"].fillna(0)  # missing where the frames are too few for a lower limit
+    assert (low <= table3["measured"] + 1e-9).all() and (table3["measured"] <= table3["high"] + 1e-9).all()
     findings = pd.read_csv(smoke / "tables" / "08-findings.csv")
     assert set(findings["verdict"]) <= {"shown", "undecided", "opposite", "not measured"}
     assert findings["claim"].tolist() == [finding.claim for finding in FINDINGS]

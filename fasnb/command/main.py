@@ -13,6 +13,7 @@ import pandas as pd
 
 from fasnb import __version__, metrics
 from fasnb.metrics.scores import NETWORK, average, read_scores, write_scores
+from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper import profile as profiles
 
 MEANING = (
@@ -124,12 +125,15 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _errors_at(threshold: float, table: pd.DataFrame) -> dict[str, float]:
+def _errors_at(threshold: float, table: pd.DataFrame) -> dict:
     """Error rates at a threshold that was set on other frames; ACER takes the worst attack where attacks are known."""
     given = table["label"], table["score"], threshold
     known = "attack" in table and table.loc[table["label"] == 0, "attack"].notna().all()
-    rates = {"apcer": metrics.apcer(*given), "bpcer": metrics.bpcer(*given), "hter": metrics.hter(*given)}
-    return {"threshold": threshold} | rates | {"acer": metrics.acer(*given, table["attack"] if known else None)}
+    by_attack = metrics.apcer_by_attack(*given, table["attack"]) if known else None
+    rates = {"apcer": metrics.apcer(*given), "apcer_max": max(by_attack.values()) if known else None}
+    rates |= {"bpcer": metrics.bpcer(*given), "hter": metrics.hter(*given)}
+    rates |= {"acer": metrics.acer(*given, table["attack"] if known else None), "apcer_by_attack": by_attack}
+    return {"threshold": threshold} | rates
 
 
 def _add_evaluate(commands) -> None:
@@ -140,6 +144,11 @@ def _add_evaluate(commands) -> None:
     )
     evaluate.add_argument(
         "--threshold", type=float, metavar="T", help="also APCER, BPCER, ACER and HTER at this threshold, set elsewhere"
+    )
+    evaluate.add_argument(
+        "--per-attack",
+        action="store_true",
+        help="ask the FPR of each attack type: the worst type's APCER is at most it",
     )
     evaluate.add_argument("--replicates", type=int, default=1000, help="bootstrap replicates")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
@@ -161,6 +170,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             columns["attack"],
             columns["subject"],
             args.replicates,
+            per_attack=args.per_attack,
         )
         at = None if args.threshold is None else _errors_at(args.threshold, table)
     except ValueError as error:
@@ -168,29 +178,43 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.json:
         facts = {"n_bona_fide": report.n_bona_fide, "n_attack": report.n_attack, "n_subjects": report.n_groups}
         rates = {"auc": report.auc, "eer": report.eer, "acer_at_eer": report.acer_at_eer}
+        rates |= {"apcer_max_at_eer": report.apcer_max_at_eer}
         found = facts | {"tpr_at_fpr": _points(report)} | rates | {"at_threshold": at, "notes": report.notes}
         print(json.dumps(found, indent=2, allow_nan=False))
         return
     print(f"{args.scores}: {report.n_bona_fide:,} bona fide and {report.n_attack:,} attack frames. {MEANING}\n")
+    _print(report, args.per_attack)
+    if at is not None:
+        rates = f"APCER {100 * at['apcer']:.3f}%, BPCER {100 * at['bpcer']:.3f}%, HTER {100 * at['hter']:.3f}%"
+        acer = f"ACER {100 * at['acer']:.3f}%{_worst(at['apcer_max'])}"
+        print(f"at the given threshold {at['threshold']!r}: {rates}, {acer}")
+    for note in report.notes:
+        print(f"note: {note}")
+
+
+def _print(report: metrics.Report, per_attack: bool) -> None:
     shown = report.table()
     shown["threshold"] = shown["threshold"].map(repr)  # every digit: the next number may accept other frames
-    print(shown.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    print(
-        f"\nAUC {100 * report.auc:.3f}%   EER {100 * report.eer:.3f}%   ACER at the EER threshold {100 * report.acer_at_eer:.3f}%"
-    )
-    if at is not None:
-        rates = ", ".join(f"{name.upper()} {100 * at[name]:.3f}%" for name in ("apcer", "bpcer", "acer", "hter"))
-        print(f"at the given threshold {at['threshold']!r}: {rates}")
+    print(shown.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"))
+    if per_attack:
+        print("the FPR is asked of each attack type")
+    acer = f"ACER at the EER threshold {100 * report.acer_at_eer:.3f}%{_worst(report.apcer_max_at_eer)}"
+    print(f"\nAUC {100 * report.auc:.3f}%   EER {100 * report.eer:.3f}%   {acer}")
     for point in report.points:
         if point.apcer_by_attack:
             each = ", ".join(f"{attack}: {100 * rate:.2f}%" for attack, rate in point.apcer_by_attack.items())
             print(f"APCER by attack at FPR {metrics.fpr_name(point.fpr)}: {each}")
-    unit = "frames" if report.n_groups is None else f"{report.n_groups} subjects"
+    subjects = None if report.n_groups is None else f"{report.n_groups:,} subjects"
+    unit = "independent frames" if subjects is None else f"the effective number of frames of {subjects}"
     print(
-        f"95% low, high: bootstrap of {unit}, {report.replicates:,} replicates; exact: Clopper-Pearson at a fixed threshold"
+        f"system: this threshold; 95% limits of its TPR, and the FPR that it may really have, Clopper-Pearson on {unit}\n"
+        f"method: TPR@FPR; 95% limits, threshold set anew, bootstrap of {subjects or 'frames'}, "
+        f"{report.replicates:,} replicates"
     )
-    for note in report.notes:
-        print(f"note: {note}")
+
+
+def _worst(apcer: float | None) -> str:
+    return "" if apcer is None else f" (worst attack type's APCER {100 * apcer:.3f}%)"
 
 
 def _add_released(commands) -> None:
@@ -233,16 +257,39 @@ def _released(args: argparse.Namespace) -> None:
         return
     first = reports[0][2]
     print(
-        f"TPR (%) at FPR on the CASIA-SURF validation set, {first.n_bona_fide:,} bona fide and {first.n_attack:,} attack"
+        f"TPR (%) at FPR on the CASIA-SURF validation set, {first.n_bona_fide:,} bona fide and {first.n_attack:,} attack\n"
+        f"frames; released scores, epoch {args.epoch}, {CROPS[args.crop]}, mean over three folds.\n"
+        "\nsystem: in brackets 95% limits of the TPR at the threshold found\n"
+        f"{_limits(reports, 'tpr_low', 'tpr_high')}\n"
+        "\nmethod: in brackets 95% limits of TPR@FPR, threshold set anew, bootstrap of frames\n"
+        f"{_limits(reports, 'method_low', 'method_high')}"
     )
-    print(
-        f"frames; released scores, epoch {args.epoch}, {CROPS[args.crop]}, mean over three folds; 95% bootstrap of frames.\n"
-    )
-    shown = {}
-    for name, _, report in reports:
-        limits = [f"{100 * p.tpr:.2f} [{100 * p.low:.2f}, {100 * p.high:.2f}]" for p in report.points]
-        shown[name] = dict(zip([metrics.fpr_name(p.fpr) for p in report.points], limits, strict=True))
-    print(pd.DataFrame(shown).T.to_string())
+    highest = [max(points, key=lambda p: p.fpr_high) for points in zip(*(r.points for *_, r in reports), strict=True)]
+    bounds = [f"{metrics.fpr_name(p.fpr)}: {_bounds(p)}" for p in highest]
+    print(f"\nthe FPR that a threshold may really have, at a target of {'; '.join(bounds)}")
+    for note in first.notes:
+        print(f"note: {note}")
+
+
+def _limits(reports: list[tuple[str, int, metrics.Report]], low: str, high: str) -> str:
+    """TPR and the named limits in percent, one row a report, one column an FPR."""
+
+    def text(rate: float | None) -> str:
+        return "-" if rate is None else f"{100 * rate:.2f}"
+
+    shown = {
+        name: {
+            metrics.fpr_name(p.fpr): f"{text(p.tpr)} [{text(getattr(p, low))}, {text(getattr(p, high))}]"
+            for p in report.points
+        }
+        for name, _, report in reports
+    }
+    return pd.DataFrame(shown).T.to_string()
+
+
+def _bounds(point) -> str:
+    clips = "" if point.fpr_high_clips is None else f" ({bound_name(point.fpr_high_clips)} with clips as units)"
+    return f"up to {bound_name(point.fpr_high)}{clips}"
 
 
 def _add_score(commands) -> None:

@@ -76,20 +76,25 @@ def label_of(name: str) -> str:
     return name if name in MEMBERS or name not in EXPERIMENTS else EXPERIMENTS[name].title
 
 
+def _spread(table: pd.DataFrame) -> np.ndarray:
+    """Length of each interval below and above the measured value, (2, n); none on a side whose limit is missing."""
+    spread = np.array([table["measured"] - table["low"], table["high"] - table["measured"]], dtype=float)
+    return np.clip(np.nan_to_num(spread), 0, None)
+
+
 @drawn
 def intervals(table: pd.DataFrame, published: str | None = "published", label: str = "TPR (%)") -> Figure:
     """Measured values with intervals beside the published ones, one row a method.
 
     Args:
-        table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, if named, the published value.
+        table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, if named, the published value. Where
+            ``low`` is missing, the bar begins at the measured value and the legend says so.
     """
     width = PAGE if table["method"].str.len().max() > 30 else PAGE * 0.75  # long names leave little for the axis
     fig, ax = plt.subplots(figsize=(width, 0.55 + 0.24 * len(table)))
     y = np.arange(len(table))[::-1]
-    spread = np.clip([table["measured"] - table["low"], table["high"] - table["measured"]], 0, None)
-    ax.errorbar(
-        table["measured"], y, xerr=spread, fmt="o", ms=4, color=_BLUE, label="measured, 95% interval", **INTERVAL
-    )
+    name = "measured, upper limit only" if table["low"].isna().any() else "measured, 95% interval"
+    ax.errorbar(table["measured"], y, xerr=_spread(table), fmt="o", ms=4, color=_BLUE, label=name, **INTERVAL)
     if published in table:
         ax.plot(table[published], y, "D", ms=4, mfc="none", color=_RED, label="published: real data, FPR = 1e-4")
     ax.set(yticks=y, yticklabels=table["method"], xlabel=label, ylim=(-0.6, len(table) - 0.4))
@@ -206,7 +211,7 @@ def seed_spread(table: pd.DataFrame, label: str) -> Figure:
     for i, name in enumerate(methods):
         rows = table[table["experiment"] == name]
         x = i + np.linspace(-0.15, 0.15, len(rows)) * (len(rows) > 1)
-        spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
+        spread = _spread(rows)
         ax.errorbar(x, rows["measured"], yerr=spread, fmt="o", ms=4, color=method_colour(name, i), **INTERVAL)
         for at, (value, seed) in zip(x, rows[["measured", "seed"]].to_numpy(), strict=True):
             ax.annotate(f"{seed:g}", (at, value), (4, 2), textcoords="offset points", fontsize=6)
@@ -357,7 +362,7 @@ def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
         rows = table[table["modality"] == name].set_index("FPR").reindex(fprs)
         x = np.arange(len(fprs)) + (i - (len(names) - 1) / 2) * 0.2
         ax.bar(x, rows["measured"], 0.18, color=colour, label=name, alpha=0.85)
-        spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
+        spread = _spread(rows)
         ax.errorbar(x, rows["measured"], yerr=spread, fmt="none", ecolor="0.5", **INTERVAL)
         ax.plot(x, rows["published"], "D", ms=4, mfc="w", mec=colour, lw=0)
     ax.plot([], [], "D", ms=4, mfc="w", mec="0.3", lw=0, label="published: real data, same FPR")
@@ -459,6 +464,7 @@ def against_people(table: pd.DataFrame) -> Figure:
     return fig
 
 
+@drawn
 def snapshot_misses(counts: pd.DataFrame, choices: pd.DataFrame, published: Mapping[str, float]) -> Figure:
     """Refused bona fide frames of every model and of the ensemble, one column a snapshot, published values as bars.
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.tools.files import write_text
 
 NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "mean of all members"}
 """Identifier of an experiment -> the name that people read."""
 
+_FPR_COLUMNS = ("FPR up to", "FPR up to, clips")
 _NAMED_COLUMNS = ("experiment", "a", "b", "refused by")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {special: f"\\{special}" for special in "&%$#_{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
@@ -34,6 +36,11 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         return f"{value:,}" if isinstance(value, Integral) else str(value)
 
     cells = table.reset_index(drop=True).astype(object)
+    for column in _FPR_COLUMNS:
+        if column in cells:  # decimals would hide them
+            cells[column] = [
+                bound_name(value) if isinstance(value, float) and value > 0 else value for value in cells[column]
+            ]
     if "seed" in cells:  # a name, not a quantity
         cells["seed"] = cells["seed"].map(lambda seed: seed if pd.isna(seed) else str(seed))
     for column in _NAMED_COLUMNS:

@@ -14,13 +14,13 @@ from fasnb.metrics.differences import Luck, Method, decide, difference, holm, lu
 from fasnb.metrics.pad import apcer, apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
 from fasnb.metrics.provenance import carried
 from fasnb.metrics.scores import average, facts, matrix
-from fasnb.metrics.uncertainty import bootstrap, clopper_pearson, interval
+from fasnb.metrics.uncertainty import System, attacks_needed, bootstrap, interval, resolved, system
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.paper.published import TABLE5, Finding
 
 
 def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
-    """TPR@FPR in percent of every method of a scores table, with 95% intervals.
+    """TPR@FPR in percent of every method of a scores table, with 95% intervals (notebook 00, "How a network is judged").
 
     Where a method has several seeds, its TPR is the mean over them, and so is each bootstrap replicate.
 
@@ -29,15 +29,18 @@ def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("ex
         fprs: target FPRs in [0, 1].
 
     Returns:
-        One row a method and FPR: the columns ``by``, ``FPR``, ``seeds`` (unless in ``by``), ``measured``, ``low``, ``high``
-        (bootstrap; subjects where known, else frames) and, of a single seed, ``exact low``, ``exact high``
-        (Clopper-Pearson, threshold fixed) and ``false positives``.
+        One row a method and FPR: the columns ``by``, ``FPR``, ``seeds`` (unless in ``by``), ``measured``; of this system,
+        a single seed or ensemble: ``system low``, ``system high`` and ``FPR up to``, in [0, 1], with ``FPR up to, clips``
+        where the data set's clips are known; of the method: ``low`` (missing where the data do not resolve the FPR) and
+        ``high``; ``attacks needed``, missing where they do.
     """
     parts = []
     for fpr in fprs:
         found = _methods(table, fpr, by, replicates)
-        parts += [dict(zip(by, name, strict=True)) | {"FPR": fpr} | _row(of_seeds) for name, of_seeds in found.items()]
-    measured = pd.DataFrame(parts).astype({"false positives": "Int64", "seeds": "Int64"})
+        parts += [
+            dict(zip(by, name, strict=True)) | {"FPR": fpr} | _row(of_seeds, fpr) for name, of_seeds in found.items()
+        ]
+    measured = pd.DataFrame(parts).astype({"attacks needed": "Int64", "seeds": "Int64"})
     if "experiment" in by:  # an ensemble of all seeds is none of them
         measured.loc[measured["experiment"].isin(table.loc[table["seed"].isna(), "experiment"]), "seeds"] = pd.NA
     measured = measured.drop(columns="seeds") if "seed" in by else measured
@@ -46,40 +49,38 @@ def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("ex
 
 @dataclass(frozen=True)
 class _Seed:
-    """One seed of a method at one FPR: its TPR, bootstrap replicates of it, exact limits, accepted attack frames."""
+    """One seed of a method at one FPR: its TPR, bootstrap replicates of it, and limits at its threshold."""
 
     number: int  # 0: an ensemble of all seeds
     tpr: float
     drawn: np.ndarray
-    exact: tuple[float, float]
-    false_positives: int
+    system: System
 
 
 def _methods(table: pd.DataFrame, fpr: float, by: Sequence[str], replicates: int) -> dict[tuple, list[_Seed]]:
     """Method (the values of ``by``) -> its seeds, all from the same bootstrap draws."""
     names = list(dict.fromkeys([*by, "seed"]))
     wide, frames = matrix(table.assign(seed=table["seed"].fillna(0)), names), facts(table)
-    labels = frames["label"].to_numpy(dtype=int)
-    drawn = bootstrap(labels, wide.to_numpy().T, fpr, groups(frames), replicates)
+    labels, subjects = frames["label"].to_numpy(dtype=int), groups(frames)
+    drawn = bootstrap(labels, wide.to_numpy().T, fpr, subjects, replicates)
     found = {}
     for name, score, replicate in zip(wide.columns, wide.to_numpy().T, drawn, strict=True):
-        accepted = score >= threshold_at_fpr(labels, score, fpr)
-        passed, failed = int(accepted[labels == 1].sum()), int(accepted[labels == 0].sum())
-        exact = clopper_pearson(passed, int(labels.sum()))
-        seed = _Seed(int(name[names.index("seed")]), passed / labels.sum(), replicate, exact, failed)
-        found.setdefault(name[: len(by)], []).append(seed)
+        threshold = threshold_at_fpr(labels, score, fpr)
+        tpr, limits = float(np.mean(score[labels == 1] >= threshold)), system(labels, score, threshold, subjects)
+        found.setdefault(name[: len(by)], []).append(_Seed(int(name[names.index("seed")]), tpr, replicate, limits))
     return found
 
 
-def _row(seeds: list[_Seed]) -> dict:
+def _row(seeds: list[_Seed], fpr: float) -> dict:
+    row = {"seeds": len(seeds), "measured": 100 * float(np.mean([seed.tpr for seed in seeds]))}
+    of = seeds[0].system
+    limits = {"system low": 100 * of.tpr_low, "system high": 100 * of.tpr_high, "FPR up to": of.fpr_high}
+    limits |= {} if of.fpr_high_clips is None else {"FPR up to, clips": of.fpr_high_clips}
+    row |= limits if len(seeds) == 1 else dict.fromkeys(limits, np.nan)
     low, high = interval(np.mean([seed.drawn for seed in seeds], axis=0))
-    one = seeds[0] if len(seeds) == 1 else None
-    rates = {"measured": np.mean([seed.tpr for seed in seeds]), "low": low, "high": high}
-    rates |= (
-        {"exact low": one.exact[0], "exact high": one.exact[1]} if one else {"exact low": np.nan, "exact high": np.nan}
-    )
-    percent = {name: 100 * float(rate) for name, rate in rates.items()}
-    return {"seeds": len(seeds)} | percent | {"false positives": one.false_positives if one else pd.NA}
+    enough = all(resolved(fpr, seed.system.effective_attack) for seed in seeds)
+    row |= {"low": 100 * low if enough else np.nan, "high": 100 * high}
+    return row | {"attacks needed": pd.NA if enough else attacks_needed(fpr)}
 
 
 def groups(frames: pd.DataFrame) -> pd.Series | None:

@@ -81,22 +81,33 @@ def allowed_attacks(fpr, attacks):
     return np.where(count / attacks > fpr, count - 1, count).astype(np.int64)
 
 
-def threshold_at_fpr(labels, scores, fpr: float) -> np.float64:
+def threshold_at_fpr(labels, scores, fpr: float, attacks=None) -> np.float64:
     """The lowest threshold at which at most ``floor(fpr * n_attack)`` attack frames are accepted.
 
     It lies just above the highest attack score that must be refused, so frames tied with that score are refused too.
-    ``-inf`` where all attack frames may pass.
+    ``-inf`` where all attack frames may pass. With ``attacks`` (n,), the attack types, the target is asked of each type:
+    the largest APCER of a type is at most ``fpr``.
     """
     labels, scores = checked_scores(labels, scores)
-    attacks = np.sort(scores[~labels])[::-1]
-    allowed = allowed_attacks(fpr, attacks.size)
-    return np.float64(-np.inf) if allowed >= attacks.size else np.nextafter(attacks[allowed], np.inf)
+    kinds = np.zeros(int((~labels).sum()), dtype=int) if attacks is None else attack_types(labels, attacks)
+    return max(_threshold(scores[~labels][kinds == kind], fpr) for kind in np.unique(kinds))
 
 
-def tpr_at_fpr(labels, scores, fpr: float) -> float:
-    """TPR@FPR of Section 3.2, in [0, 1]. With fewer than 1 / fpr attack frames no attack frame may pass."""
+def _threshold(attacks: np.ndarray, fpr: float) -> np.float64:
+    allowed = int(allowed_attacks(fpr, attacks.size))
+    if allowed >= attacks.size:
+        return np.float64(-np.inf)
+    place = attacks.size - 1 - allowed
+    return np.nextafter(np.partition(attacks, place)[place], np.inf)
+
+
+def tpr_at_fpr(labels, scores, fpr: float, attacks=None) -> float:
+    """TPR@FPR of Section 3.2, in [0, 1]. With fewer than 1 / fpr attack frames no attack frame may pass.
+
+    With ``attacks`` the target is asked of each attack type: 1 - TPR is then BPCER at a fixed APCER, such as BPCER20.
+    """
     labels, scores = checked_scores(labels, scores)
-    return float(np.mean(scores[labels] >= threshold_at_fpr(labels, scores, fpr)))
+    return float(np.mean(scores[labels] >= threshold_at_fpr(labels, scores, fpr, attacks)))
 
 
 def apcer(labels, scores, threshold: float) -> float:
@@ -105,10 +116,13 @@ def apcer(labels, scores, threshold: float) -> float:
     return float(np.mean(_accepted(scores[~labels], threshold)))
 
 
-def apcer_by_attack(labels, scores, threshold: float, attacks) -> dict[int, float]:
-    """APCER of each attack type. ISO/IEC 30107-3 judges a system by the largest of them."""
-    labels, scores = checked_scores(labels, scores)
-    attacks = np.asarray(attacks, dtype=object)
+def attack_types(labels: np.ndarray, attacks) -> np.ndarray:
+    """Attack types of the attack frames as whole numbers.
+
+    Raises:
+        ValueError: a type that is missing for an attack frame, or no whole number from 1 on.
+    """
+    attacks = np.asarray(attacks, dtype=object) if np.asarray(attacks).dtype.kind not in "iuf" else np.asarray(attacks)
     if attacks.shape != labels.shape:
         raise ValueError(f"{attacks.shape} attack types do not match {labels.shape} labels; give one a frame")
     kinds = pd.to_numeric(pd.Series(attacks[~labels]), errors="coerce")
@@ -117,7 +131,14 @@ def apcer_by_attack(labels, scores, threshold: float, attacks) -> dict[int, floa
     strange = kinds[(kinds < 1) | (kinds % 1 != 0)]
     if len(strange):
         raise ValueError(f"attack type {strange.iloc[0]:g} of an attack frame is no whole number from 1 on")
-    accepted = pd.Series(_accepted(scores[~labels], threshold)).groupby(np.asarray(kinds, dtype=int)).mean()
+    return kinds.to_numpy(dtype=int)
+
+
+def apcer_by_attack(labels, scores, threshold: float, attacks) -> dict[int, float]:
+    """APCER of each attack type. ISO/IEC 30107-3 judges a system by the largest of them."""
+    labels, scores = checked_scores(labels, scores)
+    kinds = attack_types(labels, attacks)
+    accepted = pd.Series(_accepted(scores[~labels], threshold)).groupby(kinds).mean()
     return {int(kind): float(rate) for kind, rate in accepted.items()}
 
 
