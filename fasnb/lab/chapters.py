@@ -34,7 +34,11 @@ NOTEBOOKS = {
     "07_disagreement": Notebook((*_TRAINED, "released"), MEMBERS),
     "08_report": Notebook(
         (*_TRAINED, "released"),
-        (*(e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)), "face34-generic"),
+        (
+            *(e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)),
+            "face34-generic",
+            *PEOPLE_EXPERIMENTS[:2],
+        ),
     ),
     "09_released": Notebook(("released",)),
     "10_appendix": Notebook(_TRAINED, (*PREPROCESSING_EXPERIMENTS, *PEOPLE_EXPERIMENTS)),

@@ -214,10 +214,9 @@ FINDINGS = (
     Finding("Depth is above IR", "5.10", (("A-depth", "A-ir"),)),
     Finding("All modalities together are above depth alone", "5.10", (("A", "A-depth"),)),
     Finding(
-        "RGB overfits to the people of the training set",
+        "RGB overfits to the people of the training set: more people help it",
         "5.10",
-        evidence="rgb-overfits",
-        needs="TPR of the RGB network on training frames and on new frames of the training people",
+        (("A-rgb", "A-rgb-half"), ("A-rgb", "A-rgb-quarter")),
     ),
     Finding(
         "IR depends less on the number of people, because it shows less of their identity",
