@@ -195,6 +195,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _print(report: metrics.Report, per_attack: bool) -> None:
     shown = report.table()
     shown["threshold"] = shown["threshold"].map(repr)  # every digit: the next number may accept other frames
+    shown["attacks needed"] = shown["attacks needed"].map(lambda count: "-" if pd.isna(count) else f"{count:,}")
     print(shown.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"))
     if per_attack:
         print("the FPR is asked of each attack type")

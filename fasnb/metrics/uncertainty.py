@@ -402,7 +402,7 @@ def evaluate(
         acer_at_eer=acer(labels, values, at_eer, attacks),
         apcer_max_at_eer=None if by_attack is None else max(by_attack.values()),
         points=tuple(points),
-        notes=tuple(_notes(labels, groups, points, drawn)),
+        notes=tuple(_notes(labels, groups, points, drawn, per_attack)),
     )
 
 
@@ -437,7 +437,7 @@ def resolved(fpr: float, effective_attack: float) -> bool:
     return needed is not None and effective_attack >= needed
 
 
-def _notes(labels, groups, points: Sequence[OperatingPoint], drawn: np.ndarray) -> list[str]:
+def _notes(labels, groups, points: Sequence[OperatingPoint], drawn: np.ndarray, per_attack: bool) -> list[str]:
     n_attack = int((~labels).sum())
     notes = [] if groups is not None else ["subjects unknown: the unit is the frame, so all intervals are too narrow"]
     if groups is not None and groups.max() + 1 < FEW_GROUPS:
@@ -450,8 +450,8 @@ def _notes(labels, groups, points: Sequence[OperatingPoint], drawn: np.ndarray) 
         if point.fpr * n_attack < 1:
             notes.append(f"{at} is finer than 1 / {n_attack:,} attack frames: no attack frame may pass")
         if point.method_low is None:
-            count = f"{n_attack:,} attack frames"
-            if groups is not None:
+            count = "the rarest type's attack frames" if per_attack else f"{n_attack:,} attack frames"
+            if groups is not None or per_attack:
                 count += f", which count as {point.effective_attack:,.0f} independent ones"
             takes = "no number is enough" if point.attacks_needed is None else f"it takes {point.attacks_needed:,}"
             notes.append(f"{at}: no lower limit for the method from {count}; {takes}")
