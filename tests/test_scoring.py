@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,6 +198,7 @@ def test_without_a_compiler_one_sentence_says_so(own, surf, tmp_path):
     files = ["--checkpoint", own, "--frames", surf / "phase1" / "val_private_list.txt", "--root", surf / "phase1"]
     command = [sys.executable, "-m", "fasnb", "score", *files, "--device", "cpu", "--out", "scores.csv"]
     absent = {"CXX": "absent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    absent["PYTHONPATH"] = str(Path(__file__).parent.parent)  # the folder here is named like the package
     run = subprocess.run([*command, "--compile"], capture_output=True, text=True, env=os.environ | absent, check=False)
     assert run.returncode != 0
     assert run.stderr.strip().splitlines()[-1].count("install a C++ compiler, or score without compiling") == 1
