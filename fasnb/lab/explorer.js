@@ -23,7 +23,7 @@ export function unpack(view) {
   const scores = doubles(part(data.scores));
   data.count = data.label.length;
   data.scores = data.methods.map((_, m) => scores.subarray(m * data.count, (m + 1) * data.count));
-  data.pictures = new Map(data.pictures.map(([frame, ...place]) => [frame, pictureUrl(part(place))]));
+  data.pictures = new Map(data.pictures.map(([frame, ...place]) => [frame, new Uint8Array(part(place))]));
   return data;
 }
 
@@ -34,7 +34,7 @@ function doubles(buffer) {
   return new Float64Array(bytes.buffer);
 }
 
-const pictureUrl = (bytes) => URL.createObjectURL(new Blob([bytes], { type: "image/webp" }));
+const pictureUrl = (bytes) => `data:image/webp;base64,${btoa(String.fromCharCode(...bytes))}`;
 
 // ------------------------------------------------------------------------------------- metrics, as in fasnb.metrics.pad
 
@@ -59,13 +59,19 @@ export function thresholdAtFpr(sortedAttacks, fpr) {
   return allowed >= n ? -Infinity : nextUp(sortedAttacks[n - 1 - allowed]);
 }
 
-/** The indices of the `count` smallest keys in order, equal keys in order of index. */
-export function smallest(keys, indices, count) {
-  if (!count) return [];
-  const cut = Float64Array.from(keys).sort()[Math.min(count, keys.length) - 1];
-  const near = [];
-  for (let k = 0; k < keys.length; k++) if (keys[k] <= cut) near.push(k);
-  return near.sort((a, b) => keys[a] - keys[b] || a - b).slice(0, count).map((k) => indices[k]);
+/** The `count` frames with the smallest keys in order, equal keys in the order given. */
+export function smallest(frames, key, count) {
+  const keys = new Float64Array(frames.length), best = []; // places in `frames`
+  for (let k = 0; k < keys.length; k++) keys[k] = key(frames[k]);
+  if (count > 500) best.push(...keys.keys()), best.sort((a, b) => keys[a] - keys[b]);
+  else for (let k = 0; k < keys.length; k++) {
+    if (best.length === count && !(keys[k] < keys[best[count - 1]])) continue;
+    let at = best.length;
+    while (at > 0 && keys[best[at - 1]] > keys[k]) at -= 1;
+    best.splice(at, 0, k);
+    if (best.length > count) best.pop();
+  }
+  return best.slice(0, count).map((k) => frames[k]);
 }
 
 // ----------------------------------------------------------------------------------------------------------------- page
@@ -115,7 +121,9 @@ class Explorer {
     const all = this.data.scores.flatMap((s) => [s.reduce((a, b) => Math.min(a, b)), s.reduce((a, b) => Math.max(a, b))]);
     this.low = Math.min(0, ...all);
     this.high = Math.max(1, ...all);
-    this.asked = new Set(); // frames whose pictures the kernel was asked for
+    this.wanted = new Set(); // frames whose pictures the kernel was asked for
+    const main = this.data.methods.map((_, m) => m).filter((m) => this.data.methods[m].kind === "method");
+    this.compared = main.length > 1 ? main : this.data.methods.map((_, m) => m); // the methods that errors are compared of
     this.build();
     this.setTarget(this.data.fpr);
     this.resized = new ResizeObserver(() => this.draw());
@@ -126,7 +134,6 @@ class Explorer {
   close() {
     this.resized.disconnect();
     if (this.answer) this.model.off("msg:custom", this.answer);
-    for (const url of this.data.pictures.values()) URL.revokeObjectURL(url);
   }
 
   // ------------------------------------------------------------------------------------------------------ its elements
@@ -246,7 +253,7 @@ class Explorer {
     const distance = (i) => Math.hypot(this.x(i) - to[0], this.y(i) - to[1]);
     if (event.type === "pointercancel") this.drawOverlay();
     else if (x1 - x0 > 4 || y1 - y0 > 4) this.pick(this.passing.filter((i) => this.x(i) >= x0 && this.x(i) <= x1 && this.y(i) >= y0 && this.y(i) <= y1));
-    else this.pick(smallest(Float64Array.from(this.passing, distance), this.passing, 1).filter((i) => distance(i) < 12));
+    else this.pick(smallest(this.passing, distance, 1).filter((i) => distance(i) < 12));
   }
 
   // ------------------------------------------------------------------------------------------------------------- its state
@@ -267,23 +274,11 @@ class Explorer {
 
   /** Frames that pass the filters, counts of them, and the frames of this page. */
   derive() {
-    const { data } = this, { label, attack, subject } = data;
-    const [cls, kind, who] = [this.byClass, this.byAttack, this.bySubject].map(({ box }) => (box.value === "" ? null : Number(box.value)));
-    const error = this.byError.box.value, main = data.methods.map((_, m) => m).filter((m) => data.methods[m].kind === "method");
-    const compared = main.length > 1 ? main : data.methods.map((_, m) => m);
-    const wrong = {
-      "": () => true,
-      any: (i) => compared.some((m) => this.errs(m, i)),
-      split: (i) => compared.some((m) => this.errs(m, i) !== this.errs(compared[0], i)),
-    }[error] ?? ((m) => (i) => this.errs(m, i))(Number(error.split(" ")[1]));
-    const passing = [];
-    for (let i = 0; i < data.count; i++) {
-      if ((cls === null || label[i] === cls) && (kind === null || attack[i] === kind) && (who === null || subject[i] === who) && wrong(i)) passing.push(i);
-    }
-    this.passing = Int32Array.from(passing);
+    const { data, method } = this, { label, attack } = data, score = data.scores[method], threshold = this.thresholds[method];
+    this.passing = this.filtered();
     this.counts = { accepted: [0, 0], all: [0, 0], attacks: {} };
     for (const i of this.passing) {
-      const yes = this.accepts(this.method, i) ? 1 : 0;
+      const yes = score[i] >= threshold ? 1 : 0;
       this.counts.accepted[label[i]] += yes;
       this.counts.all[label[i]] += 1;
       if (label[i] === 0 && attack[i] > 0) {
@@ -297,6 +292,28 @@ class Explorer {
     this.frames = this.ordered((this.page + 1) * FRAMES_A_PAGE).slice(this.page * FRAMES_A_PAGE);
   }
 
+  /** The frames that pass the filters; the same array as before where neither a filter nor a threshold that it asks for moved. */
+  filtered() {
+    const { data } = this, { label, attack, subject } = data, error = this.byError.box.value;
+    const chosen = [this.byClass, this.byAttack, this.bySubject].map(({ box }) => box.value);
+    const asked = [...chosen, error, ...(error ? this.thresholds : [])].join();
+    if (asked === this.asked) return this.passing;
+    this.asked = asked;
+    const [cls, kind, who] = chosen.map((value) => (value === "" ? null : Number(value)));
+    const compared = this.compared, first = compared[0], only = Number(error.split(" ")[1]);
+    const keeps = {
+      "": () => true,
+      any: (i) => compared.some((m) => this.errs(m, i)),
+      split: (i) => compared.some((m) => this.errs(m, i) !== this.errs(first, i)),
+    }[error] ?? ((i) => this.errs(only, i));
+    const found = new Int32Array(data.count);
+    let n = 0;
+    for (let i = 0; i < data.count; i++) {
+      if ((cls === null || label[i] === cls) && (kind === null || attack[i] === kind) && (who === null || subject[i] === who) && keeps(i)) found[n++] = i;
+    }
+    return found.slice(0, n);
+  }
+
   ordered(count) {
     const { data, method } = this, score = data.scores[method], threshold = this.thresholds[method];
     const key = {
@@ -304,21 +321,27 @@ class Explorer {
       distance: (i) => Math.abs(score[i] - threshold),
       error: (i) => -this.error(i),
     }[this.sort.box.value];
-    return smallest(Float64Array.from(this.listed, key), this.listed, count);
+    return smallest(this.listed, key, count);
   }
 
   // -------------------------------------------------------------------------------------------------------------- drawing
 
   draw(typed = false) {
     const started = performance.now();
+    this.from = this.place(this.low);
+    this.span = this.place(this.high) - this.from;
     this.derive();
     if (!typed) this.threshold.value = Number.isFinite(this.thresholds[this.method]) ? this.thresholds[this.method] : "";
-    this.drawHistogram();
-    this.drawScatter();
-    this.drawOverlay();
+    if (this.plots.clientWidth) this.drawPlots(); // not where it is hidden
     this.drawNumbers();
     this.drawGrid();
     this.root.dataset.redrawMs = (performance.now() - started).toFixed(1);
+  }
+
+  drawPlots() {
+    this.drawHistogram();
+    this.drawScatter();
+    this.drawOverlay();
   }
 
   /** Where a score lies on the axis, and the score at a place of it. Stretched, the axis is of log-odds. */
@@ -328,8 +351,7 @@ class Explorer {
   }
 
   share(score) {
-    const [low, high] = [this.place(this.low), this.place(this.high)];
-    return Math.max(0, Math.min(1, (this.place(score) - low) / (high - low)));
+    return Math.max(0, Math.min(1, (this.place(score) - this.from) / this.span));
   }
 
   value(place) {
@@ -415,30 +437,32 @@ class Explorer {
     this.mostDeviation = data.deviation.reduce((a, b) => Math.max(a, b), 1e-12);
     this.width = this.plots.clientWidth;
     this.height = canvas.clientHeight;
-    const sets = [this.passing, this.method, this.other, this.width, this.stretch.checked, window.devicePixelRatio].map((v) => (v === this.passing ? this.signature() : v)).join();
-    if (sets === this.drawn) return; // a moved threshold moves no point
-    this.drawn = sets;
+    const made = [this.passing, this.method, this.other, this.width, this.stretch.checked, window.devicePixelRatio];
+    if (made.every((value, k) => value === this.made?.[k])) return; // a moved threshold moves no point
+    this.made = made;
     const [context, width, height] = this.prepare(canvas), beside = this.other < 0 ? "disagreement" : `score of ${data.methods[this.other].title}`;
+    this.points(context, canvas);
     const top = this.other < 0 ? this.mostDeviation : this.high, marks = [[0, this.other < 0 ? "0" : String(this.low)], [1, String(Number(top.toPrecision(2)))]];
-    for (const value of [1, 0]) {
-      context.fillStyle = data.colours[CLASSES[value]] + "a0";
-      for (const i of this.passing) {
-        if (data.label[i] !== value) continue;
-        const x = this.x(i), y = this.y(i);
-        if (value) context.fillRect(x - 1.5, y - 1.5, 3, 3); // bona fide: squares; attacks: crosses
-        else { context.fillRect(x - 3, y - 0.5, 6, 1); context.fillRect(x - 0.5, y - 3, 1, 6); }
-      }
-    }
-    context.fillStyle = "#444";
     this.axes(context, width, height, `score of ${data.methods[this.method].title}`, beside, marks);
     canvas.setAttribute("aria-label", `scatter of ${this.passing.length} frames, score of ${data.methods[this.method].title} against ${beside}; drag over it to select frames, click to select one`);
   }
 
-  /** A short text that differs where the set of passing frames differs. */
-  signature() {
-    let hash = this.passing.length;
-    for (const i of this.passing) hash = (Math.imul(hash, 31) + i) | 0;
-    return hash;
+  /** Bona fide frames as squares, attacks as crosses, denser where they lie on each other; pixel by pixel, as there may be many. */
+  points(context, canvas) {
+    const image = context.createImageData(canvas.width, canvas.height), words = new Uint32Array(image.data.buffer), { data } = this;
+    const ratio = window.devicePixelRatio || 1, arm = Math.round(2 * ratio), colours = CLASSES.map((name) => data.colours[name]).map((c) => parseInt(c.slice(5, 7) + c.slice(3, 5) + c.slice(1, 3), 16));
+    const dot = (x, y, colour) => {
+      const at = y * image.width + x;
+      words[at] = (Math.min(255, (words[at] >>> 24) + 130) << 24) | colour;
+    };
+    for (const i of this.passing) {
+      const x = Math.round(this.x(i) * ratio), y = Math.round(this.y(i) * ratio), colour = colours[data.label[i]];
+      for (let k = -arm; k <= arm; k++) {
+        if (data.label[i]) for (let l = 1 - arm; l < arm; l++) k > -arm && k < arm && dot(x + l, y + k, colour);
+        else { dot(x + k, y, colour); if (k) dot(x, y + k, colour); }
+      }
+    }
+    context.putImageData(image, 0, 0);
   }
 
   drawOverlay() {
@@ -499,33 +523,43 @@ class Explorer {
     this.previous.disabled = page === 0;
     this.next.disabled = page >= pages - 1;
     this.export.disabled = !total;
-    const missing = data.images && this.model.send ? this.frames.filter((i) => !data.pictures.has(i) && !this.asked.has(i)) : [];
+    const missing = data.images && this.model.send ? this.frames.filter((i) => !data.pictures.has(i) && !this.wanted.has(i)) : [];
     if (missing.length) {
-      missing.forEach((i) => this.asked.add(i));
+      missing.forEach((i) => this.wanted.add(i));
       this.model.send({ kind: "pictures", frames: missing });
     }
-    this.grid.replaceChildren(...this.frames.map((i) => this.tile(i)));
+    if (this.tiles?.map(({ frame }) => frame).join() !== this.frames.join()) {
+      this.tiles = this.frames.map((i) => this.tile(i));
+      this.grid.replaceChildren(...this.tiles.map(({ element }) => element));
+    }
+    for (const { frame, rows } of this.tiles) rows.forEach((row, m) => this.judge(row, m, frame));
+  }
+
+  /** The verdict of a method on a frame, written where it changed. */
+  judge(row, m, i) {
+    const wrong = this.errs(m, i), verdict = (wrong ? "\u2717 " : "") + (this.accepts(m, i) ? "accepted" : "refused"), cell = row.lastChild;
+    row.classList.toggle("chosen", m === this.method);
+    if (cell.textContent === verdict) return;
+    cell.textContent = verdict;
+    cell.setAttribute("aria-label", verdict.replace("\u2717 ", "wrongly "));
+    row.classList.toggle("wrong", wrong);
   }
 
   tile(i) {
     const { data } = this, sample = data.samples[i], cls = CLASSES[data.label[i]];
     const what = [data.attack[i] > 0 ? data.attacks[data.attack[i]] : cls, data.subject[i] >= 0 ? `subject ${data.subjects[data.subject[i]]}` : null].filter(Boolean).join("; ");
-    const rows = data.methods.map((method, m) => {
-      const wrong = this.errs(m, i), verdict = (this.accepts(m, i) ? "accepted" : "refused") + (wrong ? ", wrong" : "");
-      return h("tr", { class: `${wrong ? "wrong" : ""} ${m === this.method ? "chosen" : ""}` }, h("th", { scope: "row", title: method.title }, method.title),
-        h("td", { title: String(data.scores[m][i]) }, data.scores[m][i].toFixed(4)), h("td", { "aria-label": verdict }, verdict.replace(", wrong", " \u2717")));
-    });
+    const rows = data.methods.map((method, m) => h("tr", {}, h("th", { scope: "row", title: method.title }, method.title), h("td", { title: String(data.scores[m][i]) }, data.scores[m][i].toFixed(4)), h("td")));
     const tile = h("article", { class: `tile ${cls.replace(" ", "-")}`, "data-testid": "frame", "data-sample": sample, tabindex: "0", "aria-label": `${what}, ${sample}`, style: `--colour: ${data.colours[cls]}` },
-      this.picture(i, sample), h("p", {}, h("b", {}, what)), h("p", { class: "sample", title: sample }, sample),
+      this.picture(i, sample), h("p", { class: "cameras", "aria-hidden": "true" }, ...data.cameras.map((name) => h("span", {}, name))), h("p", {}, h("b", {}, what)), h("p", { class: "sample", title: sample }, sample),
       h("p", {}, `disagreement ${data.deviation[i].toFixed(4)}`), h("div", { class: "verdicts" }, h("table", {}, ...rows)));
     for (const event of ["pointerenter", "focus"]) tile.addEventListener(event, () => { this.shown = i; this.drawOverlay(); });
     for (const event of ["pointerleave", "blur"]) tile.addEventListener(event, () => { this.shown = -1; this.drawOverlay(); });
-    return tile;
+    return { frame: i, rows, element: tile };
   }
 
   picture(i, sample) {
-    const { data } = this, url = data.pictures.get(i);
-    if (url) return h("img", { src: url, alt: `${data.cameras.join(", ")} of ${sample}` });
+    const { data } = this, bytes = data.pictures.get(i);
+    if (bytes) return h("img", { src: pictureUrl(bytes), alt: `${data.cameras.join(", ")} of ${sample}` });
     const asked = data.images && this.model.send;
     return h("p", { class: "none", "data-frame": i }, asked ? "…" : data.images ? "This page holds no picture of the frame; notebook 07 in JupyterLab shows it." : "No pictures are at hand.");
   }
@@ -534,9 +568,9 @@ class Explorer {
   receive(message, buffers) {
     if (message.kind !== "pictures") return;
     message.frames.forEach((i, k) => {
-      if (buffers[k].byteLength) this.data.pictures.set(i, pictureUrl(buffers[k]));
-      const place = this.grid.querySelector(`.none[data-frame="${i}"]`);
-      if (place) place.replaceWith(buffers[k].byteLength ? this.picture(i, this.data.samples[i]) : h("p", { class: "none" }, "The picture is not on this machine."));
+      const { buffer, byteOffset, byteLength } = buffers[k], place = this.grid.querySelector(`.none[data-frame="${i}"]`);
+      if (byteLength) this.data.pictures.set(i, new Uint8Array(buffer, byteOffset, byteLength));
+      if (place) place.replaceWith(byteLength ? this.picture(i, this.data.samples[i]) : h("p", { class: "none" }, "The picture is not on this machine."));
     });
   }
 
@@ -587,9 +621,11 @@ const STYLE = `
 .fasnb-explorer .tile img { display: block; width: 100%; }
 .fasnb-explorer .tile .none { color: #595959; font-size: 12px; min-height: 4em; background: #f4f4f4; padding: 6px; }
 .fasnb-explorer .tile .sample { font-size: 11px; color: #595959; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; direction: rtl; text-align: left; unicode-bidi: plaintext; }
-.fasnb-explorer .verdicts { max-height: 152px; overflow-y: auto; margin-top: 4px; }
-.fasnb-explorer .verdicts table { margin: 0; font-size: 12px; table-layout: auto; }
-.fasnb-explorer .verdicts th { max-width: 9em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.fasnb-explorer .verdicts { max-height: 152px; overflow-y: auto; margin-top: 4px; contain: content; }
+.fasnb-explorer .verdicts table { margin: 0; font-size: 12px; table-layout: fixed; white-space: nowrap; }
+.fasnb-explorer .verdicts td:nth-child(2) { width: 22%; }
+.fasnb-explorer .cameras { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; font-size: 11px; color: #595959; text-align: center; }
+.fasnb-explorer .verdicts th { width: 44%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .fasnb-explorer .verdicts .wrong td:last-child { font-weight: 700; color: #a33f00; }
 .fasnb-explorer .verdicts .chosen { background: #eef4f9; }
 @container (max-width: 720px) { .fasnb-explorer .views { grid-template-columns: minmax(0, 1fr); } }

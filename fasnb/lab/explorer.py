@@ -107,8 +107,11 @@ class Explorer(anywidget.AnyWidget):
             shown |= {"application/vnd.jupyter.widget-view+json": view}
         return shown
 
-    def packed(self, pictures: Sequence[int] = ()) -> bytes:
-        """Everything that explorer.js needs, with the pictures of some frames (rows of ``table``)."""
+    def packed(self, shown: Sequence[int] = ()) -> bytes:
+        """Everything that explorer.js needs; with the pictures of some frames (rows of ``table``) for a page."""
+        found = zip(shown, self.pictures(shown, PAGE_PIXELS), strict=True)
+        pictures = {frame: picture for frame, picture in found if picture}
+        at_hand = bool(pictures) if len(shown) else any(row is not None for row in self._rows)
         columns = {name: "method" for name in self.methods} | {name: "network" for name in self.singles}
         subjects = pd.Categorical(self.table["subject"].astype(object))
         attacks = self.table["attack"].fillna(-1).to_numpy("int8")
@@ -121,8 +124,8 @@ class Explorer(anywidget.AnyWidget):
             "subjects": [str(subject) for subject in subjects.categories],
             "attacks": {int(kind): attack_name(kind) for kind in np.unique(attacks[attacks > 0])},
             "colours": CLASS_COLOURS,
-            "images": any(row is not None for row in self._rows),
-            "cameras": [] if self.source is None else [CAMERAS.get(name, name) for name in self.source.channels],
+            "images": at_hand,
+            "cameras": [CAMERAS.get(name, name) for name in self.source.channels] if at_hand else [],
         }
         parts = {
             "label": self.table["label"].to_numpy("int8").tobytes(),
@@ -131,7 +134,7 @@ class Explorer(anywidget.AnyWidget):
             "deviation": in_planes(self.table["disagreement"]),
             "scores": in_planes(self.table[list(columns)].to_numpy().T),
         }
-        parts |= {frame: picture for frame in pictures if (picture := self.picture(frame, PAGE_PIXELS))}
+        parts |= pictures
         starts = np.cumsum([0, *map(len, parts.values())])
         places = {name: [int(start), len(part)] for start, (name, part) in zip(starts, parts.items(), strict=False)}
         header |= {name: place for name, place in places.items() if isinstance(name, str)}
@@ -139,15 +142,15 @@ class Explorer(anywidget.AnyWidget):
         text = json.dumps(header).encode()
         return b"".join([len(text).to_bytes(4, "little"), text, *parts.values()])
 
-    def picture(self, frame: int, pixels: int) -> bytes:
-        """The cameras of one frame side by side, as WebP; empty where it cannot be read on this machine."""
-        row = self._rows[frame]
+    def pictures(self, frames: Sequence[int], pixels: int) -> list[bytes]:
+        """The cameras of each frame side by side, as WebP; empty where it cannot be read on this machine."""
+        rows = [self._rows[frame] for frame in frames]
         try:
-            image = None if row is None else np.asarray(self.source.read([row]))[0]
-        except (OSError, ValueError):  # its files are not here, or broken
-            image = None
-        if image is None:
-            return b""
+            return [self._webp(image, pixels) for image in np.asarray(self.source.read(rows))]
+        except (OSError, ValueError, TypeError, AttributeError):  # no source, a frame it lacks, files not here or broken
+            return [b""] if len(rows) == 1 else [self.pictures([frame], pixels)[0] for frame in frames]
+
+    def _webp(self, image: np.ndarray, pixels: int) -> bytes:
         edges = np.cumsum([0, *self.source.channels.values()])
         parts = [np.broadcast_to(image[a:b], (3, *image.shape[1:])) for a, b in zip(edges, edges[1:], strict=False)]
         side = Image.fromarray(np.concatenate(parts, axis=2).transpose(1, 2, 0).copy())
@@ -161,7 +164,7 @@ class Explorer(anywidget.AnyWidget):
         """Send the pictures that the front end asks for."""
         if message.get("kind") == "pictures":
             frames = [int(frame) for frame in message["frames"] if 0 <= int(frame) < len(self.table)]
-            self.send({"kind": "pictures", "frames": frames}, [self.picture(frame, LIVE_PIXELS) for frame in frames])
+            self.send({"kind": "pictures", "frames": frames}, self.pictures(frames, LIVE_PIXELS))
 
     def telling(self, count: int = PAGE_PICTURES) -> list[int]:
         """Rows of ``table`` whose pictures a page should hold: most disagreed, and nearest to a threshold, in turns."""
@@ -249,7 +252,7 @@ def frame(path: Path, title: str) -> str:
 PAGE_TEXT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob:">
+ content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
 <title>Explorer</title><style>body { margin: 0; background: #fff; }</style></head><body><main></main>
 <script type="text/plain" id="packed">@data@</script>
 <script type="module">
