@@ -85,6 +85,8 @@ def lab(browser, smoke, tmp_path_factory):
     (folder / "notebooks").mkdir()
     for name in notebooks:
         notebook = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
+        for cell in notebook.cells:
+            cell.metadata.setdefault("tags", [])
         notebook = parameterize_notebook(notebook, {"profile": "smoke", "out": str(out)})
         nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
     (folder / "config" / "labconfig").mkdir(parents=True)
@@ -157,7 +159,7 @@ def drive(scope, page, table: pd.DataFrame, fprs) -> None:
     for method in [*columns[:5], *rng.choice(columns, 3)]:
         choose(scope, "method", method)
         for fpr in fprs:
-            choose(scope, "target-fpr", json.dumps(fpr))
+            choose(scope, "target-fpr", pad.fpr_name(fpr))
             threshold = pad.threshold_at_fpr(label, table[method], fpr)
             assert threshold_of(scope) == threshold
             assert counts(scope) == expected(table, method, threshold)
@@ -299,7 +301,7 @@ def strange():
     return Explorer(pd.concat([scores.score_table(table, s, name, 1, 7) for name, s in values.items()]), fprs=(0.3, 0.1, 0.0, 1.0))
 
 
-def test_ties_and_names_from_data(browser, strange, tmp_path):
+def test_equal_scores_and_names_from_data(browser, strange, tmp_path):
     page = strange.write_page(tmp_path / "strange.html")
     watched = Watched(browser, accept_downloads=True)
     watched.page.goto(page.as_uri())

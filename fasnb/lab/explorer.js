@@ -63,15 +63,15 @@ export function thresholdAtFpr(sortedAttacks, fpr) {
 export function smallest(frames, key, count) {
   const keys = new Float64Array(frames.length), best = []; // places in `frames`
   for (let k = 0; k < keys.length; k++) keys[k] = key(frames[k]);
-  if (count > 500) best.push(...keys.keys()), best.sort((a, b) => keys[a] - keys[b]);
-  else for (let k = 0; k < keys.length; k++) {
+  if (count > 500) return Array.from(keys.keys()).sort((a, b) => keys[a] - keys[b]).slice(0, count).map((k) => frames[k]);
+  for (let k = 0; k < keys.length; k++) {
     if (best.length === count && !(keys[k] < keys[best[count - 1]])) continue;
     let at = best.length;
     while (at > 0 && keys[best[at - 1]] > keys[k]) at -= 1;
     best.splice(at, 0, k);
     if (best.length > count) best.pop();
   }
-  return best.slice(0, count).map((k) => frames[k]);
+  return best.map((k) => frames[k]);
 }
 
 // ----------------------------------------------------------------------------------------------------------------- page
@@ -148,7 +148,7 @@ class Explorer {
     this.stretch.disabled = this.low < 0 || this.high > 1;
     const controls = h("div", { class: "controls" },
       make("methodBox", "Method", "method", methods, data.methods[this.method].name),
-      make("target", "Target FPR, all methods", "target-fpr", [["", "own threshold"], ...data.fprs.map(([v, t]) => [String(v), t])], ""),
+      make("target", "Target FPR, all methods", "target-fpr", [["", "own threshold"], ...data.fprs.map(([, name]) => [name, name])], ""),
       h("label", {}, "Threshold of this method", this.threshold),
       make("against", "Scatter against", "against", [["", "disagreement"], ...methods], ""),
       h("label", { class: "check" }, this.stretch, "stretch the ends"));
@@ -173,15 +173,16 @@ class Explorer {
     this.export = h("button", { type: "button", "data-testid": "export" }, "Export as CSV");
     this.grid = h("div", { class: "grid" });
     this.root.classList.add("fasnb-explorer");
-    this.root.replaceChildren(h("style", {}, STYLE), controls, h("div", { class: "views" }, this.plots, this.numbers), filters,
+    this.root.replaceChildren(controls, h("div", { class: "views" }, this.plots, this.numbers), filters,
       h("div", { class: "bar" }, this.heading, this.clear, this.previous, this.next, this.export), this.grid);
     this.listen();
   }
 
   listen() {
+    const { data } = this;
     const on = (element, events, act) => events.split(" ").forEach((event) => element.addEventListener(event, act));
     on(this.methodBox.box, "change", (e) => { this.method = e.target.selectedIndex; this.restart(); });
-    on(this.target.box, "change", (e) => { if (e.target.value !== "") this.setTarget(Number(e.target.value)); });
+    on(this.target.box, "change", (e) => { if (e.target.value) this.setTarget(data.fprs.find(([, name]) => name === e.target.value)[0]); });
     on(this.threshold, "input change", (e) => { if (e.target.value !== "") this.setThreshold(Number(e.target.value), true); });
     for (const { box } of [this.against, this.byClass, this.byAttack, this.bySubject, this.byError, this.sort]) on(box, "change", () => this.restart());
     on(this.stretch, "change", () => this.draw());
@@ -207,7 +208,7 @@ class Explorer {
       this.sorted[m] ??= scores.filter((_, i) => data.label[i] === 0).sort();
       return thresholdAtFpr(this.sorted[m], fpr);
     });
-    this.target.box.value = String(fpr);
+    this.target.box.value = data.fprs.find(([value]) => value === fpr)[1];
     this.draw();
   }
 
@@ -588,48 +589,6 @@ class Explorer {
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   }
 }
-
-const STYLE = `
-.fasnb-explorer { font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a; background: #fff; padding: 6px; container-type: inline-size; }
-.fasnb-explorer * { box-sizing: border-box; }
-.fasnb-explorer p { margin: 0; }
-.fasnb-explorer .controls, .fasnb-explorer .bar { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: end; margin: 6px 0; }
-.fasnb-explorer label { display: flex; flex-direction: column; font-size: 12px; color: #444; }
-.fasnb-explorer label.check { flex-direction: row; align-items: center; gap: 4px; padding-bottom: 4px; }
-.fasnb-explorer select, .fasnb-explorer input[type=number], .fasnb-explorer button { font: inherit; font-size: 13px; color: #1a1a1a; background: #fff; border: 1px solid #888; border-radius: 3px; padding: 3px 6px; max-width: 15rem; }
-.fasnb-explorer input[type=number] { width: 12.5rem; }
-.fasnb-explorer button:disabled, .fasnb-explorer select:disabled { color: #767676; border-color: #ccc; }
-.fasnb-explorer :focus-visible { outline: 2px solid #0072B2; outline-offset: 1px; }
-.fasnb-explorer .views { display: grid; grid-template-columns: minmax(0, 1fr) 17rem; gap: 14px; }
-.fasnb-explorer .plots { position: relative; }
-.fasnb-explorer canvas { display: block; width: 100%; }
-.fasnb-explorer .histogram { height: 190px; cursor: pointer; }
-.fasnb-explorer .scatter { height: 250px; cursor: crosshair; touch-action: none; }
-.fasnb-explorer .overlay { position: absolute; inset: 0; height: 100%; pointer-events: none; }
-.fasnb-explorer .handle { position: absolute; top: 0; width: 17px; height: 160px; margin-left: -8px; cursor: ew-resize; touch-action: none; }
-.fasnb-explorer .handle::before { content: ""; position: absolute; left: 3px; top: 2px; width: 11px; height: 16px; border-radius: 3px; background: #000; }
-.fasnb-explorer table { border-collapse: collapse; width: 100%; margin: 0 0 10px; font-size: 12.5px; }
-.fasnb-explorer caption { text-align: left; font-weight: 600; padding: 2px 0; caption-side: top; color: inherit; font-size: inherit; }
-.fasnb-explorer th, .fasnb-explorer td { padding: 2px 4px; border-bottom: 1px solid #e4e4e4; text-align: right; font-weight: normal; background: none; }
-.fasnb-explorer th:first-child { text-align: left; }
-.fasnb-explorer .key { display: inline-block; width: 11px; height: 11px; margin-right: 5px; border: 2px solid var(--colour); }
-.fasnb-explorer .key.bona-fide { background: var(--colour); }
-.fasnb-explorer .heading { flex: 1; font-weight: 600; }
-.fasnb-explorer .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 10px; }
-.fasnb-explorer .tile { border: 1px solid #ccc; border-top: 4px solid var(--colour); border-radius: 4px; padding: 6px; min-width: 0; }
-.fasnb-explorer .tile.attack { border-top-style: dashed; }
-.fasnb-explorer .tile img { display: block; width: 100%; }
-.fasnb-explorer .tile .none { color: #595959; font-size: 12px; min-height: 4em; background: #f4f4f4; padding: 6px; }
-.fasnb-explorer .tile .sample { font-size: 11px; color: #595959; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; direction: rtl; text-align: left; unicode-bidi: plaintext; }
-.fasnb-explorer .verdicts { max-height: 152px; overflow-y: auto; margin-top: 4px; contain: content; }
-.fasnb-explorer .verdicts table { margin: 0; font-size: 12px; table-layout: fixed; white-space: nowrap; }
-.fasnb-explorer .verdicts td:nth-child(2) { width: 22%; }
-.fasnb-explorer .cameras { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; font-size: 11px; color: #595959; text-align: center; }
-.fasnb-explorer .verdicts th { width: 44%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.fasnb-explorer .verdicts .wrong td:last-child { font-weight: 700; color: #a33f00; }
-.fasnb-explorer .verdicts .chosen { background: #eef4f9; }
-@container (max-width: 720px) { .fasnb-explorer .views { grid-template-columns: minmax(0, 1fr); } }
-`;
 
 // ------------------------------------------------------------------------------------------------- who calls the explorer
 

@@ -30,7 +30,7 @@ from fasnb.metrics.scores import average, facts, matrix, networks
 from fasnb.paper.published import TABLE1
 from fasnb.tools.files import write_text
 
-SCRIPT = Path(__file__).with_name("explorer.js")
+SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{ending}") for ending in ("js", "css"))
 LIVE_PIXELS, PAGE_PIXELS = 112, 64  # height and width of a camera's picture in a notebook, and in a page
 PAGE_PICTURES = 300  # frames whose pictures a page holds
 CAMERAS = {"rgb": "RGB", "depth": "depth", "ir": "IR"}
@@ -57,7 +57,7 @@ class Explorer(anywidget.AnyWidget):
         IncompleteError: networks or frames are missing, see ``fasnb.metrics.scores.average``.
     """
 
-    _esm = SCRIPT
+    _esm, _css = SCRIPT, STYLE
     data = traitlets.Bytes().tag(sync=True)
     picked = traitlets.List(traitlets.Int()).tag(sync=True)
 
@@ -180,8 +180,9 @@ class Explorer(anywidget.AnyWidget):
     def write_page(self, path: Path) -> Path:
         """A page of its own with the explorer, which asks nothing of any kernel or network."""
         packed = base64.b64encode(gzip.compress(self.packed(self.telling()), 9, mtime=0)).decode()
+        style = STYLE.read_text(encoding="utf-8")
         script = SCRIPT.read_text(encoding="utf-8").replace("</script", r"<\/script")
-        return write_text(path, PAGE_TEXT.replace("@data@", packed).replace("@script@", script))
+        return write_text(path, PAGE_TEXT.replace("@data@", packed).replace("@style@", style).replace("@script@", script))
 
     def figure(self) -> Figure:
         """What stands for the explorer where nothing can be moved: its two views at the first threshold."""
@@ -253,7 +254,9 @@ PAGE_TEXT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
-<title>Explorer</title><style>body { margin: 0; background: #fff; }</style></head><body><main></main>
+<title>Explorer</title><style>
+body { margin: 0; background: #fff; }
+@style@</style></head><body><main></main>
 <script type="text/plain" id="packed">@data@</script>
 <script type="module">
 @script@
