@@ -24,7 +24,7 @@ from PIL import Image
 from fasnb.data.store import Source
 from fasnb.lab.figures import CLASS_COLOURS, PAGE, label_of
 from fasnb.metrics.ensembles import disagreement
-from fasnb.metrics.pad import checked_scores, fpr_name, threshold_at_fpr
+from fasnb.metrics.pad import allowed_attacks, checked_scores, fpr_name, threshold_at_fpr
 from fasnb.metrics.provenance import provenance
 from fasnb.metrics.scores import average, facts, matrix, networks
 from fasnb.paper.published import TABLE1
@@ -68,13 +68,16 @@ class Explorer(anywidget.AnyWidget):
         fprs: Sequence[float] = (1e-2, 1e-3, 1e-4),
         fpr: float | None = None,
     ):
+        if not len(fprs):
+            raise ValueError("fprs is empty; give at least one target FPR in [0, 1]")
         self.fpr = min(fprs) if fpr is None else fpr
         self.fprs, self.source = sorted({*fprs, self.fpr}, reverse=True), source
         self.provenance = provenance(scores, [self.fpr])
         self.methods, self.singles = methods_of(scores)
         known, columns = facts(scores), self.methods.join(self.singles)
         checked_scores(known["label"], columns.to_numpy().T, several=True)
-        threshold_at_fpr(known["label"], self.methods.iloc[:, -1], self.fpr)  # refuses what is no FPR
+        for target in self.fprs:
+            allowed_attacks(target, len(known))  # refuses what is no FPR
         compared = self.methods.drop(columns="ensemble", errors="ignore")
         deviation = disagreement(compared if compared.shape[1] > 1 or self.singles.empty else self.singles)
         self.table = known.assign(disagreement=deviation).join(columns)
