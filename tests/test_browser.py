@@ -226,16 +226,21 @@ def drag(scope, page, table) -> None:
 
 
 def brush(scope, page, table) -> None:
-    """A box over the right part of the scatter selects the frames there, until the selection is cleared."""
-    scope.get_by_test_id("scatter").scroll_into_view_if_needed()
-    box = scope.get_by_test_id("scatter").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + 3)
+    """A box from between two scores to the right end of the scatter selects the frames there, until it is cleared."""
+    scatter = scope.get_by_test_id("scatter")
+    scatter.scroll_into_view_if_needed()
+    box, ordered = scatter.bounding_box(), np.sort(table["ensemble"])
+    inner = ordered[len(ordered) // 4 : -len(ordered) // 4]
+    widest = np.argmax(np.diff(inner))
+    score = (inner[widest] + inner[widest + 1]) / 2  # far enough from both that a pixel does not matter
+    page.mouse.move(box["x"] + 52 + score * (box["width"] - 52 - 14), box["y"] + 3)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 30, steps=4)
     page.mouse.up()
-    shown = frames(scope)
-    assert shown and (table.loc[shown, "ensemble"] > 0.4).all()
-    assert "selected" in scope.get_by_test_id("heading").inner_text()
+    inside = table[table["ensemble"] > score].sort_values("disagreement", ascending=False, kind="stable")
+    assert frames(scope) == list(inside.index[:12])
+    assert scope.get_by_test_id("heading").inner_text().startswith(f"{len(inside)} selected frames")
+    scope.get_by_test_id("frame").first.focus()
     scope.get_by_test_id("clear").click()
     assert "selected" not in scope.get_by_test_id("heading").inner_text()
 

@@ -208,14 +208,14 @@ class Explorer {
       this.sorted[m] ??= scores.filter((_, i) => data.label[i] === 0).sort();
       return thresholdAtFpr(this.sorted[m], fpr);
     });
-    this.target.box.value = data.fprs.find(([value]) => value === fpr)[1];
+    this.targets = data.scores.map(() => data.fprs.find(([value]) => value === fpr)[1]);
     this.draw();
   }
 
   setThreshold(value, typed = false) {
     if (Number.isNaN(value)) return;
     this.thresholds[this.method] = value;
-    this.target.box.value = "";
+    this.targets[this.method] = "";
     this.draw(typed);
   }
 
@@ -332,6 +332,7 @@ class Explorer {
     this.from = this.place(this.low);
     this.span = this.place(this.high) - this.from;
     this.derive();
+    this.target.box.value = this.targets[this.method];
     if (!typed) this.threshold.value = Number.isFinite(this.thresholds[this.method]) ? this.thresholds[this.method] : "";
     if (this.plots.clientWidth) this.drawPlots(); // not where it is hidden
     this.drawNumbers();
