@@ -45,7 +45,7 @@ def session(released, tmp_path_factory):
 def found(session):
     """Every claim on the released scores, and the evidence given to it."""
     networks = session.scores(*MEMBERS)
-    return claims.findings(session, networks, 1e-3).set_index("claim"), claims.evidence_of(session, networks, 1e-4)
+    return claims.findings(session, networks, 1e-3).set_index("claim"), claims.evidence_of(session, networks, 1e-4)[0]
 
 
 def test_published_counts_of_the_teams():
@@ -123,21 +123,17 @@ def test_members_that_err_alike_gain_nothing_by_their_difference():
 def test_what_a_studys_scores_say_depends_on_its_experiments():
     folds = [network("resnet34-subject", 1, fold) for fold in range(1, 6)]
     folds += [network("resnet34-attack", 1, fold, strength=3.0) for fold in range(1, 4)]
-    cameras = [network(f"A-{camera}", 1) for camera in ("rgb", "depth", "ir")]
-    networks = pd.concat([study(seeds=2), *folds, *cameras, network("resnet34-face", 1)])
-    given = evidence.of_networks(networks, 0.05, 50)
-    assert set(given) == {
-        "requirements",
-        "d-understates",
-        "d-on-hard-attacks",
-        "new-attacks",
-        "error-ratio",
-        "one-camera-errors",
-    }
+    folds, cameras = pd.concat(folds), [network(f"A-{camera}", 1) for camera in ("rgb", "depth", "ir")]
+    members = average(study(seeds=2), over=["fold"])
+    networks = pd.concat([study(seeds=2), folds, *cameras, network("resnet34-face", 1)])
+    given = evidence.of_rates(networks, average(networks, over=["fold"]), 0.05)
+    assert set(given) == {"requirements", "new-attacks", "error-ratio", "one-camera-errors"}
     assert given["new-attacks"].difference > 0 and "3 attack folds" in given["new-attacks"].reason
-    assert set(evidence.of_networks(study(), 0.05, 50, test=study())) - set(given) == {"diversity"}
     assert np.isnan(given["requirements"].difference) and "an FPR of at most" in given["requirements"].reason
-    assert set(evidence.of_networks(pd.concat(folds), 0.05, 50)) == {"new-attacks"}
+    assert set(evidence.of_rates(study(seeds=2), members, 0.05, test=members)) == {"requirements", "diversity"}
+    assert set(evidence.of_rates(folds, average(folds, over=["fold"]), 0.05)) == {"new-attacks"}
+    assert set(evidence.of_scores(members, 50)) == {"d-understates", "d-on-hard-attacks"}
+    assert evidence.of_scores(members[members["experiment"] != "D"], 50) == {}
 
 
 def test_every_claim_on_the_released_scores_has_evidence_or_a_reason(found):

@@ -33,30 +33,32 @@ def judged(networks: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([average(networks, over=["fold"]), average(members, over), three.astype({"experiment": "string"})])
 
 
-def evidence_of(session: Session, networks: pd.DataFrame, fpr: float) -> dict[str, verdicts.Evidence]:
-    """What a session has on the claims besides the TPRs of two methods, name -> evidence at this FPR.
+def evidence_of(session: Session, networks: pd.DataFrame, *fprs: float) -> list[dict[str, verdicts.Evidence]]:
+    """What a session has on the claims besides the TPRs of two methods: name -> evidence, for each FPR.
 
     Args:
         networks: as of ``judged``.
     """
-    replicates = session.profile.replicates
+    models, replicates = average(networks, over=["fold"]), session.profile.replicates
+    anywhere, test = evidence.of_scores(models, replicates), _test(session)
+    found = [anywhere | evidence.of_rates(networks, models, fpr, test) for fpr in fprs]
     if session.profile.source != "released":
-        return evidence.of_networks(networks, fpr, replicates, _test(session))
-    found = evidence.of_networks(networks, fpr, replicates)
-    if fpr == evidence.PUBLISHED_FPR:
-        found |= evidence.of_published(KNOWN["valid"]["bona fide"], KNOWN["test"]["bona fide"])
+        return found
     single = read_released(released_root(session.profile.released_root), session.profile.released_epoch, "crop0")
-    single = single[single["experiment"].isin(networks["experiment"])]
-    crops = (average(table, over=["fold"]) for table in (single, networks))
-    return found | {"test-time-augmentation": evidence.of_mirror(*crops, fpr, replicates)}
+    single = average(single[single["experiment"].isin(networks["experiment"])], over=["fold"])
+    for fpr, given in zip(fprs, found, strict=True):
+        given["test-time-augmentation"] = evidence.of_mirror(single, models, fpr, replicates)
+        if fpr == evidence.PUBLISHED_FPR:
+            given |= evidence.of_published(KNOWN["valid"]["bona fide"], KNOWN["test"]["bona fide"])
+    return found
 
 
 def _test(session: Session) -> pd.DataFrame | None:
-    """The members' scores on the test set, where it has labels and they are there; nothing is trained."""
+    """The members on the test set, by seed, where it has labels and their scores are there; nothing is trained."""
     if not all(session.serves(name, "test") for name in MEMBERS):
         return None
     try:
-        return load_scores(session.plan.of(*MEMBERS), "test", session.published)
+        return average(load_scores(session.plan.of(*MEMBERS), "test", session.published), over=["fold"])
     except IncompleteError:
         return None
 
@@ -69,14 +71,13 @@ def findings(session: Session, networks: pd.DataFrame, *others: float) -> pd.Dat
         others: further FPRs, whose verdicts are added as columns, each corrected by itself.
     """
     models, absent = judged(networks), session.absent(*EXPERIMENTS_JUDGED)
-
-    def table(fpr: float) -> pd.DataFrame:
-        found = evidence_of(session, networks, fpr)
-        return verdicts.judge(models, FINDINGS, fpr, session.profile.replicates, found, absent)
-
-    headline = session.profile.headline_fpr
-    columns = {f"at {fpr_name(fpr)}": table(fpr)["verdict"] for fpr in others if fpr != headline}
-    return table(headline).assign(**columns)
+    fprs = list(dict.fromkeys([session.profile.headline_fpr, *others]))
+    tables = [
+        verdicts.judge(models, FINDINGS, fpr, session.profile.replicates, found, absent)
+        for fpr, found in zip(fprs, evidence_of(session, networks, *fprs), strict=True)
+    ]
+    further = {f"at {fpr_name(fpr)}": table["verdict"] for fpr, table in zip(fprs[1:], tables[1:], strict=True)}
+    return tables[0].assign(**further)
 
 
 def answers(session: Session, *sections: str) -> str:

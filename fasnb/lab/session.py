@@ -73,6 +73,10 @@ class Session:
         root = released_root(self.profile.released_root)
         return read_released(root, self.profile.released_epoch)
 
+    @cached_property
+    def _released_experiments(self) -> set[str]:
+        return set(self.released["experiment"].unique())
+
     def scores(self, *experiments: str, split: str = "valid") -> pd.DataFrame:
         """Scores table of all folds and seeds of the experiments.
 
@@ -100,7 +104,7 @@ class Session:
     def serves(self, experiment: str, split: str = "valid") -> bool:
         """Whether this source has, or can make, the labelled scores of an experiment on a split."""
         if self.profile.source == "released":
-            return split == "valid" and experiment in set(self.released["experiment"])
+            return split == "valid" and experiment in self._released_experiments
         return experiment not in self.plan.left_out and self.plan.labelled(split)
 
     def absent(self, *experiments: str) -> dict[str, str]:

@@ -237,8 +237,8 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
         for name, threshold in thresholds(a, fpr).items():
             score = matrix(b)[name]
             rates = 1 - bpcer(labels, score, threshold), apcer(labels, score, threshold)
-            limits = on_test.loc[name, ["measured", "low", "high", "attacks needed"]]
-            rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in rates)))
+            of_test = [on_test.at[name, column] for column in ("measured", "low", "high", "attacks needed")]
+            rows.append((name, on_valid.at[name, "measured"], *of_test, *(100 * rate for rate in rates)))
     return carried(pd.DataFrame(rows, columns=columns).astype({"attacks needed": "Int64"}), test, [fpr], replicates)
 
 

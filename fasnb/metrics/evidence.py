@@ -33,6 +33,8 @@ WRONG = 0.5
 NEAREST = 5
 """Frames of each class that count as nearest to the threshold, as many as Figure 4 shows."""
 
+ONE_CAMERA = tuple(f"A-{camera}" for camera in MODALITIES)
+
 LEAST = "D"
 """The member of which Section 5.9 says that it understates scores, and yet helps."""
 
@@ -88,30 +90,40 @@ def of_mirror(single: pd.DataFrame, mean: pd.DataFrame, fpr: float, replicates: 
     return Evidence(-100 * value, 100 * (-value - half), 100 * (half - value), p, reason=said)
 
 
-def of_networks(
-    networks: pd.DataFrame, fpr: float, replicates: int = 1000, test: pd.DataFrame | None = None
+def of_scores(models: pd.DataFrame, replicates: int = 1000) -> dict[str, Evidence]:
+    """What the scores themselves say, whatever the target FPR; nothing where a member is missing.
+
+    Args:
+        models: scores table with one score a frame, experiment and seed.
+    """
+    members = models[models["experiment"].isin(MEMBERS)]
+    if not set(MEMBERS) <= set(members["experiment"]):
+        return {}
+    return {
+        "d-understates": of_bona_fide(members, replicates),
+        "d-on-hard-attacks": of_hard_attacks(members, replicates),
+    }
+
+
+def of_rates(
+    networks: pd.DataFrame, models: pd.DataFrame, fpr: float, test: pd.DataFrame | None = None
 ) -> dict[str, Evidence]:
-    """All that the scores of a study's networks say besides their TPRs; a claim whose experiments are missing is left out.
+    """What rates at a target FPR say; a claim whose experiments are missing is left out.
 
     Args:
         networks: scores table of single networks on validation.
-        test: the same for the members on the test set, where its labels are known.
+        models: the same, averaged over folds.
+        test: as ``models``, of the members on the test set, where its labels are known.
     """
-    models, there = average(networks, over=["fold"]), set(networks["experiment"])
-    members = models[models["experiment"].isin(MEMBERS)]
-    found = {"requirements": of_ensemble(members, fpr)} if there & set(MEMBERS) else {}
-    if set(MEMBERS) <= there:
-        found |= {
-            "d-understates": of_bona_fide(members, replicates),
-            "d-on-hard-attacks": of_hard_attacks(members, replicates),
-        }
+    there, members = set(models["experiment"]), models[models["experiment"].isin(MEMBERS)]
+    found = {} if members.empty else {"requirements": of_ensemble(members, fpr)}
     if set(MEMBERS) <= there and test is not None:
-        found["diversity"] = of_diversity(members, average(test, over=["fold"]), fpr)
+        found["diversity"] = of_diversity(members, test, fpr)
     if {"resnet34-attack", "resnet34-subject"} <= there:
         found["new-attacks"] = of_folds(networks, fpr)
     if {"resnet34-face", "A"} <= there:
         found["error-ratio"] = of_aggregation(models, fpr)
-    if set(MEMBERS) | {f"A-{camera}" for camera in MODALITIES} <= there:
+    if set(MEMBERS) | set(ONE_CAMERA) <= there:
         found["one-camera-errors"] = of_cameras(models, fpr)
     return found
 
@@ -169,12 +181,12 @@ def shares(
     Args:
         counted: (experiment, seed) -> the value of each frame (n,), in [0, 1], and which frames count (n,).
     """
-    subjects, size = groups(facts(models)), next(iter(counted.values()))[1].size
-    codes = np.arange(size) if subjects is None else pd.factorize(subjects)[0]
+    subjects, used = groups(facts(models)), np.any([among for _, among in counted.values()], axis=0)
+    codes = np.arange(used.sum()) if subjects is None else pd.factorize(subjects[used])[0]
     weights = draws(int(codes.max()) + 1, replicates, np.random.default_rng(0)).astype(float)
     found = {}
     for (experiment, _), (value, among) in counted.items():
-        top, bottom = np.bincount(codes, value * among), np.bincount(codes, among)
+        top, bottom = np.bincount(codes, (value * among)[used]), np.bincount(codes, among[used])
         with np.errstate(invalid="ignore"):
             row = top.sum() / bottom.sum(), (weights @ top) / (weights @ bottom)
         found.setdefault(experiment, []).append(row)
@@ -245,7 +257,7 @@ def of_cameras(models: pd.DataFrame, fpr: float) -> Evidence:
     ]
     near = list(nearest_threshold(ensemble, labels, fpr, NEAREST))
     wrong = (wide > WRONG).ne(labels.reindex(wide.index) == 1, axis=0)
-    fooled = wrong[[f"A-{camera}" for camera in MODALITIES]].any(axis=1)
+    fooled = wrong[list(ONE_CAMERA)].any(axis=1)
     said = (
         f"of the {len(near)} frames nearest to the ensemble's threshold {fooled[near].sum()} are taken for the other class by a "
         f"network with one camera and {wrong.loc[near, 'A'].sum()} by A, of all frames {100 * fooled.mean():.0f}% and "

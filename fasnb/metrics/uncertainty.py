@@ -274,9 +274,7 @@ def interval(replicates: np.ndarray, confidence: float = CONFIDENCE) -> tuple[fl
     return float(low), float(high)
 
 
-def compare(
-    labels, a, b, fpr: float, groups=None, replicates: int = 1000, seed: int = 0
-) -> tuple[float, float, float]:
+def compare(labels, a, b, fpr: float, groups=None, replicates: int = 1000, seed: int = 0) -> tuple[float, float, float]:
     """Difference of two methods, a - b, in TPR@FPR, and its paired 95% bootstrap limits; scores (n,) each, same frames."""
     first, second = bootstrap(labels, np.stack([a, b]), fpr, groups, replicates, seed)
     return tpr_at_fpr(labels, a, fpr) - tpr_at_fpr(labels, b, fpr), *interval(first - second)
