@@ -116,7 +116,7 @@ def test_members_that_err_alike_gain_nothing_by_their_difference():
         average(study().assign(sample=lambda t: "t" + t["sample"]), over=["fold"]),
     )
     same = evidence.of_diversity(valid, test, 0.05)
-    assert same.difference == pytest.approx(0) and np.isnan(same.p) and "lose 0.00 points" in same.reason
+    assert same.difference == pytest.approx(0) and np.isnan(same.p) and "change by +0.00 points" in same.reason
     assert (
         "the 108 and 4 ensembles" in same.reason
     )  # 4 choices of 3 kinds with 3 seeds each; one of 3 seeds for each kind
