@@ -10,7 +10,7 @@ import pandas as pd
 
 from fasnb.data.released import RELEASED_NETWORKS, read_released
 from fasnb.data.store import Source
-from fasnb.lab.figures import use_style
+from fasnb.lab.palette import use_style
 from fasnb.lab.show import SOURCES, Show
 from fasnb.metrics.scores import IncompleteError, check_complete
 from fasnb.paper import profile as profiles

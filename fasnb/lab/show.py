@@ -7,7 +7,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from fasnb.lab.tables import Shown, markdown_text, write_table
+from fasnb.lab.tables import Caption, Shown, markdown_text, write_table
 from fasnb.metrics.provenance import provenance
 from fasnb.paper.profile import Profile
 from fasnb.tools.files import replace_file, write_text
@@ -79,4 +79,9 @@ class Show:
                 replace_file(path, lambda to, metadata=metadata: fig.savefig(to, metadata=metadata))
             write_text(self.out / "figures" / f"{name}.txt", caption + "\n")
         plt.show()
-        display(Markdown(f"*{markdown_text(caption)}*"))
+        display(Caption(caption))
+
+
+def say(text: str) -> None:
+    """Display what a study says: each line of the text a sentence in a list, with nothing of it read as markup."""
+    display(Markdown("\n".join(f"- {markdown_text(line)}" for line in text.splitlines())))
