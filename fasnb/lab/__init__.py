@@ -1,6 +1,6 @@
 """What a notebook holds in its hands: a study opened (``session``), tables and figures shown (``show``, ``tables``,
-``figures``, ``diagrams``, in the colours of ``palette``), pictures and statistics of frames (``views``), the verdicts on claims (``claims``), and which notebooks there
-are (``chapters``).
+``figures``, ``diagrams``, in the colours of ``palette``), pictures and statistics of frames (``views``), the verdicts on
+claims (``claims``), and which notebooks there are (``chapters``).
 
 It imports everything but ``command``.
 """
