@@ -21,6 +21,7 @@ from fasnb.lab.palette import (
     PAGE,
     PUBLISHED,
     label_of,
+    log_ticks,
     method_colour,
 )
 from fasnb.metrics.pad import det
@@ -91,6 +92,7 @@ def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
             )
         ax.axvline(thresholds[name], color=INK, lw=0.8, ls="--")
         ax.set(title=label_of(name), xlabel="score", yscale="log", xlim=(0, 1))
+        log_ticks(ax.yaxis)
     np.atleast_1d(axes)[0].set_ylabel("frames")
     handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
     fig.legend(handles, names, frameon=False, loc="outside upper center", ncols=2)
@@ -132,6 +134,7 @@ def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> 
         ylabel="TPR (%)", ylim=(max(0, lowest - 0.08 * (100 - lowest) - 0.05), 100 + 0.04 * (100 - lowest) + 0.02)
     )
     axes[1].set(ylabel="BPCER (%)", yscale="log")
+    log_ticks(axes[0].xaxis, axes[1].xaxis, axes[1].yaxis)
     for i, name in enumerate(scores):
         axes[0].plot([], [], color=method_colour(name, i), label=label_of(name))
     fig.legend(frameon=False, loc="outside upper center", ncols=scores.shape[1])
@@ -312,6 +315,8 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
         count = f" ({len(parts)})" if len(parts) > 1 else ""
         ends.append((float(middle.iloc[-1]), label_of(method) + count, colour))
     ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
+    if log:
+        log_ticks(ax.yaxis)
     ax.margins(x=0)
     ax.xaxis.get_major_locator().set_params(integer=True)
     _name_at_the_right(ax, ends)
@@ -336,7 +341,7 @@ def _name_at_the_right(ax: Axes, ends: Sequence[tuple[float, str, str]], step: f
         places.append(max(height, places[-1] + step) if places else height)
     over = max(0.0, places[-1] - 1.0) if places else 0.0
     for at, (height, name, colour) in zip(places, ends, strict=True):
-        line = {"arrowstyle": "-", "lw": 0.6, "color": colour, "shrinkA": 1, "shrinkB": 0}
+        line = {"arrowstyle": "-", "lw": 0.6, "color": colour, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
         ax.annotate(name, (1.0, height), (1.04, at - over), xycoords="axes fraction", va="center", fontsize=7,
                     arrowprops=line)  # fmt: skip
 

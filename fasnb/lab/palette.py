@@ -5,6 +5,7 @@ The colours are Paul Tol's (high-contrast, vibrant) and ColorBrewer's PRGn, whic
 """
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 
@@ -26,6 +27,11 @@ NETWORK_COLOURS |= {"zhang": _BROWN, "resnet34-subject": _ORANGE, "resnet34-atta
 NETWORK_COLOURS |= {"resnet34-face": _CYAN, "face34-random": GREY, "face34-generic": _ORANGE, "face34-gender": _PINK}
 NETWORK_COLOURS |= {"imagenet": _PINK, "generic": _ORANGE, "gender": _BROWN, "face": _CYAN, "asian": GREY}
 NETWORK_COLOURS |= {"msceleb": "#BBBBBB"}  # by source task, like the networks that start from it
+
+SOURCE_NAMES = {"imagenet": "objects, for resnet-34", "generic": "objects, for the face network"}
+SOURCE_NAMES |= {"gender": "gender, for the face network", "face": "faces, for the face network"}
+SOURCE_NAMES |= {"msceleb": "faces, for resnet-50", "asian": "other faces, for resnet-50"}
+"""What a backbone was pre-trained on -> the name that people read."""
 
 MEASURED = {"marker": "o", "color": INK}
 PUBLISHED = {"marker": "D", "mfc": "w", "mec": GREY, "ls": "none"}
@@ -67,5 +73,22 @@ def method_colour(name: str, position: int = 0) -> str:
 
 
 def label_of(name: str) -> str:
-    """The name of a method that people read: the paper's letter, or the experiment's title."""
+    """The name that people read: of a method the paper's letter or the experiment's title, of a backbone what it learned."""
+    source, colon, rest = name.partition(": ")
+    if colon and source in SOURCE_NAMES:
+        classes = next((part for part in rest.split(", ") if part.endswith(" classes")), "")
+        return ", ".join(filter(None, [SOURCE_NAMES[source], classes]))
     return name if name in MEMBERS or name not in EXPERIMENTS else EXPERIMENTS[name].title
+
+
+def log_ticks(*axes) -> None:
+    """Powers of ten as 0.01, 1, 100: with ``text.parse_math`` off, Matplotlib's own labels would show their markup.
+
+    Args:
+        axes: an ``Axis`` each, such as ``ax.xaxis``.
+    """
+    for axis in axes:
+        axis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if value >= 1e-2 else f"{value:.0e}".replace("e-0", "e-"))
+        )
+        axis.set_minor_formatter(NullFormatter())
