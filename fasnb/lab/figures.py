@@ -143,6 +143,39 @@ def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> 
 
 
 @drawn
+def two_models(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str, float]) -> Figure:
+    """The scores of two models against each other, and where each of them, and their mean, draws the border.
+
+    Args:
+        scores: (n, 2), P(bona fide).
+        labels: (n,).
+        thresholds: of both models and of ``mean``.
+    """
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.35, COLUMN * 1.35))
+    low, high = 1e-5, 1 - 1e-5
+    (x, y), labels = np.clip(scores.to_numpy().T, low, high), np.asarray(labels)
+    for label, name in ((1, "bona fide"), (0, "attack")):
+        place = {"ms": 2.5, "alpha": 0.5, "mew": 0, "rasterized": True, "color": CLASS_COLOURS[name]}
+        ax.plot(x[labels == label], y[labels == label], "os"[1 - label], label=name, **place)
+    across = 1 / (1 + np.exp(-np.linspace(-11.5, 11.5, 400)))
+    border = 2 * thresholds["mean"] - across
+    first, second = scores.columns
+    line = {"color": INK, "lw": 1.0}
+    ax.axvline(np.clip(thresholds[first], low, high), ls=":", label=f"threshold of {label_of(first)}", **line)
+    ax.axhline(np.clip(thresholds[second], low, high), ls="--", label=f"threshold of {label_of(second)}", **line)
+    inside = (border > low) & (border < high)
+    ax.plot(across[inside], border[inside], label="threshold of their mean", **line)
+    ax.set(xscale="logit", yscale="logit", xlim=(low, high), ylim=(low, high))
+    ax.set(xlabel=f"score of {label_of(first)}", ylabel=f"score of {label_of(second)}")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(plt.FixedLocator([1e-4, 1e-2, 0.5, 0.99, 0.9999]))
+        axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(plt.NullLocator())
+    fig.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.0)
+    return fig
+
+
+@drawn
 def growth(table: pd.DataFrame, label: str) -> Figure:
     """How a value grows with the number of averaged networks: median and range over random orders, and greedy.
 
