@@ -8,7 +8,7 @@ from fasnb.lab.session import Session
 from fasnb.metrics import comparisons, scores
 from fasnb.metrics.pad import tpr_at_fpr
 from fasnb.model.network import ThreeBranchNetwork, build
-from fasnb.paper.experiments import MEMBERS
+from fasnb.paper.experiments import MEMBERS, MODALITY_EXPERIMENTS
 
 
 def _network_a(study: Session) -> ThreeBranchNetwork:
@@ -147,3 +147,57 @@ def _gain_over_best(study: Session):
         return tpr_at_fpr(labels, np.mean(values, axis=0), fpr) - max(tpr_at_fpr(labels, one, fpr) for one in values)
 
     return gain
+
+
+# 06: what each camera contributes
+
+
+@exercise(
+    "06-1",
+    Choice(("RGB", "IR", "Depth")),
+    right="A camera that falls fast takes some attacks for living faces with great confidence: they are the ones that must not pass.",
+    wrong="For each single camera take the measured TPR at the largest FPR less that at the smallest, and leave all three out.",
+)
+def _steepest_camera(study: Session) -> str:
+    rows = scores.average(study.scores(*MODALITY_EXPERIMENTS), over=["fold"])
+    table = comparisons.by_modality(rows, study.profile.fprs, replicates=2)
+    by_camera = table[table["experiment"] != "A"].groupby("modality", sort=False)["measured"]
+    return (by_camera.first() - by_camera.last()).idxmax()  # rows go from the largest FPR to the smallest
+
+
+@exercise(
+    "06-2",
+    Whole("frames"),
+    right="These are what the other two cameras give to depth; hold them against the number of frames that A refuses.",
+    wrong="Among bona fide frames, count those that the network with depth alone refuses and A accepts.",
+    mistakes={
+        "These are all that depth refuses; leave out those that A refuses too.": lambda study: int(
+            _refused(study, "A-depth", "A")["A-depth"].sum()
+        ),
+        "It is the other way round: refused by depth alone, accepted by all three.": lambda study: _given_by_others(
+            study, "A", "A-depth"
+        ),
+    },
+)
+def _given_to_depth(study: Session) -> int:
+    return _given_by_others(study, "A-depth", "A")
+
+
+def _given_by_others(study: Session, one: str, other: str) -> int:
+    refused = _refused(study, "A-depth", "A")
+    return int((refused[one] & ~refused[other]).sum())
+
+
+@exercise(
+    "06-3",
+    Number("percent", tolerance=0.01),
+    right="Fusing scores weighs every camera alike, also one that errs with confidence; a network can learn whom to trust.",
+    wrong="Take the mean over the three single-camera networks of every frame's score, then its TPR at the headline FPR.",
+    mistakes={
+        "You averaged the TPRs; average the scores.": lambda study: _mean_of_tprs(study, "A-rgb", "A-ir", "A-depth"),
+        "That is A itself, which fuses inside.": lambda study: _mean_of_tprs(study, "A"),
+    },
+)
+def _fused_outside(study: Session) -> float:
+    wide, labels, fpr = _scores_of(study, "A-rgb", "A-ir", "A-depth")
+    return 100 * tpr_at_fpr(labels, wide.mean(axis=1), fpr)
