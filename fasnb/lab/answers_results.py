@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import torch
+from torch.nn import functional
 
 from fasnb.lab.exercises import Choice, Function, Number, Whole, exercise
 from fasnb.lab.session import Session
@@ -201,3 +203,65 @@ def _given_by_others(study: Session, one: str, other: str) -> int:
 def _fused_outside(study: Session) -> float:
     wide, labels, fpr = _scores_of(study, "A-rgb", "A-ir", "A-depth")
     return 100 * tpr_at_fpr(labels, wide.mean(axis=1), fpr)
+
+
+# 10: augmentation, and learning people by heart
+
+
+@exercise(
+    "10-1",
+    Function("x, y and degrees", cases=lambda study: [(1.0, 0.0, 90.0), (0.3, -0.8, 30.0), (-0.5, 0.25, -12.0), (0, 0, 45)]),
+    right="The output asks the input: so no output pixel is ever left without a colour.",
+    wrong="Write the matrix of step 1 out, with the angle in radians: x' = cos a x - sin a y, and y' likewise.",
+)
+def _turned(study: Session):
+    def looks_at(x, y, degrees):
+        angle = np.deg2rad(degrees)
+        return np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
+
+    return looks_at
+
+
+def _living(study: Session, most: int = 240) -> tuple[np.ndarray, np.ndarray]:
+    """The first bona fide frames of the training split, and who is in them."""
+    frames = study.sources["train"].frames
+    at = np.flatnonzero(frames["label"] == 1)[:most]
+    return at, frames["subject"].to_numpy()[at].astype(str)
+
+
+@exercise(
+    "10-2",
+    Choice(("rgb", "depth", "ir")),
+    right="This camera invites learning people by heart; whether a network accepts the invitation is what the table of people tests.",
+    wrong="The cell of step 3 prints the rate of each camera.",
+)
+def _most_telling_camera(study: Session) -> str:
+    source, (living, people) = study.sources["train"], _living(study)
+    parts = torch.from_numpy(source.read(living)).float().split(list(source.channels.values()), dim=1)
+    rates = {name: _recognised(part, people) for name, part in zip(source.channels, parts, strict=True)}
+    return max(rates, key=rates.get)
+
+
+def _recognised(images: torch.Tensor, people: np.ndarray, side: int = 12) -> float:
+    """Share of frames whose most similar other frame shows the same person; images (n, C, S, S)."""
+    flat = functional.adaptive_avg_pool2d(images, side).flatten(1)
+    vectors = functional.normalize(flat - flat.mean(dim=1, keepdim=True), dim=1)
+    nearest = (vectors @ vectors.T).fill_diagonal_(-2).argmax(dim=1).numpy()
+    return float((people[nearest] == people).mean())
+
+
+@exercise(
+    "10-3",
+    Number("percent", tolerance=0.05),
+    right="The rates of step 3 are to be held against this, not against zero.",
+    wrong="Of n frames, one whose person has k of them has k - 1 others of the same person among n - 1; average over frames.",
+    mistakes={
+        "You drew from all frames, the frame itself included.": lambda study: 100 * float(
+            np.mean(_living(study)[1][:, None] == _living(study)[1])
+        )
+    },
+)
+def _by_chance(study: Session) -> float:
+    people = _living(study)[1]
+    same = (people[:, None] == people).sum() - len(people)
+    return 100 * float(same) / (len(people) * (len(people) - 1))
