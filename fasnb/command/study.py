@@ -11,7 +11,7 @@ from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
-from fasnb.tools.places import home, released_root
+from fasnb.tools.places import home, released_root, workplace
 from fasnb.tools.workers import choose_device
 from fasnb.training.make import make
 
@@ -42,7 +42,8 @@ def run(
     else:
         _train(session, names, from_scores)
     given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
-    given |= {"out": out and shown_path(session.out)}
+    elsewhere = workplace() != home()  # the notebooks run at home
+    given |= {"out": shown_path(session.out) if out or elsewhere else None}
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
         for name in names:
             bar.write(f"{name}: {execute(name, given, session.out):.0f} s")

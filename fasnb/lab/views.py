@@ -41,18 +41,21 @@ def split_table(sources: Mapping[str, Source]) -> pd.DataFrame:
 
 
 def of_each_kind(frames: pd.DataFrame, subjects: int = 3, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
-    """``subjects`` frames of bona fide and of each attack, kind by kind, and a label for each kind (Figure 1).
+    """Frames of bona fide and of each attack, kind by kind and of as many people each, and a label for each kind (Figure 1).
+
+    Args:
+        subjects: people of each kind; where a kind has fewer, as many as it has.
 
     Raises:
-        ValueError: a kind has fewer subjects.
+        ValueError: less than one.
     """
+    if subjects < 1:
+        raise ValueError(f"subjects is {subjects}; show at least 1")
     frames = frames.sample(frac=1, random_state=seed)
     kinds = sorted(frames["attack"].unique())
-    chosen = [frames[frames["attack"] == kind].drop_duplicates("subject").head(subjects) for kind in kinds]
-    fewest = min(map(len, chosen))
-    if not 1 <= subjects <= fewest:
-        raise ValueError(f"subjects is {subjects}; there are 1 to {fewest} that have frames of every kind")
-    return pd.concat(chosen), ["bona fide" if kind == 0 else f"attack {kind}" for kind in kinds]
+    people = [frames[frames["attack"] == kind].drop_duplicates("subject") for kind in kinds]
+    count = min(subjects, *map(len, people))
+    return pd.concat([part.head(count) for part in people]), ["bona fide" if k == 0 else f"attack {k}" for k in kinds]
 
 
 def images_of(source: Source, samples: Sequence[str]) -> np.ndarray | None:

@@ -22,7 +22,7 @@ from fasnb.paper.profile import Profile
 from fasnb.synthsurf import source_tasks
 from fasnb.synthsurf.dataset import SynthSurf
 from fasnb.tools.files import file_sha256
-from fasnb.tools.places import MissingData, home, released_root
+from fasnb.tools.places import MissingData, home, released_root, workplace
 from fasnb.training.pretraining import Pretraining
 from fasnb.training.specification import Specification, frames_hash
 
@@ -152,7 +152,7 @@ class Plan:
 
 def cache() -> Path:
     """Folder of stores and hashes, which can be deleted at any time."""
-    return home() / "data" / "cache"
+    return workplace() / "data" / "cache"
 
 
 def crop_of(profile: Profile) -> int:
