@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from fasnb.lab.palette import CAMERA_COLOURS, CAMERA_NAMES, COLUMN, GREY, INK
+from fasnb.lab.palette import MODALITY_COLOURS, CAMERA_NAMES, COLUMN, GREY, INK
 from fasnb.model.network import ThreeBranchNetwork
 from fasnb.model.parts import describe
 
@@ -81,7 +81,7 @@ def _branches(canvas: _Canvas, network: ThreeBranchNetwork, shapes: dict) -> lis
     architecture = network.architecture
     places = [_FIRST + _STEP * level for level in range(architecture.fused_after)]
     for branch, (y, camera) in enumerate(zip(_ROWS, architecture.modalities, strict=True), 1):
-        colour = CAMERA_COLOURS[camera]
+        colour = MODALITY_COLOURS[camera]
         canvas.words(0.02, y, CAMERA_NAMES[camera], 6, ha="left")
         canvas.box(0.40, y, "stem", colour, wide=0.21)
         canvas.line((0.26, y), (0.295, y), arrow=False)

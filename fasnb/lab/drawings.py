@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from fasnb.lab.figures import CLASS_COLOURS, COLUMN, MODALITY_COLOURS, PAGE, plain
+from fasnb.lab.figures import plain
+from fasnb.lab.palette import CLASS_COLOURS, COLUMN, MODALITY_COLOURS, PAGE
 
 FOLD_COLOURS = ("#88CCEE", "#44AA99", "#DDCC77", "#CC6677", "#AA4499")
 NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR"}

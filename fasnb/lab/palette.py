@@ -18,7 +18,7 @@ CLASS_COLOURS = {"bona fide": "#1B7837", "attack": "#762A83"}
 ATTACK_COLOURS = {1: "#E7D4E8", 2: "#C2A5CF", 3: "#AF8DC3", 4: "#9970AB", 5: "#762A83", 6: "#40004B"}
 """Attacks have the shades of their class, in the order of Table 1."""
 
-CAMERA_COLOURS = {"rgb": "#DDAA33", "depth": "#004488", "ir": "#994455", "all": INK}
+MODALITY_COLOURS = {"rgb": "#DDAA33", "depth": "#004488", "ir": "#994455", "all": INK}
 CAMERA_NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR", "all": "all three"}
 
 _CYAN, _ORANGE, _BROWN, _PINK = "#33BBEE", "#EE7733", "#7F5539", "#EE99AA"
@@ -68,7 +68,7 @@ def use_style() -> None:
 def method_colour(name: str, position: int = 0) -> str:
     """Colour of a method, of one of its networks or of a camera: its own where it has one, else one by position."""
     if camera := _CAMERAS.get(name):
-        return CAMERA_COLOURS[camera]
+        return MODALITY_COLOURS[camera]
     return NETWORK_COLOURS.get(name.split(" ")[0].rstrip(":"), _OTHERS[position % len(_OTHERS)])
 
 
