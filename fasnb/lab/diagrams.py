@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from fasnb.lab.palette import MODALITY_COLOURS, CAMERA_NAMES, COLUMN, GREY, INK
+from fasnb.lab.palette import CAMERA_NAMES, COLUMN, GREY, INK, MODALITY_COLOURS
 from fasnb.model.network import ThreeBranchNetwork
 from fasnb.model.parts import describe
 
