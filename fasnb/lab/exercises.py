@@ -25,7 +25,6 @@ import pandas as pd
 
 from fasnb.lab.session import Session
 from fasnb.metrics.scores import IncompleteError
-from fasnb.tools.places import MissingData
 
 ANSWERS = ("fasnb.lab.answers_building", "fasnb.lab.answers_results")
 """Modules that register exercises."""
@@ -68,7 +67,7 @@ class Whole(Number):
 
     def read(self, answer) -> float:
         value = super().read(answer)
-        if value != round(value):
+        if not value.is_integer():  # not of NaN either
             raise Unreadable("it is no whole number; give a count")
         return value
 
@@ -197,7 +196,7 @@ def judge(study: Session, name: str, answer: Any) -> tuple[bool, str]:
         return False, f"Exercise {name} cannot take this answer: {error}."
     try:
         return _judged(study, chosen, given)
-    except (MissingData, IncompleteError) as error:
+    except (FileNotFoundError, IncompleteError) as error:
         return False, f"Exercise {name} cannot be judged with this study: {error}"
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fasnb.data.released import RELEASED_NETWORKS, read_released
 from fasnb.data.store import Source
+from fasnb.lab.live import Interrupted, notebook_display
 from fasnb.lab.palette import use_style
 from fasnb.lab.parameters import check_parameters
 from fasnb.lab.show import SOURCES, Show
@@ -85,6 +86,7 @@ class Session:
 
         Raises:
             IncompleteError: the released source lacks an experiment.
+            Interrupted: the training was stopped by hand.
         """
         unknown = [name for name in experiments if name not in EXPERIMENTS]
         if unknown:
@@ -99,7 +101,10 @@ class Session:
         networks = self.plan.of(*experiments)
         if not self.published_only:
             unchanged = home() / "results" / self.profile.name
-            make(self.plan, networks, self.profile.execution, self.published, unchanged)
+            try:
+                make(self.plan, networks, self.profile.execution, self.published, unchanged, notebook_display())
+            except KeyboardInterrupt:
+                raise Interrupted from None
         return load_scores(networks, split, self.published)
 
     def serves(self, experiment: str, split: str = "valid") -> bool:

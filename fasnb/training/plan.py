@@ -90,6 +90,7 @@ class PlannedNetwork:
     splits: tuple[str, ...] = ("valid",)  # scored once trained
     backbone: Path | None = None  # file whose weights are ``specification.initialisation``
     fprs: tuple[float, ...] = (1e-2,)
+    headline_fpr: float | None = None  # of ``fprs``, at which progress is told; None: the finest
 
     def __post_init__(self):
         missing = sorted({"train", *self.splits} - set(self.stores))
@@ -321,7 +322,8 @@ class _Resolver:
             frames = self._hash_of(experiment, k, index)
             chosen = Specification(experiment.id, k, seed, network, recipe, source.fingerprint, frames, **start)
             folder = self.out / "runs" / chosen.name
-            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, profile.fprs)
+            watched = {"fprs": profile.fprs, "headline_fpr": profile.headline_fpr}
+            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, **watched)
 
     def _people(self, share: float) -> np.ndarray:
         """That share of the training subjects; a smaller share is part of a larger one."""
