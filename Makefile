@@ -1,13 +1,14 @@
 # make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default)
 # make test    all tests
 # make lab     JupyterLab on the notebooks
+# make paper   Tables 1 to 5 and Figures 1 to 4 of a finished study, as LaTeX and, where pdflatex is there, on one page
 # Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
 
 PYTHON ?= python3
 PROFILE ?= tiny
 BIN := .venv/bin
 
-.PHONY: study test lab setup clean
+.PHONY: study test lab paper setup clean
 
 study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)
@@ -19,6 +20,9 @@ test: setup
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+paper: setup
+	$(BIN)/fasnb paper --profile $(PROFILE)
 
 setup: .venv/.installed
 
