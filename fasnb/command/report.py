@@ -1,4 +1,4 @@
-"""One self-contained HTML page of all executed notebooks: prose, tables and figures, code left out."""
+"""One self-contained HTML page of all executed notebooks: prose, tables, figures and explorer, code left out."""
 
 import os
 import resource
@@ -12,6 +12,7 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 
 from fasnb.lab.chapters import NOTEBOOKS
+from fasnb.lab.explorer import frame
 from fasnb.lab.session import Session
 from fasnb.lab.show import SOURCES
 from fasnb.tools.environment import commit_name, environment
@@ -27,7 +28,8 @@ def write_report(session: Session, seconds: float) -> Path:
         seconds: since the start of the whole study, which the page compares with the budget.
     """
     notebooks = {name: session.out / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS}
-    chapters = [_chapter(name, nbformat.read(path, as_version=4)) for name, path in notebooks.items() if path.is_file()]
+    there = {name: nbformat.read(path, as_version=4) for name, path in notebooks.items() if path.is_file()}
+    chapters = [_chapter(name, notebook, session.out) for name, notebook in there.items()]
     template = resources.files("fasnb.command").joinpath("report.html.j2").read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
@@ -42,7 +44,11 @@ def write_report(session: Session, seconds: float) -> Path:
     return write_text(session.out / "report.html", page)
 
 
-def _chapter(name: str, notebook) -> dict:
+def _chapter(name: str, notebook, out: Path) -> dict:
+    """One notebook as a section; an output that names a page of an explorer becomes that page in a frame."""
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        if page := output.get("metadata", {}).get("fasnb", {}).get("page"):
+            output.data = {"text/html": frame(out / page, notebook.cells[0].source.splitlines()[0].lstrip("# "))}
     hidden = dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True)
     body, _ = HTMLExporter(template_name="basic", **hidden).from_notebook_node(notebook)
     made = notebook.metadata.get("fasnb", {})

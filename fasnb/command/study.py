@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fasnb.command.manuscript import write_manuscript
 from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
@@ -48,6 +49,7 @@ def run(
         for name in names:
             bar.write(f"{name}: {execute(name, given, session.out):.0f} s")
             bar.update()
+    write_manuscript(session)
     path = write_report(session, time.monotonic() - started)
     print(f"report: {shown_path(path)}")
     return path

@@ -58,7 +58,9 @@ def _mixing_parameters(study: Session) -> int:
     wrong="Each network has its own threshold; take bona fide frames (label 1) below it, first seeds, mean over folds, A less "
     "the other.",
     mistakes={
-        "The sign is the other way round: it is A's refused frames less the other's.": lambda study: -_more_refused(study)
+        "The sign is the other way round: it is A's refused frames less the other's.": lambda study: (
+            -_more_refused(study)
+        )
     },
 )
 def _more_refused(study: Session) -> int:
@@ -210,7 +212,9 @@ def _fused_outside(study: Session) -> float:
 
 @exercise(
     "10-1",
-    Function("x, y and degrees", cases=lambda study: [(1.0, 0.0, 90.0), (0.3, -0.8, 30.0), (-0.5, 0.25, -12.0), (0, 0, 45)]),
+    Function(
+        "x, y and degrees", cases=lambda study: [(1.0, 0.0, 90.0), (0.3, -0.8, 30.0), (-0.5, 0.25, -12.0), (0, 0, 45)]
+    ),
     right="The output asks the input: so no output pixel is ever left without a colour.",
     wrong="Write the matrix of step 1 out, with the angle in radians: x' = cos a x - sin a y, and y' likewise.",
 )
@@ -256,8 +260,8 @@ def _recognised(images: torch.Tensor, people: np.ndarray, side: int = 12) -> flo
     right="The rates of step 3 are to be held against this, not against zero.",
     wrong="Of n frames, one whose person has k of them has k - 1 others of the same person among n - 1; average over frames.",
     mistakes={
-        "You drew from all frames, the frame itself included.": lambda study: 100 * float(
-            np.mean(_living(study)[1][:, None] == _living(study)[1])
+        "You drew from all frames, the frame itself included.": lambda study: (
+            100 * float(np.mean(_living(study)[1][:, None] == _living(study)[1]))
         )
     },
 )

@@ -79,6 +79,10 @@ class Session:
         root = released_root(self.profile.released_root)
         return read_released(root, self.profile.released_epoch)
 
+    @cached_property
+    def _released_experiments(self) -> set[str]:
+        return set(self.released["experiment"].unique())
+
     def scores(self, *experiments: str, split: str = "valid") -> pd.DataFrame:
         """Scores table of all folds and seeds of the experiments.
 
@@ -110,8 +114,18 @@ class Session:
     def serves(self, experiment: str, split: str = "valid") -> bool:
         """Whether this source has, or can make, the labelled scores of an experiment on a split."""
         if self.profile.source == "released":
-            return split == "valid" and experiment in set(self.released["experiment"])
+            return split == "valid" and experiment in self._released_experiments
         return experiment not in self.plan.left_out and self.plan.labelled(split)
+
+    def absent(self, *experiments: str) -> dict[str, str]:
+        """Experiment -> why this source does not serve it on validation; those that it serves are left out."""
+
+        def why(name: str) -> str:
+            if self.profile.source == "released":
+                return "no scores of theirs were released"
+            return self.plan.left_out.get(name, "the validation frames have no labels here")
+
+        return {name: why(name) for name in experiments if not self.serves(name)}
 
     def served(self, *experiments: str) -> list[str]:
         """The experiments that this source serves on validation; says in a sentence which ones it does not.
@@ -119,16 +133,10 @@ class Session:
         Raises:
             MissingData: it serves none of them.
         """
-        found = [name for name in experiments if self.serves(name)]
-        missing = [name for name in experiments if name not in found]
-        if missing and self.profile.source == "released":
-            why = "no scores of theirs were released"
-        elif missing and not self.plan.labelled("valid"):
-            why = "the validation frames have no labels here"
-        else:
-            why = "; ".join(dict.fromkeys(self.plan.left_out[name] for name in missing))
-        if missing:
-            print(f"Left out: {', '.join(EXPERIMENTS[name].title for name in missing)}; {why}.")
-        if not found:
+        absent = self.absent(*experiments)
+        why = "; ".join(dict.fromkeys(absent.values()))
+        if absent:
+            print(f"Left out: {', '.join(EXPERIMENTS[name].title for name in absent)}; {why}.")
+        if len(absent) == len(experiments):
             raise MissingData(f"none of {', '.join(experiments)} can be shown: {why}")
-        return found
+        return [name for name in experiments if name not in absent]

@@ -14,6 +14,8 @@ from fasnb.tools.files import write_text
 NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "mean of all members"}
 """Identifier of an experiment -> the name that people read."""
 
+DASH = "–"
+
 _FPR_COLUMNS = ("FPR up to", "FPR up to, clips")
 _NAMED_COLUMNS = ("experiment", "a", "b", "refused by")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -21,21 +23,27 @@ _LATEX |= {special: f"\\{special}" for special in "&%$#_{}"} | {"<": r"\textless
 _MARKDOWN = re.compile(r"([\\`*_\[\]|])")
 
 
+def dropped_empty(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that hold nothing but missing values and dashes; a table without rows stays as it is."""
+    empty = table.astype(object).map(lambda value: pd.isna(value) or value == DASH).all().to_numpy(dtype=bool)
+    return table.loc[:, ~empty] if len(table) else table
+
+
 def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     """The table's cells and column names as text: floats with ``digits`` decimals, missing values as a dash, experiments
-    by their human names.
+    by their human names. Columns without any value are left out.
     """
 
     def text(value) -> str:
         if pd.isna(value):
-            return "–"
+            return DASH
         if isinstance(value, bool):
             return "yes" if value else "no"
         if isinstance(value, float):
             return f"{value:,.{digits}f}"
         return f"{value:,}" if isinstance(value, Integral) else str(value)
 
-    cells = table.reset_index(drop=True).astype(object)
+    cells = dropped_empty(table).reset_index(drop=True).astype(object)
     for column in _FPR_COLUMNS:
         if column in cells:  # decimals would hide them
             cells[column] = [
@@ -114,7 +122,7 @@ def markdown(table: pd.DataFrame, caption: str, digits: int = 2) -> str:
     cells = shown(table, digits)
     rows = [[markdown_text(cell) for cell in row] for row in [list(cells.columns), *cells.to_numpy().tolist()]]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * table.shape[1], *lines[1:], "", markdown_text(caption), ""])
+    return "\n".join([lines[0], "|" + " --- |" * cells.shape[1], *lines[1:], "", markdown_text(caption), ""])
 
 
 def latex(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> str:

@@ -3,20 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import display
-from ipywidgets import IntSlider, interact
 
 from fasnb.data import augment
 from fasnb.data.casia_surf import CasiaSurf
 from fasnb.data.shortcut import frame_statistics
 from fasnb.data.store import Source
-from fasnb.lab.figures import frame_grid
 from fasnb.lab.session import Session
-from fasnb.metrics.ensembles import describe_frames, disagreement
 from fasnb.paper.experiments import MEMBERS, MODALITIES
 from fasnb.paper.profile import Profile
 from fasnb.paper.published import TABLE1
@@ -142,25 +137,3 @@ def captions_of(frames: pd.DataFrame) -> list[str]:
         title += f", rank {row['rank']}" if "rank" in row else ""
         labels.append("\n".join([title, *("  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair) for pair in pairs)]))
     return labels
-
-
-def explore(source: Source, methods: pd.DataFrame, facts: pd.DataFrame) -> None:
-    """A slider over the frames in order of disagreement (JupyterLab): pictures, class and each method's score.
-
-    Args:
-        source: the frames' images.
-        methods: (n, methods) scores, index ``sample``.
-        facts: label, attack and subject of each, see ``fasnb.metrics.scores.facts``.
-    """
-    ranked = disagreement(methods)
-
-    def show(rank: int) -> None:
-        frame = describe_frames([ranked.index[rank - 1]], methods, facts)
-        print(f"rank {rank}, standard deviation {ranked.iloc[rank - 1]:.3f}")
-        display(frame)
-        images = images_of(source, frame["frame"])
-        if images is not None:
-            display(frame_grid(images, [""], source.channels))
-            plt.close()
-
-    interact(show, rank=IntSlider(1, min=1, max=len(ranked), continuous_update=False))

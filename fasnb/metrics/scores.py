@@ -193,12 +193,6 @@ def first_seed(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["seed"] == scores.groupby("experiment")["seed"].transform("min")]
 
 
-def common_seeds(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the seeds that all experiments have, so that none is compared with more networks than another."""
-    common = set.intersection(*(set(seeds) for _, seeds in scores.groupby("experiment")["seed"]))
-    return scores[scores["seed"].isin(common)] if common else first_seed(scores)
-
-
 def matrix(scores: pd.DataFrame, columns: str | Sequence[str] = "experiment") -> pd.DataFrame:
     """Scores side by side: one row a frame (index ``sample``), one column a method; no frame may be missing.
 
