@@ -7,7 +7,8 @@ profile and source::
     def _worst_member(study: Session) -> float:
         return ...
 
-The functions stand in ``answers_building`` (chapters 00 to 03) and ``answers_results`` (04 to 10). In a notebook::
+The functions stand in ``answers_building`` (chapters 00 to 03), ``answers_results`` (04 to 06, 10)
+and ``answers_evidence`` (07 to 09). In a notebook::
 
     check = exercises.of(study)
     answer = ...
@@ -26,7 +27,7 @@ import pandas as pd
 from fasnb.lab.session import Session
 from fasnb.metrics.scores import IncompleteError
 
-ANSWERS = ("fasnb.lab.answers_building", "fasnb.lab.answers_results")
+ANSWERS = ("fasnb.lab.answers_building", "fasnb.lab.answers_results", "fasnb.lab.answers_evidence")
 """Modules that register exercises."""
 
 
