@@ -5,6 +5,7 @@ machines do; the file goes when the training is done. A thread of the process th
 """
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -85,21 +86,25 @@ class Lines(Display):
 
 
 class Bar(Display):
-    """Messages, and a bar below them, on a terminal."""
+    """Messages, and a bar below them, on a terminal; in a log file a line a minute."""
 
     def __init__(self):
-        self.bar = tqdm(total=1, bar_format="{bar:20} {desc}", mininterval=1)
+        self.bar = tqdm(total=1, bar_format="{bar:20} {desc}")
+        self.every, self.drawn = (1.0 if sys.stderr.isatty() else 60.0), time.monotonic()
 
     def line(self, text: str) -> None:
         self.bar.write(text)
 
     def show(self, state: State) -> None:
         self.bar.total, self.bar.n = state.total, state.done
-        self.bar.set_description_str(str(state))
+        self.bar.set_description_str(str(state), refresh=False)
+        if time.monotonic() - self.drawn > self.every:
+            self.drawn = time.monotonic()
+            self.bar.refresh()
 
     def close(self, state: State) -> None:
         self.show(state)
-        self.bar.close()
+        self.bar.close()  # draws it once more
 
 
 def display_of(progress: bool | Callable[[str], object] | Display) -> Display:
