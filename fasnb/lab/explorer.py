@@ -147,7 +147,12 @@ class Explorer(anywidget.AnyWidget):
         rows = [self._rows[frame] for frame in frames]
         try:
             return [self._webp(image, pixels) for image in np.asarray(self.source.read(rows))]
-        except (OSError, ValueError, TypeError, AttributeError):  # no source, a frame it lacks, files not here or broken
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # no source, a frame it lacks, files not here or broken
             return [b""] if len(rows) == 1 else [self.pictures([frame], pixels)[0] for frame in frames]
 
     def _webp(self, image: np.ndarray, pixels: int) -> bytes:
