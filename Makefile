@@ -1,13 +1,16 @@
 # make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default)
 # make test    all tests
 # make lab     JupyterLab on the notebooks
+# make paper   Tables 1 to 5 and Figures 1 to 4 of a finished study, as LaTeX and, where pdflatex is there, on one page
+# make test-browser   every notebook in JupyterLab and the explorer, in Chromium (CHROMIUM=path); screenshots/ shows them
 # Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
 
 PYTHON ?= python3
 PROFILE ?= tiny
 BIN := .venv/bin
+CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
-.PHONY: study test lab setup clean
+.PHONY: study test test-browser lab paper setup clean
 
 study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)
@@ -17,8 +20,19 @@ test: setup
 	$(BIN)/pytest
 	FASNB_PUBLISHED=1 $(BIN)/pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 600 results/published/tiny/notebooks
 
+test-browser: setup
+ifeq ($(CHROMIUM),)
+	@echo "no Chromium here, so that nothing is tested in a browser; on Debian: apt-get install chromium"
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[browser]"
+	FASNB_BROWSER=1 CHROMIUM="$(CHROMIUM)" $(BIN)/pytest tests/test_browser.py
+endif
+
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+paper: setup
+	$(BIN)/fasnb paper --profile $(PROFILE)
 
 setup: .venv/.installed
 

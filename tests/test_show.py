@@ -138,7 +138,8 @@ def test_a_figures_caption_is_no_markup(table, show, tmp_path, monkeypatch):
         pd.DataFrame({"frame": [EVIL, "$a_1$ $"], "class": ["attack", "bona fide"], "A": [0.1, 0.2]}), ["A"]
     )
     show(fig, "f", EVIL)
-    assert "<script>" not in shown[0].data and "&lt;script&gt;" in shown[0].data
+    page = shown[0]._repr_html_()
+    assert "<script>" not in page and "&lt;script&gt;" in page
 
 
 def test_markdown_cells_stay_cells():

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_plan,
         _add_compare,
         _add_publish,
+        _add_paper,
         _add_networks,
         _add_data,
         _add_pretrain,
@@ -406,6 +407,28 @@ def _publish(args: argparse.Namespace) -> None:
     from fasnb.command.results import publish
 
     print(f"published: {publish(args.profile, args.out and args.out.absolute(), not args.tables_only)}")
+
+
+def _add_paper(commands) -> None:
+    paper = commands.add_parser(
+        "paper", help="Tables 1 to 5 and Figures 1 to 4 of a study as LaTeX, and one page of them"
+    )
+    paper.add_argument("--profile", default="tiny", help="default tiny")
+    paper.add_argument("--out", type=Path, help="results folder of the study; default results/<profile>")
+    paper.set_defaults(command=_paper)
+
+
+def _paper(args: argparse.Namespace) -> None:
+    from fasnb.command.manuscript import compile_page, write_manuscript
+    from fasnb.lab.session import Session
+
+    session = Session(args.profile, out=args.out and args.out.absolute())
+    if not (session.out / "tables").is_dir():
+        raise FileNotFoundError(f"{session.out} has no tables; run the study first: fasnb run --profile {args.profile}")
+    folder = write_manuscript(session)
+    page = compile_page(folder)
+    print(f"tables and figures: {folder}")
+    print(f"one page: {page}" if page else "there is no pdflatex on this machine, so page.tex was not compiled")
 
 
 def _add_networks(commands) -> None:

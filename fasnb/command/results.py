@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fasnb.command.origins import origins, write_codecheck
 from fasnb.lab.session import Session
 from fasnb.metrics.pad import fpr_name, tpr_at_fpr
 from fasnb.metrics.scores import NETWORK, average
@@ -27,13 +28,14 @@ def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``.
 
     That is the report, the executed notebooks, tables as CSV, figures as PNG and, with ``scores``, one table of scores, of
-    runs and of histories. What was published before is replaced whole, at the end.
+    runs and of histories. What was published before is replaced whole, at the end; then ``codecheck.yml`` is written anew.
 
     Raises:
         ValueError: the study is not whole, or was not made by the present commit.
     """
     session = Session(profile, out=out)
     _require_whole(session.out)
+    origins(session.out)  # each table and figure must have a cell that made it
     target = home() / "results" / "published" / session.profile.name
     made, before = (target.with_name(f".{target.name}.{what}") for what in ("new", "old"))
     for folder in (made, before):
@@ -46,6 +48,7 @@ def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
+    write_codecheck(home())
     return target
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fasnb.command.manuscript import write_manuscript
 from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
-from fasnb.tools.places import home, released_root
+from fasnb.tools.places import home, released_root, workplace
 from fasnb.tools.workers import choose_device
 from fasnb.training.make import make
 
@@ -42,11 +43,13 @@ def run(
     else:
         _train(session, names, from_scores)
     given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
-    given |= {"out": out and shown_path(session.out)}
+    elsewhere = workplace() != home()  # the notebooks run at home
+    given |= {"out": shown_path(session.out) if out or elsewhere else None}
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
         for name in names:
             bar.write(f"{name}: {execute(name, given, session.out):.0f} s")
             bar.update()
+    write_manuscript(session)
     path = write_report(session, time.monotonic() - started)
     print(f"report: {shown_path(path)}")
     return path

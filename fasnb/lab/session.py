@@ -10,12 +10,14 @@ import pandas as pd
 
 from fasnb.data.released import RELEASED_NETWORKS, read_released
 from fasnb.data.store import Source
-from fasnb.lab.figures import use_style
+from fasnb.lab.live import Interrupted, notebook_display
+from fasnb.lab.palette import use_style
+from fasnb.lab.parameters import check_parameters
 from fasnb.lab.show import SOURCES, Show
 from fasnb.metrics.scores import IncompleteError, check_complete
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.places import MissingData, home, released_root
+from fasnb.tools.places import MissingData, home, released_root, workplace
 from fasnb.training.archive import Published, load_scores
 from fasnb.training.make import make
 from fasnb.training.plan import Plan, plan, sources_of
@@ -30,11 +32,15 @@ def open_study(profile: str, settings: Mapping[str, Any] | None = None, out: str
         profile: a profile's name, or the path of a TOML file.
         settings: changed values, key -> value.
         out: results folder; by default ``results/<profile>``, and ``results/<profile>-<hash8>`` where settings change
-            what is computed.
+            what is computed, in the working folder or the repository that it belongs to.
 
     Returns:
         The ``Session`` and its ``Show``.
+
+    Raises:
+        ProfileError: a value that cannot be used, or a parameter given to the notebook that it does not have.
     """
+    check_parameters(profile, settings, out)
     session = Session(profile, settings, out)
     use_style()
     return session, Show(session.profile, None if session.published_only else session.out)
@@ -45,7 +51,7 @@ class Session:
 
     def __init__(self, profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
         self.profile = profiles.load(profile, settings)
-        self.out = home() / (out or Path("results") / profiles.results_name(profile, settings))
+        self.out = workplace() / (out or Path("results") / profiles.results_name(profile, settings))
         self.published_only = os.environ.get("FASNB_PUBLISHED") == "1"
 
     def __repr__(self) -> str:
@@ -84,6 +90,7 @@ class Session:
 
         Raises:
             IncompleteError: the released source lacks an experiment.
+            Interrupted: the training was stopped by hand.
         """
         unknown = [name for name in experiments if name not in EXPERIMENTS]
         if unknown:
@@ -98,7 +105,10 @@ class Session:
         networks = self.plan.of(*experiments)
         if not self.published_only:
             unchanged = home() / "results" / self.profile.name
-            make(self.plan, networks, self.profile.execution, self.published, unchanged)
+            try:
+                make(self.plan, networks, self.profile.execution, self.published, unchanged, notebook_display())
+            except KeyboardInterrupt:
+                raise Interrupted from None
         return load_scores(networks, split, self.published)
 
     def serves(self, experiment: str, split: str = "valid") -> bool:

@@ -1,4 +1,4 @@
-"""Show a table or a figure: find what it is made of, say so in its caption, write its files, display it."""
+"""Show a table, a figure or an explorer: find what it is made of, say so in its caption, write its files, display it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from fasnb.lab.tables import Shown, dropped_empty, markdown_text, write_table
+from fasnb.lab.explorer import Explorer
+from fasnb.lab.tables import Caption, Shown, dropped_empty, markdown_text, write_table
 from fasnb.metrics.provenance import provenance
 from fasnb.paper.profile import Profile
 from fasnb.tools.files import replace_file, write_text
@@ -32,7 +33,12 @@ class Show:
         self.profile, self.out = profile, out
 
     def __call__(
-        self, what: pd.DataFrame | Figure, name: str, sentence: str, of: pd.DataFrame | None = None, digits: int = 2
+        self,
+        what: pd.DataFrame | Figure | Explorer,
+        name: str,
+        sentence: str,
+        of: pd.DataFrame | None = None,
+        digits: int = 2,
     ) -> None:
         """Write and display.
 
@@ -51,6 +57,9 @@ class Show:
         caption = self.caption(sentence, known, columns)
         if isinstance(what, Figure):
             self._figure(what, name, caption)
+            return
+        if isinstance(what, Explorer):
+            self._explorer(what, name, caption)
             return
         if self.out is not None:
             write_table(what, self.out / "tables", name, caption, digits)
@@ -85,7 +94,21 @@ class Show:
                 replace_file(path, lambda to, metadata=metadata: fig.savefig(to, metadata=metadata))
             write_text(self.out / "figures" / f"{name}.txt", caption + "\n")
         plt.show()
-        display(Markdown(f"*{markdown_text(caption)}*"))
+        display(Caption(caption))
+
+    def _explorer(self, explorer: Explorer, name: str, caption: str) -> None:
+        """The page that the report holds in the place of the output, whose metadata name it; and the explorer itself."""
+        page = {}
+        if self.out is not None:
+            explorer.write_page(self.out / "explorer" / f"{name}.html")
+            page = {"fasnb": {"page": f"explorer/{name}.html"}}
+        display(explorer, metadata=page)
+        display(Caption(caption))
+
+
+def say(text: str) -> None:
+    """Display what a study says: each line of the text a sentence in a list, with nothing of it read as markup."""
+    display(Markdown("\n".join(f"- {markdown_text(line)}" for line in text.splitlines())))
 
 
 def kinds_of_limits(known: dict, columns: Sequence[str]) -> list[str]:

@@ -67,13 +67,43 @@ def markdown_text(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
+def parts_of(caption: str) -> tuple[str, str]:
+    """A caption's sentence, which stands beside what it describes, and where the numbers come from, which is folded."""
+    sentence, _, origin = caption.partition(". Source: ")
+    return sentence.rstrip(".") + ".", f"Source: {origin}" if origin else ""
+
+
+def folded(origin: str) -> str:
+    """Where numbers come from, as HTML that opens when it is clicked."""
+    made = f"<summary>where these numbers come from</summary>{html.escape(origin)}"
+    return f'<details class="origin" style="font-size:85%;color:#555">{made}</details>' if origin else ""
+
+
+class Caption:
+    """A figure's caption as a notebook's output: the sentence, and below it, folded, where its numbers come from."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def _repr_html_(self) -> str:
+        sentence, origin = parts_of(self.text)
+        return f"<p><em>{html.escape(sentence)}</em></p>{folded(origin)}"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class Shown:
     """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time."""
 
     def __init__(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2):
-        style = shown(table, digits).style.hide(axis="index").set_caption(html.escape(caption)).set_uuid(name)
+        sentence, origin = parts_of(caption)
+        cells = shown(table, digits)
+        style = cells.style.hide(axis="index").set_caption(html.escape(sentence)).set_uuid(name)
         style = style.format(escape="html").format_index(escape="html", axis="columns")
-        self._html = style.set_table_attributes('class="dataframe"').to_html()
+        words = [column for column, text in zip(cells, cells.map(_is_words).any(), strict=True) if text]
+        style = style.set_properties(subset=words, **{"text-align": "left"})
+        self._html = style.set_table_attributes('class="dataframe"').to_html() + folded(origin)
         self._markdown = markdown(table, caption, digits)
 
     def _repr_html_(self) -> str:
@@ -81,6 +111,10 @@ class Shown:
 
     def __repr__(self) -> str:
         return self._markdown
+
+
+def _is_words(cell: str) -> bool:
+    return bool(re.search("[A-Za-z]{2}", cell))
 
 
 def markdown(table: pd.DataFrame, caption: str, digits: int = 2) -> str:

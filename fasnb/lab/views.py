@@ -3,20 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import display
-from ipywidgets import IntSlider, interact
 
 from fasnb.data import augment
 from fasnb.data.casia_surf import CasiaSurf
 from fasnb.data.shortcut import frame_statistics
 from fasnb.data.store import Source
-from fasnb.lab.figures import frame_grid
 from fasnb.lab.session import Session
-from fasnb.metrics.ensembles import describe_frames, disagreement
 from fasnb.paper.experiments import MEMBERS, MODALITIES
 from fasnb.paper.profile import Profile
 from fasnb.paper.published import TABLE1
@@ -41,18 +36,21 @@ def split_table(sources: Mapping[str, Source]) -> pd.DataFrame:
 
 
 def of_each_kind(frames: pd.DataFrame, subjects: int = 3, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
-    """``subjects`` frames of bona fide and of each attack, kind by kind, and a label for each kind (Figure 1).
+    """Frames of bona fide and of each attack, kind by kind and of as many people each, and a label for each kind (Figure 1).
+
+    Args:
+        subjects: people of each kind; where a kind has fewer, as many as it has.
 
     Raises:
-        ValueError: a kind has fewer subjects.
+        ValueError: less than one.
     """
+    if subjects < 1:
+        raise ValueError(f"subjects is {subjects}; show at least 1")
     frames = frames.sample(frac=1, random_state=seed)
     kinds = sorted(frames["attack"].unique())
-    chosen = [frames[frames["attack"] == kind].drop_duplicates("subject").head(subjects) for kind in kinds]
-    fewest = min(map(len, chosen))
-    if not 1 <= subjects <= fewest:
-        raise ValueError(f"subjects is {subjects}; there are 1 to {fewest} that have frames of every kind")
-    return pd.concat(chosen), ["bona fide" if kind == 0 else f"attack {kind}" for kind in kinds]
+    people = [frames[frames["attack"] == kind].drop_duplicates("subject") for kind in kinds]
+    count = min(subjects, *map(len, people))
+    return pd.concat([part.head(count) for part in people]), ["bona fide" if k == 0 else f"attack {k}" for k in kinds]
 
 
 def images_of(source: Source, samples: Sequence[str]) -> np.ndarray | None:
@@ -139,25 +137,3 @@ def captions_of(frames: pd.DataFrame) -> list[str]:
         title += f", rank {row['rank']}" if "rank" in row else ""
         labels.append("\n".join([title, *("  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair) for pair in pairs)]))
     return labels
-
-
-def explore(source: Source, methods: pd.DataFrame, facts: pd.DataFrame) -> None:
-    """A slider over the frames in order of disagreement (JupyterLab): pictures, class and each method's score.
-
-    Args:
-        source: the frames' images.
-        methods: (n, methods) scores, index ``sample``.
-        facts: label, attack and subject of each, see ``fasnb.metrics.scores.facts``.
-    """
-    ranked = disagreement(methods)
-
-    def show(rank: int) -> None:
-        frame = describe_frames([ranked.index[rank - 1]], methods, facts)
-        print(f"rank {rank}, standard deviation {ranked.iloc[rank - 1]:.3f}")
-        display(frame)
-        images = images_of(source, frame["frame"])
-        if images is not None:
-            display(frame_grid(images, [""], source.channels))
-            plt.close()
-
-    interact(show, rank=IntSlider(1, min=1, max=len(ranked), continuous_update=False))

@@ -26,6 +26,10 @@ PLACES = ("released_root", "data_root", "weights_root")
 class ProfileError(ValueError):
     """A profile or a setting that cannot be used; the message names it and the nearest valid one."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the sentence alone."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def _number(default, low, high=float("inf"), help=""):
     return field(default=default, metadata={"low": low, "high": high, "help": help})

@@ -16,6 +16,15 @@ def home() -> Path:
     return next((p for p in places if (p / "notebooks").is_dir() and (p / "fasnb" / "paper").is_dir()), here)
 
 
+def workplace() -> Path:
+    """Where a study writes: the repository at or above the working directory, else the working directory.
+
+    Unlike ``home`` never the package's own folder: an installation is read and not written.
+    """
+    here, repository = Path.cwd(), home()
+    return repository if repository in (here, *here.parents) else here
+
+
 def released_root(given: str = "") -> Path:
     """Where the authors' repository is: the given folder, else ``FASNB_RELEASED``, else ``data/released``.
 

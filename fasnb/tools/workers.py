@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -94,6 +95,7 @@ _work: Callable
 
 def _start(devices, threads: int, work: str) -> None:
     global _device, _work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, says one line, and ends this process
     _device, _work = devices.get(), pickle.loads(Path(work).read_bytes())
     torch.set_num_threads(threads)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -7,15 +7,19 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from fasnb.data import store
+from fasnb.model.backbones import Backbone
+from fasnb.model.parts import trace
 from fasnb.tools.files import locked, replace_file
 from fasnb.tools.workers import devices_for, execute
 from fasnb.training.archive import Published
 from fasnb.training.fit import STATE_FILE
 from fasnb.training.plan import Plan, PlannedBackbone, PlannedNetwork
 from fasnb.training.pretraining import pretrain
-from fasnb.training.runs import finished, run_many
+from fasnb.training.progress import EPOCHS_FILE, Display, Job, Watch, display_of, recorder
+from fasnb.training.runs import finished, job_of, run_many
 
 
 def make(
@@ -24,7 +28,7 @@ def make(
     execution: dict,
     published: Published | None = None,
     other: Path | None = None,
-    progress: bool | Callable[[str], object] = True,
+    progress: bool | Callable[[str], object] | Display = True,
 ) -> None:
     """Train what is not trained yet, after building the stores and backbones it needs.
 
@@ -32,7 +36,7 @@ def make(
         execution: ``device``, ``workers``, ``executor`` and ``compile`` of the profile.
         published: networks whose scores are here need no training.
         other: another results folder; a network or backbone that is done there is copied instead of trained again.
-        progress: a bar and lines, or a function that takes the lines.
+        progress: a bar and lines, a function that takes the lines, or a ``Display``.
     """
     pending = [n for n in networks if not finished(n) and not (published is not None and published.holds(n))]
     if other is not None:
@@ -46,8 +50,27 @@ def make(
     backbones = {b.folder: b for experiment, b in plan.backbones.items() if experiment in wanted}
     if other is not None:
         _adopt(list(backbones), other / "backbones", "backbone.pt")
-    make_backbones(backbones.values(), execution, progress)
-    run_many(pending, progress=progress, **execution)
+    missing = [backbone for backbone in backbones.values() if not backbone.file.is_file()]
+    display = display_of(progress)
+    with Watch([*map(_job_of, missing), *map(job_of, pending)], display):
+        make_backbones(missing, execution, display.line)
+        run_many(pending, progress=display.line, **execution)
+
+
+def _job_of(backbone: PlannedBackbone) -> Job:
+    """A pre-training as a job, its work in multiply-adds as ``job_of`` counts it."""
+    it, source = backbone.specification, backbone.source
+    stages = it.stages
+    with torch.device("meta"):
+        network = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images)
+        image = torch.empty(1, 3, source.size, source.size)
+    work = 3.0 * sum(trace(network, image)[1].values()) * len(source.labels) * (it.epochs + 1)
+    return Job(backbone.title, backbone.folder, backbone.file.name, it.epochs, work, lambda: _told(backbone))
+
+
+def _told(backbone: PlannedBackbone) -> str:
+    accuracy = pd.read_csv(backbone.folder / "history.csv")["accuracy"].iloc[-1]
+    return f"{backbone.title}: {100 * accuracy:.0f}% right on held-out images"
 
 
 def _store(networks: Iterable[PlannedNetwork], split: str) -> Path:
@@ -82,9 +105,11 @@ def _pretrain(backbone: PlannedBackbone, device: str) -> tuple[str, float, float
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "backbone.lock"):
         if not backbone.file.is_file():
-            made = pretrain(backbone.specification, backbone.source, device, state=folder / STATE_FILE)
+            state = folder / STATE_FILE
+            made = pretrain(backbone.specification, backbone.source, device, recorder(folder), state)
             replace_file(folder / "history.csv", partial(made.history.to_csv, index=False))
             made.save(backbone.file)
-            (folder / STATE_FILE).unlink()
+            state.unlink()
+            (folder / EPOCHS_FILE).unlink(missing_ok=True)
     history = pd.read_csv(folder / "history.csv")
     return folder.name, float(history["accuracy"].iloc[-1]), float(history["seconds"].sum())

@@ -22,7 +22,7 @@ from fasnb.paper.profile import Profile
 from fasnb.synthsurf import source_tasks
 from fasnb.synthsurf.dataset import SynthSurf
 from fasnb.tools.files import file_sha256
-from fasnb.tools.places import MissingData, home, released_root
+from fasnb.tools.places import MissingData, home, released_root, workplace
 from fasnb.training.pretraining import Pretraining
 from fasnb.training.specification import Specification, frames_hash
 
@@ -90,6 +90,7 @@ class PlannedNetwork:
     splits: tuple[str, ...] = ("valid",)  # scored once trained
     backbone: Path | None = None  # file whose weights are ``specification.initialisation``
     fprs: tuple[float, ...] = (1e-2,)
+    headline_fpr: float | None = None  # of ``fprs``, at which progress is told; None: the finest
 
     def __post_init__(self):
         missing = sorted({"train", *self.splits} - set(self.stores))
@@ -152,7 +153,7 @@ class Plan:
 
 def cache() -> Path:
     """Folder of stores and hashes, which can be deleted at any time."""
-    return home() / "data" / "cache"
+    return workplace() / "data" / "cache"
 
 
 def crop_of(profile: Profile) -> int:
@@ -321,7 +322,8 @@ class _Resolver:
             frames = self._hash_of(experiment, k, index)
             chosen = Specification(experiment.id, k, seed, network, recipe, source.fingerprint, frames, **start)
             folder = self.out / "runs" / chosen.name
-            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, profile.fprs)
+            watched = {"fprs": profile.fprs, "headline_fpr": profile.headline_fpr}
+            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, **watched)
 
     def _people(self, share: float) -> np.ndarray:
         """That share of the training subjects; a smaller share is part of a larger one."""

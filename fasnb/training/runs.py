@@ -18,18 +18,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from fasnb.data.store import Store
 from fasnb.metrics.pad import auc, fpr_name, tpr_at_fpr
 from fasnb.metrics.scores import read_scores, score_table, write_scores
-from fasnb.model.network import ThreeBranchNetwork
+from fasnb.model.network import Architecture, ThreeBranchNetwork
+from fasnb.model.parts import describe
 from fasnb.model.weights import identities, load_network, save_network
 from fasnb.tools.environment import device_name, environment
 from fasnb.tools.files import is_locked, locked, replace_file, write_text
@@ -37,6 +37,7 @@ from fasnb.tools.workers import choose_device, devices_for, execute
 from fasnb.training.fit import STATE_FILE, fit
 from fasnb.training.inference import score
 from fasnb.training.plan import PlannedNetwork
+from fasnb.training.progress import EPOCHS_FILE, Display, Job, Watch, display_of, duration, recorder
 from fasnb.training.specification import Specification
 
 
@@ -155,7 +156,8 @@ def _work(network: PlannedNetwork, device: torch.device, compile: bool, seconds:
     for split in splits:
         result["splits"][split] = _score(network, model, split, device)
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    for name in (STATE_FILE, EPOCHS_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tuple[ThreeBranchNetwork, dict]:
@@ -175,6 +177,7 @@ def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tu
         device=device,
         compile=compile,
         checkpoint_seconds=seconds,
+        progress=recorder(network.folder),
     )
     replace_file(network.folder / "history.csv", lambda temporary: history.to_csv(temporary, index=False))
     training = {
@@ -233,7 +236,7 @@ def run_many(
     threads: int = 0,
     device: str | None = None,
     executor: str = "local",
-    progress: bool | Callable[[str], object] = True,
+    progress: bool | Callable[[str], object] | Display = True,
     **options,
 ) -> list[Run]:
     """The finished runs of all networks, in their order; what is not done is trained.
@@ -244,7 +247,7 @@ def run_many(
     machines share. A script that calls this needs the guard ``if __name__ == "__main__"``: processes are spawned.
 
     Args:
-        progress: one bar and a line per network, or a function that takes the lines.
+        progress: one bar and a line per network, a function that takes the lines, or a ``Display``.
         options: ``compile`` and ``checkpoint_seconds`` of ``run_or_load``.
 
     Raises:
@@ -253,7 +256,9 @@ def run_many(
     """
     pending = [network for network in networks if not finished(network)]
     work = partial(_named_run, options=options)
-    with _Progress(len(networks), len(networks) - len(pending), progress) as report:
+    display = display_of(progress)
+    report = _Lines(networks, len(networks) - len(pending), display.line)
+    with Watch([job_of(network) for network in pending], display):
         for run in execute(work, pending, devices_for(device, workers, executor), threads, executor):
             report(run)
     return [load_run(network) for network in networks]
@@ -268,51 +273,54 @@ def _named_run(network: PlannedNetwork, device: str, *, options: dict) -> Run:
         raise RunError(reason if reason.startswith(title) else f"{title}: {reason}") from error
 
 
-class _Progress:
-    """One bar for the study and a line for each network, with an estimate of the time left."""
+class _Lines:
+    """A line for each network that is done."""
 
-    def __init__(self, total: int, done: int, progress: bool | Callable[[str], object]):
-        self.total, self.done, self.loaded = total, done, done
-        self.started = time.monotonic()
-        self.bar = tqdm(total=total, initial=done, unit="network", disable=progress is not True)
-        self.write = progress if callable(progress) else (self.bar.write if progress else lambda line: None)
-
-    def __enter__(self):
-        if self.done:
-            self.write(f"{self.done} of {self.total} networks are done already")
-        return self
-
-    def __exit__(self, *error):
-        self.bar.close()
+    def __init__(self, networks: Sequence[PlannedNetwork], done: int, say: Callable[[str], object]):
+        self.total, self.done, self.say = len(networks), done, say
+        self.fprs = {network.specification.key: network.headline_fpr for network in networks}
+        if done:
+            say(f"{done} of {self.total} networks are done already")
 
     def __call__(self, run: Run) -> None:
         self.done += 1
-        self.bar.update()
-        left = (time.monotonic() - self.started) / (self.done - self.loaded) * (self.total - self.done)
-        after = f", about {_duration(left)} left" if left else ""
         seconds = run.result["training"]["seconds"] + sum(s["seconds"] for s in run.result["splits"].values())
-        what = f"[{self.done}/{self.total}] {run.specification.title}{_headline(run.result)}"
-        self.write(f"{what} ({_duration(seconds)}){after}")
+        measured = _headline(run.result, self.fprs[run.specification.key])
+        self.say(f"[{self.done}/{self.total}] {run.specification.title}{measured} ({duration(seconds)})")
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def job_of(network: PlannedNetwork) -> Job:
+    """The network as a job that a display waits for; its work is counted in multiply-adds."""
+    recipe, title = network.specification.recipe, network.specification.title
+    epochs = recipe.epochs + recipe.second_epochs
+    # a step costs about three forward passes; what is scored afterwards is about as much as one epoch more
+    work = (
+        3.0 * _multiply_adds(network.specification.architecture, recipe.crop) * len(network.train_index) * (epochs + 1)
+    )
+    return Job(title, network.folder, "result.json", epochs, work, lambda: _told(network))
 
 
-def _headline(result: dict) -> str:
-    """': TPR@1e-2 93.1%', at the finest FPR of the split that was scored first."""
-    name, value = _finest(result)
+@lru_cache(maxsize=64)
+def _multiply_adds(architecture: Architecture, size: int) -> int:
+    return int(describe(architecture, size)["multiply_adds"].iloc[-1])
+
+
+def _told(network: PlannedNetwork) -> str:
+    return f"{network.specification.title}{_headline(load_run(network).result, network.headline_fpr)}"
+
+
+def _headline(result: dict, fpr: float | None) -> str:
+    """': TPR@1e-2 93.1%', at this or the finest FPR of the split that was scored first."""
+    name, value = _measured_at(result, fpr)
     return "" if name is None else f": {name} {100 * value:.1f}%"
 
 
-def _finest(result: dict) -> tuple[str | None, float]:
+def _measured_at(result: dict, fpr: float | None) -> tuple[str | None, float]:
     rates = next((split["tpr_at_fpr"] for split in result["splits"].values() if split.get("tpr_at_fpr")), None)
     if not rates:
         return None, math.nan
-    fpr = min(rates, key=float)
-    return f"TPR@{float(fpr):.0e}".replace("e-0", "e-"), rates[fpr]
+    key = f"{fpr:g}" if fpr is not None and f"{fpr:g}" in rates else min(rates, key=float)
+    return f"TPR@{fpr_name(float(key))}", rates[key]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

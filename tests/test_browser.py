@@ -1,0 +1,317 @@
+"""Every notebook in JupyterLab, and the explorer in JupyterLab and in the report, driven in a real browser.
+
+``make test-browser`` runs these; they need Chromium. Screenshots are left in ``screenshots/`` to be looked at.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from papermill.parameterize import parameterize_notebook
+
+from fasnb.data.frames import frame_table
+from fasnb.lab.chapters import NOTEBOOKS
+from fasnb.lab.explorer import Explorer
+from fasnb.lab.session import Session
+from fasnb.metrics import ensembles, pad, scores
+from fasnb.paper.experiments import MEMBERS
+
+if os.environ.get("FASNB_BROWSER") != "1":
+    pytest.skip("make test-browser runs the tests in a browser", allow_module_level=True)
+
+from playwright.sync_api import sync_playwright  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PICTURES = REPOSITORY / "screenshots"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+EVIL = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>", "=HYPERLINK(1)", '"x', "+1,2"]
+SETTINGS = {  # what a person would answer or never see: no news, no windowing that takes cells out of the page
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+}
+OPEN = """async (path) => {
+    const app = window.jupyterapp;
+    const panel = await app.commands.execute("docmanager:open", { path, factory: "Notebook" });
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await app.commands.execute("notebook:run-all-cells");
+    return panel.content.model.toJSON();
+}"""
+CLOSE = """async (path) => {
+    const app = window.jupyterapp, panel = app.shell.currentWidget;
+    await panel.sessionContext.shutdown();
+    await panel.context.save();
+    panel.dispose();
+}"""
+
+
+@pytest.fixture(scope="session")
+def browser():
+    PICTURES.mkdir(exist_ok=True)
+    nowhere = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", nowhere])
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page that keeps what it asked of the network, and every error and message box of it."""
+
+    def __init__(self, browser, **options):
+        self.page = browser.new_page(viewport={"width": 1400, "height": 1000}, **options)
+        self.asked, self.errors = [], []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
+
+
+@pytest.fixture(scope="session")
+def lab(browser, smoke, tmp_path_factory):
+    """JupyterLab with every notebook that serves the smoke profile, on results that are there already."""
+    folder = tmp_path_factory.mktemp("lab")
+    out = shutil.copytree(smoke, folder / "results")
+    notebooks = [name for name, notebook in NOTEBOOKS.items() if "synthetic" in notebook.sources]
+    (folder / "notebooks").mkdir()
+    for name in notebooks:
+        notebook = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
+        notebook = parameterize_notebook(notebook, {"profile": "smoke", "out": str(out)})
+        nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    (folder / "config" / "labconfig").mkdir(parents=True)
+    (folder / "config" / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
+    places = {name: folder / name.lower() for name in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    env = os.environ | {name: str(place) for name, place in places.items()}
+    env |= {"JUPYTER_CONFIG_DIR": str(folder / "config"), "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={folder / 'notebooks'}", "--LabApp.expose_app_in_browser=True"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
+    try:
+        deadline = time.monotonic() + 90
+        while not (found := list(places["JUPYTER_RUNTIME_DIR"].glob("jpserver-*.json"))):
+            assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
+            time.sleep(0.2)
+        about = json.loads(found[0].read_text())
+        watched = Watched(browser, accept_downloads=True)
+        watched.url = about["url"]
+        watched.page.goto(f"{about['url']}lab?token={about['token']}")
+        watched.page.wait_for_function("window.jupyterapp && document.querySelector('.jp-LauncherCard')", timeout=90_000)
+        watched.asked.clear()
+        yield watched
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def study(smoke):
+    """The explorer of notebook 07 as the tests know it: its table and the scores that it is made of."""
+    session = Session("smoke", out=smoke)
+    return Explorer(session.scores(*MEMBERS), session.sources["valid"], session.profile.fprs)
+
+
+def counts(scope) -> dict[str, int]:
+    names = ("true-positives", "false-positives", "bona-fide", "attacks")
+    return {name: int(scope.get_by_test_id(name).inner_text()) for name in names}
+
+
+def expected(table: pd.DataFrame, method: str, threshold: float, keep=None) -> dict[str, int]:
+    """The same from ``fasnb.metrics``."""
+    part = table if keep is None else table[keep]
+    label, score = part["label"].to_numpy(int), part[method].to_numpy()
+    bona_fide, attacks = int((label == 1).sum()), int((label == 0).sum())
+    both = bona_fide and attacks  # rates are defined for both classes only
+    accepted = round((1 - pad.bpcer(label, score, threshold)) * bona_fide) if both else int((score >= threshold)[label == 1].sum())
+    passed = round(pad.apcer(label, score, threshold) * attacks) if both else int((score >= threshold)[label == 0].sum())
+    return {"true-positives": accepted, "false-positives": passed, "bona-fide": bona_fide, "attacks": attacks}
+
+
+def choose(scope, testid: str, value: str) -> None:
+    scope.get_by_test_id(testid).select_option(value)
+
+
+def frames(scope) -> list[str]:
+    return scope.get_by_test_id("frame").evaluate_all("tiles => tiles.map((tile) => tile.dataset.sample)")
+
+
+def threshold_of(scope) -> float:
+    text = scope.get_by_test_id("threshold").input_value()
+    return float(text) if text else -np.inf
+
+
+def drive(scope, page, table: pd.DataFrame, fprs) -> None:
+    """Everything that one can do, each time counted again in Python."""
+    rng, label = np.random.default_rng(7), table["label"]
+    columns = [name for name in table if name not in ("label", "attack", "subject", "disagreement")]
+    for method in [*columns[:5], *rng.choice(columns, 3)]:
+        choose(scope, "method", method)
+        for fpr in fprs:
+            choose(scope, "target-fpr", json.dumps(fpr))
+            threshold = pad.threshold_at_fpr(label, table[method], fpr)
+            assert threshold_of(scope) == threshold
+            assert counts(scope) == expected(table, method, threshold)
+        for threshold in [*rng.choice(table[method], 4), *rng.random(4)]:  # on a score, where >= and > differ; and anywhere
+            scope.get_by_test_id("threshold").fill(repr(float(threshold)))
+            assert counts(scope) == expected(table, method, threshold)
+    choose(scope, "method", "ensemble")
+    threshold = float(table["ensemble"].iloc[3])
+    scope.get_by_test_id("threshold").fill(repr(threshold))
+    filters(scope, table, threshold)
+    orders(scope, table, threshold)
+    drag(scope, page, table)
+    brush(scope, page, table)
+
+
+def filters(scope, table, threshold) -> None:
+    keep = {"filter-class": ("0", table["label"] == 0)}
+    if table["attack"].notna().any():
+        kind = int(table["attack"].max())
+        keep |= {"filter-attack": (str(kind), table["attack"] == kind)}
+    if table["subject"].notna().any():
+        keep |= {"filter-subject": ("2", table["subject"] == sorted(table["subject"].unique())[2])}
+    for testid, (value, mask) in keep.items():
+        choose(scope, testid, value)
+        assert counts(scope) == expected(table, "ensemble", threshold, mask)
+        choose(scope, testid, "")
+    position = [name for name in table if name not in ("label", "attack", "subject", "disagreement")].index("ensemble")
+    choose(scope, "filter-error", f"wrong {position}")
+    wrong = (table["ensemble"] >= threshold) != (table["label"] == 1)
+    assert counts(scope) == expected(table, "ensemble", threshold, wrong)
+    choose(scope, "filter-error", "")
+
+
+def orders(scope, table, threshold) -> None:
+    assert frames(scope) == list(table.sort_values("disagreement", ascending=False, kind="stable").index[:12])
+    choose(scope, "sort", "distance")
+    distance = (table["ensemble"] - threshold).abs().sort_values(kind="stable")
+    assert frames(scope) == list(distance.index[:12])
+    scope.get_by_test_id("next").click()
+    assert frames(scope) == list(distance.index[12:24])
+    choose(scope, "sort", "error")
+    above = table["ensemble"] - threshold
+    assert frames(scope) == list(above.where(table["label"] == 0, -above).sort_values(ascending=False, kind="stable").index[:12])
+    choose(scope, "sort", "disagreement")
+
+
+def drag(scope, page, table) -> None:
+    handle = scope.get_by_test_id("handle")
+    handle.scroll_into_view_if_needed()
+    box, before = handle.bounding_box(), threshold_of(scope)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 10, steps=4)
+    page.mouse.up()
+    moved = threshold_of(scope)
+    assert moved != before and counts(scope) == expected(table, "ensemble", moved)
+    handle.press("ArrowLeft")
+    assert threshold_of(scope) < moved and counts(scope) == expected(table, "ensemble", threshold_of(scope))
+
+
+def brush(scope, page, table) -> None:
+    """A box over all of the scatter selects all frames; one around a half of it fewer; a click clears nothing else."""
+    box = scope.get_by_test_id("scatter").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 30, steps=4)
+    page.mouse.up()
+    shown = frames(scope)
+    assert shown and (table.loc[shown, "ensemble"] > 0.4).all()
+    assert "selected" in scope.get_by_test_id("heading").inner_text()
+    scope.get_by_test_id("clear").click()
+    assert "selected" not in scope.get_by_test_id("heading").inner_text()
+
+
+def exported(scope, page, path: Path) -> list[list[str]]:
+    with page.expect_download() as download:
+        scope.get_by_test_id("export").click()
+    download.value.save_as(path)
+    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.mark.parametrize("name", [name for name, notebook in NOTEBOOKS.items() if "synthetic" in notebook.sources])
+def test_a_notebook_runs_in_jupyterlab(lab, name, study, tmp_path):
+    lab.errors.clear()
+    notebook = lab.page.evaluate(OPEN, f"{name}.ipynb")
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    failed = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+    assert not failed, failed[0]["evalue"]
+    assert all(cell["execution_count"] for cell in cells if "".join(cell["source"]).strip())
+    if name == "07_disagreement":
+        explore_in_lab(lab, study, tmp_path)
+    lab.page.screenshot(path=PICTURES / f"lab-{name}.png")
+    lab.page.evaluate(CLOSE)
+    assert not lab.errors, lab.errors
+    assert not [url for url in lab.asked if not url.startswith((lab.url, "data:", "blob:"))]
+
+
+def explore_in_lab(lab, study, tmp_path) -> None:
+    scope = lab.page.locator(".fasnb-explorer")
+    scope.wait_for()
+    scope.scroll_into_view_if_needed()
+    lab.page.wait_for_function("[...document.querySelectorAll('.fasnb-explorer .tile img')].filter((i) => i.naturalWidth).length == 12")
+    scope.screenshot(path=PICTURES / "lab-explorer.png")
+    drive(scope, lab.page, study.table, study.fprs)
+    choose(scope, "filter-class", "1")
+    rows = exported(scope, lab.page, tmp_path / "frames.csv")
+    assert len(rows) == 1 + (study.table["label"] == 1).sum()
+    choose(scope, "filter-class", "")
+
+
+def test_the_report_explores_without_a_kernel(browser, smoke, study, tmp_path):
+    watched = Watched(browser, accept_downloads=True)
+    report = smoke / "report.html"
+    watched.page.goto(report.as_uri())
+    scope = watched.page.frame_locator("iframe.explorer")
+    scope.get_by_test_id("frame").first.wait_for()
+    watched.page.locator("iframe.explorer").screenshot(path=PICTURES / "report-explorer.png")
+    drive(scope, watched.page, study.table, study.fprs)
+    choose(scope, "filter-class", "0")
+    rows = exported(scope, watched.page, tmp_path / "frames.csv")
+    attacks = study.table[study.table["label"] == 0].sort_values("disagreement", ascending=False, kind="stable")
+    assert [row[0] for row in rows[1:]] == list(attacks.index)
+    column = rows[0].index("ensemble score")
+    assert [float(row[column]) for row in rows[1:]] == list(attacks["ensemble"])
+    assert not watched.errors and watched.asked == [report.as_uri(), "about:srcdoc"][: len(watched.asked)]
+    assert (smoke / "explorer" / "07-explorer.html").stat().st_size < 5e6
+
+
+@pytest.fixture(scope="module")
+def strange():
+    """Many ties, scores of exactly 0 and 1, and names that are markup, script and formulas."""
+    rng = np.random.default_rng(3)
+    names = EVIL + [f"{i}-color.jpg" for i in range(395)]
+    label = rng.integers(0, 2, 400)
+    kinds = np.where(label == 1, 0, rng.integers(1, 7, 400))
+    subject = [EVIL[i % 2] if i % 3 else f"s{i % 7}" for i in range(400)]
+    table = frame_table(sample=names, rgb=names, depth=names, ir=names, label=label, subject=subject, attack=kinds)
+    values = {name: (rng.random(400) * (0.6 + 0.4 * label)).round(1) for name in "ABC"}
+    return Explorer(pd.concat([scores.score_table(table, s, name, 1, 7) for name, s in values.items()]), fprs=(0.3, 0.1, 0.0, 1.0))
+
+
+def test_ties_and_names_from_data(browser, strange, tmp_path):
+    page = strange.write_page(tmp_path / "strange.html")
+    watched = Watched(browser, accept_downloads=True)
+    watched.page.goto(page.as_uri())
+    drive(watched.page, watched.page, strange.table, strange.fprs)
+    compared = ensembles.disagreement(strange.table[["A", "B", "C"]])
+    assert frames(watched.page) == list(compared.index[:12])
+    for kind in range(1, 7):
+        part, method = strange.table, "B"
+        choose(watched.page, "method", method)
+        rates = pad.apcer_by_attack(part["label"], part[method], threshold_of(watched.page), part["attack"])
+        assert watched.page.get_by_test_id(f"apcer-{kind}").inner_text() == f"{100 * rates[kind]:.2f}%"
+    rows = exported(watched.page, watched.page, tmp_path / "frames.csv")
+    assert {"'=HYPERLINK(1)", "'+1,2", '"x', EVIL[0], EVIL[1]} <= {row[0] for row in rows}
+    assert not watched.errors and watched.asked == [page.as_uri()]
+    watched.page.screenshot(path=PICTURES / "strange.png", full_page=True)
