@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
+from fasnb.command.notebooks import chosen_notebooks, execute_all, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
@@ -44,8 +44,8 @@ def run(
     given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
     given |= {"out": out and shown_path(session.out)}
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
-        for name in names:
-            bar.write(f"{name}: {execute(name, given, session.out):.0f} s")
+        for name, seconds in execute_all(names, given, session.out):
+            bar.write(f"{name}: {seconds:.0f} s")
             bar.update()
     path = write_report(session, time.monotonic() - started)
     print(f"report: {shown_path(path)}")
