@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-
 KEEP_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=4000000000:glibc.malloc.mmap_threshold=33554432"
 """GLIBC_TUNABLES of worker processes: memory that a tensor gave back is kept for the next, in huge pages. Otherwise the
 system takes it and clears it anew for every batch, which costs small networks a tenth of the time and more."""
