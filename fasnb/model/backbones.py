@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from fasnb.paper.recipe import Normalisation
 
@@ -178,8 +177,11 @@ class IRUnit(nn.Module):
         return self.residual(x) + self.shortcut(x)
 
 
-def _resnet_stage(in_channels: int, planes: int, stride: int, count: int, block: type) -> nn.Sequential:
-    out_channels = planes * block.expansion
+def _resnet_stage(in_channels: int, planes: int, stride: int, count: int, expansion: int) -> nn.Sequential:
+    # here, because it takes a second that few processes need
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    block, out_channels = BasicBlock if expansion == 1 else Bottleneck, planes * expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
         downsample = nn.Sequential(
@@ -266,8 +268,8 @@ class Stages:
             return _face_stage(in_channels, channels, int(self.small_images), count)
         if self.spec.family == "ir":
             return _ir_stage(in_channels, channels, 1 if number == 1 and self.small_images else 2, count)
-        block = BasicBlock if self.spec.expansion == 1 else Bottleneck
-        return _resnet_stage(in_channels, channels // self.spec.expansion, 1 if number == 1 else 2, count, block)
+        expansion, stride = self.spec.expansion, 1 if number == 1 else 2
+        return _resnet_stage(in_channels, channels // expansion, stride, count, expansion)
 
 
 class Branch(nn.Module):
