@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -20,14 +21,18 @@ from fasnb.tools.workers import choose_device
 from fasnb.training.runs import finished
 
 
-def write_report(session: Session, seconds: float) -> Path:
+def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -> Path:
     """Write ``report.html`` from the executed notebooks in the session's results folder.
 
     Args:
         seconds: since the start of the whole study, which the page compares with the budget.
+        spent: the seconds of its parts.
     """
     notebooks = {name: session.out / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS}
-    chapters = [_chapter(name, nbformat.read(path, as_version=4)) for name, path in notebooks.items() if path.is_file()]
+    hidden = dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True)
+    exporter = HTMLExporter(template_name="basic", **hidden)
+    there = {name: nbformat.read(path, as_version=4) for name, path in notebooks.items() if path.is_file()}
+    chapters = [_chapter(name, notebook, exporter) for name, notebook in there.items()]
     template = resources.files("fasnb.command").joinpath("report.html.j2").read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
@@ -36,15 +41,14 @@ def write_report(session: Session, seconds: float) -> Path:
             profile=session.profile,
             source=SOURCES[session.profile.source],
             chapters=chapters,
-            facts=_facts(session, chapters, seconds),
+            facts=_facts(session, chapters, seconds, spent),
         )
     )
     return write_text(session.out / "report.html", page)
 
 
-def _chapter(name: str, notebook) -> dict:
-    hidden = dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True)
-    body, _ = HTMLExporter(template_name="basic", **hidden).from_notebook_node(notebook)
+def _chapter(name: str, notebook, exporter: HTMLExporter) -> dict:
+    body, _ = exporter.from_notebook_node(notebook)
     made = notebook.metadata.get("fasnb", {})
     settings = made.get("parameters", {}).get("settings") or {}
     return {
@@ -57,12 +61,13 @@ def _chapter(name: str, notebook) -> dict:
     }
 
 
-def _facts(session: Session, chapters: list[dict], seconds: float) -> list[tuple[str, str]]:
+def _facts(session: Session, chapters: list[dict], seconds: float, spent: Mapping[str, float]) -> list[tuple[str, str]]:
     """What the page was made with: the first thing a reader should know."""
     profile, made = session.profile, environment(choose_device(session.profile.device))
     runs = [run for run in map(finished, session.plan.networks) if run is not None]
     minutes = sum(run.result["training"]["seconds"] for run in runs) / 60
     trained = f"{len(runs)} trained here, {minutes:,.1f} minutes of training in sum" if runs else "none trained here"
+    parts = ", ".join(f"{part} {duration:,.0f} s" for part, duration in spent.items())
     hidden = {"title", "budget_minutes", "budget_machine"}
     if profile.source == "released":
         hidden |= set(profile.as_dict()) - {"name", "source", "released_epoch", "fprs", "headline_fpr", "replicates"}
@@ -74,9 +79,9 @@ def _facts(session: Session, chapters: list[dict], seconds: float) -> list[tuple
         ("commit", commit_name()),
         ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
         ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
-        ("notebooks", f"{len(chapters)} executed in {sum(chapter['seconds'] for chapter in chapters):,.0f} s"),
+        ("notebooks", f"{len(chapters)} executed, {sum(chapter['seconds'] for chapter in chapters):,.0f} s in sum"),
         ("networks", trained),
-        ("this run", f"{seconds / 60:,.1f} minutes from start to report; what was there before was loaded"),
+        ("this run", f"{seconds / 60:,.1f} minutes from start to report ({parts}); what was there before was loaded"),
         ("memory", _memory()),
         ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
         ("all values", ", ".join(f"{k} = {v}" for k, v in values.items())),

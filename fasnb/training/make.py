@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def make(
     published: Published | None = None,
     other: Path | None = None,
     progress: bool | Callable[[str], object] = True,
-) -> None:
+) -> dict[str, float]:
     """Train what is not trained yet, after building the stores and backbones it needs.
 
     Args:
@@ -33,21 +35,36 @@ def make(
         published: networks whose scores are here need no training.
         other: another results folder; a network or backbone that is done there is copied instead of trained again.
         progress: a bar and lines, or a function that takes the lines.
+
+    Returns:
+        Seconds that each part took: frames, pre-training, networks; those alone that had to be made.
     """
+    spent = {}
     pending = [n for n in networks if not finished(n) and not (published is not None and published.holds(n))]
     if other is not None:
         _adopt([n.folder for n in pending], other / "runs", "result.json")
         pending = [n for n in pending if not finished(n)]
     if not pending:
-        return
-    for split in dict.fromkeys(split for network in pending for split in network.stores):
-        store.build(plan.sources[split], _store(pending, split), progress=progress is True)
+        return spent
+    with _timed(spent, "frames"):
+        for split in dict.fromkeys(split for network in pending for split in network.stores):
+            store.build(plan.sources[split], _store(pending, split), progress=progress is True)
     wanted = {network.specification.experiment for network in pending}
     backbones = {b.folder: b for experiment, b in plan.backbones.items() if experiment in wanted}
     if other is not None:
         _adopt(list(backbones), other / "backbones", "backbone.pt")
-    make_backbones(backbones.values(), execution, progress)
-    run_many(pending, progress=progress, **execution)
+    with _timed(spent, "pre-training"):
+        make_backbones(backbones.values(), execution, progress)
+    with _timed(spent, "networks"):
+        run_many(pending, progress=progress, **execution)
+    return spent
+
+
+@contextmanager
+def _timed(spent: dict[str, float], part: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    spent[part] = time.monotonic() - started
 
 
 def _store(networks: Iterable[PlannedNetwork], split: str) -> Path:
