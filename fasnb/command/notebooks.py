@@ -4,7 +4,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -18,7 +19,9 @@ from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.environment import commit_name
 from fasnb.tools.files import replace_file
 from fasnb.tools.places import home
+from fasnb.tools.workers import cores
 
+AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
 
 
@@ -51,6 +54,20 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(home()))
     except ValueError:
         return str(path)
+
+
+def execute_all(names: Sequence[str], parameters: dict, out: Path) -> Iterator[tuple[str, float]]:
+    """Execute notebooks, a core each, for none needs what another writes: (name, seconds) as they finish.
+
+    Where one fails, or the loop over them is left, those at work are waited for and the others are not begun.
+    """
+    with ThreadPoolExecutor(min(cores(), AT_ONCE)) as pool:
+        running = {pool.submit(execute, name, parameters, out): name for name in names}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def execute(name: str, parameters: dict, out: Path) -> float:

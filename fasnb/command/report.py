@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -42,15 +43,18 @@ _FORMULA = re.compile(
 )
 
 
-def write_report(session: Session, seconds: float) -> Path:
+def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -> Path:
     """Write ``report.html`` from the executed notebooks in the session's results folder.
 
     Args:
         seconds: since the start of the whole study, which the page compares with the budget.
+        spent: the seconds of its parts.
     """
     notebooks = {name: session.out / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS}
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"plumbing"}), enabled=True)
     there = {name: nbformat.read(path, as_version=4) for name, path in notebooks.items() if path.is_file()}
-    chapters = [_chapter(name, notebook, session.out) for name, notebook in there.items()]
+    chapters = [_chapter(name, notebook, session.out, exporter) for name, notebook in there.items()]
     template = resources.files("fasnb.command").joinpath("report.html.j2").read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
@@ -62,13 +66,13 @@ def write_report(session: Session, seconds: float) -> Path:
             scope=SCOPE[session.profile.source],
             outcome=_outcome(session),
             style=HtmlFormatter().get_style_defs(".highlight"),
-            facts=_facts(session, chapters, seconds),
+            facts=_facts(session, chapters, seconds, spent),
         )
     )
     return write_text(session.out / "report.html", page)
 
 
-def _chapter(name: str, notebook, out: Path) -> dict:
+def _chapter(name: str, notebook, out: Path, exporter: HTMLExporter) -> dict:
     """One notebook as a section; an output that names a page of an explorer becomes that page in a frame.
 
     Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches.
@@ -81,8 +85,6 @@ def _chapter(name: str, notebook, out: Path) -> dict:
             cell.source = with_mathml(cell.source)
         elif "lesson" not in cell.metadata.get("tags", ()):
             cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "plumbing"]
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"plumbing"}), enabled=True)
     body, _ = exporter.from_notebook_node(notebook)
     made = notebook.metadata.get("fasnb", {})
     settings = made.get("parameters", {}).get("settings") or {}
@@ -125,12 +127,13 @@ def _outcome(session: Session) -> list[tuple[str, list[str]]]:
     return [(verdict, claims) for verdict, claims in found if claims]
 
 
-def _facts(session: Session, chapters: list[dict], seconds: float) -> list[tuple[str, str]]:
+def _facts(session: Session, chapters: list[dict], seconds: float, spent: Mapping[str, float]) -> list[tuple[str, str]]:
     """What the page was made with."""
     profile, made = session.profile, environment(choose_device(session.profile.device))
     runs = [run for run in map(finished, session.plan.networks) if run is not None]
     minutes = sum(run.result["training"]["seconds"] for run in runs) / 60
     trained = f"{len(runs)} trained here, {minutes:,.1f} minutes of training in sum" if runs else "none trained here"
+    parts = ", ".join(f"{part} {duration:,.0f} s" for part, duration in spent.items())
     hidden = {"title", "budget_minutes", "budget_machine"}
     if profile.source == "released":
         hidden |= set(profile.as_dict()) - {"name", "source", "released_epoch", "fprs", "headline_fpr", "replicates"}
@@ -142,9 +145,9 @@ def _facts(session: Session, chapters: list[dict], seconds: float) -> list[tuple
         ("commit", commit_name()),
         ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
         ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
-        ("notebooks", f"{len(chapters)} executed in {sum(chapter['seconds'] for chapter in chapters):,.0f} s"),
+        ("notebooks", f"{len(chapters)} executed, {sum(chapter['seconds'] for chapter in chapters):,.0f} s in sum"),
         ("networks", trained),
-        ("this run", f"{seconds / 60:,.1f} minutes from start to report; what was there before was loaded"),
+        ("this run", f"{seconds / 60:,.1f} minutes from start to report ({parts}); what was there before was loaded"),
         ("memory", _memory()),
         ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
         ("all values", ", ".join(f"{k} = {v}" for k, v in values.items())),

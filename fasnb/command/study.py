@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fasnb.command.manuscript import write_manuscript
-from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
+from fasnb.command.notebooks import chosen_notebooks, execute_all, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
@@ -40,26 +40,31 @@ def run(
     print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
     if session.profile.source == "released":
         released_root(session.profile.released_root)
-    else:
-        _train(session, names, from_scores)
+    spent = {} if session.profile.source == "released" else _train(session, names, from_scores)
     given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
     elsewhere = workplace() != home()  # the notebooks run at home
     given |= {"out": shown_path(session.out) if out or elsewhere else None}
+    trained = time.monotonic()
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
-        for name in names:
-            bar.write(f"{name}: {execute(name, given, session.out):.0f} s")
+        for name, seconds in execute_all(names, given, session.out):
+            bar.write(f"{name}: {seconds:.0f} s")
             bar.update()
+    spent["notebooks"] = time.monotonic() - trained
     write_manuscript(session)
-    path = write_report(session, time.monotonic() - started)
+    path = write_report(session, time.monotonic() - started, spent)
+    print("time: " + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in spent.items()))
     print(f"report: {shown_path(path)}")
     return path
 
 
-def _train(session: Session, names: Sequence[str], from_scores: bool) -> None:
+def _train(session: Session, names: Sequence[str], from_scores: bool) -> dict[str, float]:
+    """Seconds of each part, see ``fasnb.training.make``."""
     wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
     if session.profile.executor == "local":
         choose_device(session.profile.device)
-    if wanted:
-        networks = session.plan.of(*session.served(*wanted))
-        published = session.published if from_scores else None
-        make(session.plan, networks, session.profile.execution, published, home() / "results" / session.profile.name)
+    if not wanted:
+        return {}
+    networks = session.plan.of(*session.served(*wanted))
+    published = session.published if from_scores else None
+    unchanged = home() / "results" / session.profile.name
+    return make(session.plan, networks, session.profile.execution, published, unchanged)

@@ -88,6 +88,8 @@ class Show:
 
     def _figure(self, fig: Figure, name: str, caption: str) -> None:
         """PNG and PDF, the caption beside them in a text file."""
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # it is laid out now; PNG, PDF and page would each do it again
         if self.out is not None:
             for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
                 path = self.out / "figures" / f"{name}.{suffix}"

@@ -81,6 +81,10 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     if not len(table):
         raise ValueError(f"{path} has a header and no rows; give a table of scores")
     for name in ("label", "score"):
+        if table[name].dtype == "Int8" and table[name].notna().all():  # as a scores table has its labels
+            table[name] = table[name].astype("int64")
+        if table[name].dtype in ("int64", "float64"):
+            continue
         given = table[name].astype(object)
         numbers = pd.to_numeric(given.where(given.map(lambda value: isinstance(value, Real | Decimal | str))), "coerce")
         bad = given[numbers.isna() & given.notna()]

@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def make(
     published: Published | None = None,
     other: Path | None = None,
     progress: bool | Callable[[str], object] | Display = True,
-) -> None:
+) -> dict[str, float]:
     """Train what is not trained yet, after building the stores and backbones it needs.
 
     Args:
@@ -37,15 +39,20 @@ def make(
         published: networks whose scores are here need no training.
         other: another results folder; a network or backbone that is done there is copied instead of trained again.
         progress: a bar and lines, a function that takes the lines, or a ``Display``.
+
+    Returns:
+        Seconds that each part took: frames, pre-training, networks; those alone that had to be made.
     """
+    spent = {}
     pending = [n for n in networks if not finished(n) and not (published is not None and published.holds(n))]
     if other is not None:
         _adopt([n.folder for n in pending], other / "runs", "result.json")
         pending = [n for n in pending if not finished(n)]
     if not pending:
-        return
-    for split in dict.fromkeys(split for network in pending for split in network.stores):
-        store.build(plan.sources[split], _store(pending, split), progress=progress is True)
+        return spent
+    with _timed(spent, "frames"):
+        for split in dict.fromkeys(split for network in pending for split in network.stores):
+            store.build(plan.sources[split], _store(pending, split), progress=progress is True)
     wanted = {network.specification.experiment for network in pending}
     backbones = {b.folder: b for experiment, b in plan.backbones.items() if experiment in wanted}
     if other is not None:
@@ -53,8 +60,11 @@ def make(
     missing = [backbone for backbone in backbones.values() if not backbone.file.is_file()]
     display = display_of(progress)
     with Watch([*map(_job_of, missing), *map(job_of, pending)], display):
-        make_backbones(missing, execution, display.line)
-        run_many(pending, progress=display.line, **execution)
+        with _timed(spent, "pre-training"):
+            make_backbones(missing, execution, display.line)
+        with _timed(spent, "networks"):
+            run_many(pending, progress=display.line, **execution)
+    return spent
 
 
 def _job_of(backbone: PlannedBackbone) -> Job:
@@ -71,6 +81,13 @@ def _job_of(backbone: PlannedBackbone) -> Job:
 def _told(backbone: PlannedBackbone) -> str:
     accuracy = pd.read_csv(backbone.folder / "history.csv")["accuracy"].iloc[-1]
     return f"{backbone.title}: {100 * accuracy:.0f}% right on held-out images"
+
+
+@contextmanager
+def _timed(spent: dict[str, float], part: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    spent[part] = time.monotonic() - started
 
 
 def _store(networks: Iterable[PlannedNetwork], split: str) -> Path:
