@@ -2,9 +2,9 @@
 
 import os
 import re
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -16,8 +16,9 @@ from papermill.exceptions import PapermillExecutionError
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.environment import commit_name
-from fasnb.tools.files import replace_file
-from fasnb.tools.places import home
+from fasnb.tools.files import explained, replace_file, temporary_folder
+from fasnb.tools.places import cache, home
+from fasnb.tools.workers import OutOfTime
 
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
 
@@ -70,7 +71,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     _check_parameters(source, parameters)
     started = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="fasnb-") as sockets:
+        with explained(failed), temporary_folder() as sockets, _kernel_writes_to(sockets):
             papermill.execute_notebook(
                 str(source),
                 str(failed),
@@ -86,6 +87,8 @@ def execute(name: str, parameters: dict, out: Path) -> float:
                 coalesce_streams=True,
             )
     except PapermillExecutionError as error:
+        if error.ename == OutOfTime.__name__:
+            raise OutOfTime(error.evalue) from None
         where = f"cell {error.exec_count}" if error.exec_count else "a cell"
         reason = f"{error.ename}: {_plain(error.evalue)}"
         raise NotebookError(f"{name}, {where}: {reason}; see {shown_path(failed)}") from None
@@ -100,10 +103,25 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     return seconds
 
 
-def _kernel_in(folder: str) -> type[AsyncKernelManager]:
+def _kernel_in(folder: Path) -> type[AsyncKernelManager]:
     """A kernel that is reached over files in a folder, not TCP ports: no two studies on one machine can meet."""
     where = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
     return type("LocalKernel", (AsyncKernelManager,), where)
+
+
+@contextmanager
+def _kernel_writes_to(folder: Path) -> Iterator[None]:
+    """What a kernel writes beside its work: into the folder, not into the home, which need not be writable."""
+    places = {"JUPYTER_RUNTIME_DIR": str(folder), "IPYTHONDIR": str(folder / "ipython")}
+    if "MPLCONFIGDIR" not in os.environ and not os.access(Path.home(), os.W_OK):
+        places["MPLCONFIGDIR"] = str(cache() / "matplotlib")
+    before = {name: os.environ.get(name) for name in places}
+    os.environ.update(places)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _check_parameters(source: Path, parameters: dict) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.tools.files import write_text
+from fasnb.tools.text import no_formula, plain
 
 NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "mean of all members"}
 """Identifier of an experiment -> the name that people read."""
@@ -33,7 +34,7 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
             return "yes" if value else "no"
         if isinstance(value, float):
             return f"{value:,.{digits}f}"
-        return f"{value:,}" if isinstance(value, Integral) else str(value)
+        return f"{value:,}" if isinstance(value, Integral) else plain(value)
 
     cells = table.reset_index(drop=True).astype(object)
     for column in _FPR_COLUMNS:
@@ -46,24 +47,24 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     for column in _NAMED_COLUMNS:
         if column in cells:
             cells[column] = cells[column].map(lambda name: NAMES.get(name, name))
-    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else str(NAMES.get(name, name)))
+    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else plain(NAMES.get(name, name)))
 
 
 def latex_text(text: str) -> str:
     """Text for LaTeX, its special characters escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in plain(text))
 
 
 def markdown_text(text: str) -> str:
     """Text for one line of Markdown, nothing of it read as markup or HTML."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return _MARKDOWN.sub(r"\\\1", html.escape(plain(" ".join(text.split())), quote=False))
 
 
 class Shown:
     """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time."""
 
     def __init__(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2):
-        style = shown(table, digits).style.hide(axis="index").set_caption(html.escape(caption)).set_uuid(name)
+        style = shown(table, digits).style.hide(axis="index").set_caption(html.escape(plain(caption))).set_uuid(name)
         style = style.format(escape="html").format_index(escape="html", axis="columns")
         self._html = style.set_table_attributes('class="dataframe"').to_html()
         self._markdown = markdown(table, caption, digits)
@@ -90,7 +91,7 @@ def latex(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> str:
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str, digits: int = 2) -> None:
-    """Write ``name``.csv (every digit, identifiers), .md and .tex (as people read them)."""
-    write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    """Write ``name``.csv (every digit, identifiers, no formulas of spreadsheets), .md and .tex (as people read them)."""
+    write_text(folder / f"{name}.csv", table.apply(no_formula).to_csv(index=False))
     write_text(folder / f"{name}.md", markdown(table, caption, digits))
     write_text(folder / f"{name}.tex", latex(table, name, caption, digits))

@@ -16,6 +16,11 @@ def home() -> Path:
     return next((p for p in places if (p / "notebooks").is_dir() and (p / "fasnb" / "paper").is_dir()), here)
 
 
+def cache() -> Path:
+    """Folder of stores and hashes, which can be deleted at any time: ``FASNB_CACHE``, else ``data/cache``."""
+    return home() / (os.environ.get("FASNB_CACHE") or Path("data") / "cache")
+
+
 def released_root(given: str = "") -> Path:
     """Where the authors' repository is: the given folder, else ``FASNB_RELEASED``, else ``data/released``.
 
