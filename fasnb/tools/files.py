@@ -116,7 +116,7 @@ def sweep(*folders: Path) -> None:
     for folder in (found for place in places for found in place.glob(f"{PREFIX}*")):
         lock = folder / "alive.lock"
         with suppress(OSError):  # another user's, or gone meanwhile
-            new = time.time() - folder.stat().st_mtime < 60  # its lock may not be there yet
+            new = time.time() - folder.stat().st_mtime < 24 * 3600  # its lock may not be there yet
             if not is_locked(lock) and (lock.exists() or not new):
                 shutil.rmtree(folder)
 
