@@ -74,7 +74,7 @@ def explained(path: Path, need: int | None = None) -> Iterator[None]:
         what = f"{path} cannot be written ({reason}); allow it, or choose another folder"
         if error.errno in FULL_DISK:
             free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
-            needs = f"more than the {free:,} bytes that" if need is None else f"{need:,} bytes and {free:,}"
+            needs = f"more than the {free:,} bytes that" if need is None else f"{need:,} bytes and {free:,} bytes"
             what = (
                 f"no room for {path} ({reason}): it needs {needs} are free; free some and run the same command "
                 "again, which goes on from what is finished"
