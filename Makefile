@@ -1,13 +1,15 @@
 # make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default)
 # make test    all tests
 # make lab     JupyterLab on the notebooks
+# make fuzz    damaged lists, profiles and score files for five minutes (MINUTES=5); prints its seed
 # Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
 
 PYTHON ?= python3
 PROFILE ?= tiny
+MINUTES ?= 5
 BIN := .venv/bin
 
-.PHONY: study test lab setup clean
+.PHONY: study test lab fuzz setup clean
 
 study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)
@@ -19,6 +21,9 @@ test: setup
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES)
 
 setup: .venv/.installed
 

@@ -36,7 +36,18 @@ TIMES = ("history.csv", "result.json", "sums.csv", "environment.json")  # hold s
 
 
 def command(only: list[str], folder: Path) -> list[str]:
-    return [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--out", str(folder / "results"), "--only", *only]
+    return [
+        sys.executable,
+        "-m",
+        "fasnb",
+        "run",
+        "--profile",
+        "smoke",
+        "--out",
+        str(folder / "results"),
+        "--only",
+        *only,
+    ]
 
 
 def start(only: list[str], folder: Path) -> subprocess.Popen:
@@ -98,7 +109,12 @@ def differences(folder: Path, whole: Path) -> list[str]:
     found += [f"missing: {name}" for name in sorted(expected - names)]
     for name in sorted(names & expected):
         path = Path(name)
-        if path.suffix in EQUAL and path.name not in TIMES and "costs" not in name and not _same(folder / name, whole / name):
+        if (
+            path.suffix in EQUAL
+            and path.name not in TIMES
+            and "costs" not in name
+            and not _same(folder / name, whole / name)
+        ):
             found.append(f"differs: {name}")
     return found
 

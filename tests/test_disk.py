@@ -49,7 +49,9 @@ def test_whatever_there_is_no_room_for_is_named_and_the_run_goes_on(stores, smal
         except OSError as error:
             assert "no room for" in str(error) and "bytes" in str(error) and "free some" in str(error)
             missing.add(Path(str(error).split(" (")[0].removeprefix("no room for ")).name)
-        assert state_of(network) != "done" and not [p for p in small_disk.rglob(".*") if files.TEMPORARY.fullmatch(p.name)]
+        assert state_of(network) != "done" and not [
+            p for p in small_disk.rglob(".*") if files.TEMPORARY.fullmatch(p.name)
+        ]
     assert "state.pt" in missing
     whole = run_or_load(planned(stores, tmp_path / "whole"), device="cpu")
     assert equal(run.network().state_dict(), whole.network().state_dict())
@@ -63,9 +65,14 @@ def test_what_a_file_takes_is_said(small_disk):
         write_text(small_disk / "a.csv", "x" * 100_000)
     with pytest.raises(OSError, match=r"no room for .*b\.png \(.*\): it needs more than the 0 bytes that are free"):
         replace_file(small_disk / "b.png", lambda to: to.write_bytes(bytes(100_000)))
-    with pytest.raises(OSError, match=r"no room for .*checkpoint\.pt \(.*\): it needs [0-9,]+ bytes and 0 bytes are free"):
+    with pytest.raises(
+        OSError, match=r"no room for .*checkpoint\.pt \(.*\): it needs [0-9,]+ bytes and 0 bytes are free"
+    ):
         save_network(build(TINY), small_disk / "checkpoint.pt")
-    assert (small_disk / "a.csv").read_text() == "before" and {p.name for p in small_disk.iterdir()} == {"a.csv", "ballast"}
+    assert (small_disk / "a.csv").read_text() == "before" and {p.name for p in small_disk.iterdir()} == {
+        "a.csv",
+        "ballast",
+    }
 
 
 def test_a_notebook_on_a_full_disk_is_one_sentence(small_disk, released):

@@ -13,7 +13,16 @@ from fasnb.data import store
 from fasnb.metrics import scores
 from fasnb.model import weights
 from fasnb.model.network import build
-from fasnb.tools.seals import Damaged, check_sums, read_result, read_sealed, whole, write_result, write_sealed, write_sums
+from fasnb.tools.seals import (
+    Damaged,
+    check_sums,
+    read_result,
+    read_sealed,
+    whole,
+    write_result,
+    write_sealed,
+    write_sums,
+)
 from fasnb.training.runs import facts_of, load_run, run_or_load, state_of
 
 
@@ -35,7 +44,9 @@ def flips(path, count: int, seed: int = 0):
 
 
 def test_every_bit_of_a_sealed_file_counts(tmp_path):
-    path = write_sealed(tmp_path / "a.json", {"key": "k", "rate": 1e-05, "none": None, "deep": {"list": [1, 2.5, True]}})
+    path = write_sealed(
+        tmp_path / "a.json", {"key": "k", "rate": 1e-05, "none": None, "deep": {"list": [1, 2.5, True]}}
+    )
     for _ in flips(path, 10_000):
         with pytest.raises(Damaged, match="a.json is damaged.*; remove it"):
             read_sealed(path, "remove it")

@@ -41,7 +41,9 @@ def bomb(path: Path, width: int, height: int) -> Path:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
     return path
 
 
@@ -62,8 +64,14 @@ def test_what_is_no_ordinary_image_is_named_and_not_decoded(surf, own, capsys, t
     else:
         bomb(path, *((13_000, 13_000) if kind == "huge" else (40_000, 10)))
     out = tmp_path / "s.csv"
-    error = refused(capsys, "score", "--checkpoint", own, "--frames", layout.lists["valid"], "--root", surf, "--out", out)
-    what = {"huge": "has 13000 x 13000 pixels", "thin": "has 40000 x 10 pixels", "link": "is a symbolic link that leaves"}
+    error = refused(
+        capsys, "score", "--checkpoint", own, "--frames", layout.lists["valid"], "--root", surf, "--out", out
+    )
+    what = {
+        "huge": "has 13000 x 13000 pixels",
+        "thin": "has 40000 x 10 pixels",
+        "link": "is a symbolic link that leaves",
+    }
     assert name in error and what.get(kind, "is no ordinary file") in error and not out.exists()
 
 
@@ -106,7 +114,9 @@ def test_nested_columns_are_refused(capsys, tmp_path, name, value):
 
 def test_damaged_parquet_is_one_sentence(tmp_path):
     good = tmp_path / "s.parquet"
-    scores.write_scores(pd.DataFrame({"label": [1, 0] * 50, "score": np.linspace(0, 1, 100), "attack": [0, 1] * 50}), good)
+    scores.write_scores(
+        pd.DataFrame({"label": [1, 0] * 50, "score": np.linspace(0, 1, 100), "attack": [0, 1] * 50}), good
+    )
     raw, draw = good.read_bytes(), np.random.default_rng(0)
     for _ in range(150):
         damaged = bytearray(raw)
