@@ -3,14 +3,16 @@
 # make lab     JupyterLab on the notebooks
 # make paper   Tables 1 to 5 and Figures 1 to 4 of a finished study, as LaTeX and, where pdflatex is there, on one page
 # make test-browser   every notebook in JupyterLab and the explorer, in Chromium (CHROMIUM=path); screenshots/ shows them
+# make fuzz    damaged lists, profiles and score files for five minutes (MINUTES=5); prints its seed
 # Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
 
 PYTHON ?= python3
 PROFILE ?= tiny
+MINUTES ?= 5
 BIN := .venv/bin
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
-.PHONY: study test test-browser lab paper setup clean
+.PHONY: study test test-browser lab paper fuzz setup clean
 
 study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)
@@ -33,6 +35,9 @@ lab: setup
 
 paper: setup
 	$(BIN)/fasnb paper --profile $(PROFILE)
+
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES)
 
 setup: .venv/.installed
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,9 +16,9 @@ from papermill.exceptions import PapermillExecutionError
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.environment import commit_name
-from fasnb.tools.files import replace_file
+from fasnb.tools.files import explained, replace_file, temporary_folder
 from fasnb.tools.places import home
-from fasnb.tools.workers import cores
+from fasnb.tools.workers import OutOfTime, cores, require_time
 
 AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
@@ -80,6 +79,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
         NotebookError: a cell failed, timed out or killed the kernel. The broken copy is kept beside as
             ``<name>.failed.ipynb``; an earlier whole copy stays as it was.
     """
+    require_time()
     folder = out / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     failed = folder / f"{name}.failed.ipynb"
@@ -87,7 +87,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     _check_parameters(source, parameters)
     started = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="fasnb-") as sockets:
+        with explained(failed), temporary_folder() as sockets:
             papermill.execute_notebook(
                 str(source),
                 str(failed),
@@ -103,6 +103,8 @@ def execute(name: str, parameters: dict, out: Path) -> float:
                 coalesce_streams=True,
             )
     except PapermillExecutionError as error:
+        if error.ename == OutOfTime.__name__:
+            raise OutOfTime(error.evalue) from None
         where = f"cell {error.exec_count}" if error.exec_count else "a cell"
         reason = f"{error.ename}: {_plain(error.evalue)}"
         raise NotebookError(f"{name}, {where}: {reason}; see {shown_path(failed)}") from None
@@ -117,10 +119,18 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     return seconds
 
 
-def _kernel_in(folder: str) -> type[AsyncKernelManager]:
-    """A kernel that is reached over files in a folder, not TCP ports: no two studies on one machine can meet."""
+def _kernel_in(folder: Path) -> type[AsyncKernelManager]:
+    """A kernel that is reached over files in a folder, not TCP ports, so that no two studies on one machine can meet.
+
+    What IPython writes beside its work goes there too, not into the home, which need not be writable.
+    """
     where = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
-    return type("LocalKernel", (AsyncKernelManager,), where)
+
+    def start_kernel(self, **how):
+        return AsyncKernelManager.start_kernel(self, env=os.environ | {"IPYTHONDIR": f"{folder}/ipython"}, **how)
+
+    mine = where | {"connection_file": f"{folder}/kernel.json", "start_kernel": start_kernel}
+    return type("LocalKernel", (AsyncKernelManager,), mine)
 
 
 def _check_parameters(source: Path, parameters: dict) -> None:

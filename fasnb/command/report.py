@@ -23,6 +23,7 @@ from fasnb.lab.session import Session
 from fasnb.lab.show import SOURCES
 from fasnb.tools.environment import commit_name, environment
 from fasnb.tools.files import write_text
+from fasnb.tools.text import plain
 from fasnb.tools.workers import choose_device
 from fasnb.training.runs import finished
 
@@ -60,7 +61,7 @@ def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -
         Environment(autoescape=True)
         .from_string(template)
         .render(
-            profile=session.profile,
+            name=plain(session.profile.name),
             source=SOURCES[session.profile.source],
             chapters=chapters,
             scope=SCOPE[session.profile.source],
@@ -94,7 +95,7 @@ def _chapter(name: str, notebook, out: Path, exporter: HTMLExporter) -> dict:
         "question": _question(notebook.cells[0].source),
         "body": Markup(body),  # nbconvert's page; what comes from data was escaped when it was shown
         "commit": made.get("commit"),
-        "changed": ", ".join(f"{key} = {value}" for key, value in settings.items()) or "none",
+        "changed": plain(", ".join(f"{key} = {value}" for key, value in settings.items())) or "none",
         "seconds": made.get("seconds") or 0,
     }
 
@@ -139,7 +140,7 @@ def _facts(session: Session, chapters: list[dict], seconds: float, spent: Mappin
         hidden |= set(profile.as_dict()) - {"name", "source", "released_epoch", "fprs", "headline_fpr", "replicates"}
     values = {k: v for k, v in profile.as_dict().items() if k not in hidden and v not in ("", {}, None)}
     return [
-        ("profile", f"{profile.name}: {profile.title}"),
+        ("profile", plain(f"{profile.name}: {profile.title}")),
         ("source", SOURCES[profile.source]),
         ("changed values", "; ".join(sorted({chapter["changed"] for chapter in chapters}))),
         ("commit", commit_name()),
@@ -150,7 +151,7 @@ def _facts(session: Session, chapters: list[dict], seconds: float, spent: Mappin
         ("this run", f"{seconds / 60:,.1f} minutes from start to report ({parts}); what was there before was loaded"),
         ("memory", _memory()),
         ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
-        ("all values", ", ".join(f"{k} = {v}" for k, v in values.items())),
+        ("all values", plain(", ".join(f"{k} = {v}" for k, v in values.items()))),
     ]
 
 

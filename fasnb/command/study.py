@@ -12,7 +12,9 @@ from fasnb.command.notebooks import chosen_notebooks, execute_all, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
-from fasnb.tools.places import home, released_root, workplace
+from fasnb.tools.files import sweep
+from fasnb.tools.places import cache, home, released_root, workplace
+from fasnb.tools.seals import check_sums, write_sums
 from fasnb.tools.workers import choose_device
 from fasnb.training.make import make
 
@@ -32,9 +34,15 @@ def run(
 
     Returns:
         Path of the report.
+
+    Raises:
+        Damaged: a notebook, table, figure or report of an earlier run is not what was written.
+        OutOfTime: see ``fasnb.tools.workers.time_limit``.
     """
     started = time.monotonic()
     session = Session(profile, settings, out)
+    sweep(session.out, cache())
+    check_sums(session.out, edited=True)
     names = chosen_notebooks(session.profile, only)
     budget = f"{session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
     print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
@@ -53,8 +61,15 @@ def run(
     write_manuscript(session)
     path = write_report(session, time.monotonic() - started, spent)
     print("time: " + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in spent.items()))
+    write_sums(session.out, shown_files(session.out))
     print(f"report: {shown_path(path)}")
     return path
+
+
+def shown_files(out: Path) -> list[Path]:
+    """What people look at in a results folder: notebooks, tables, figures and the report."""
+    folders = [out / name for name in ("notebooks", "tables", "figures")]
+    return [out / "report.html", *(path for folder in folders for path in folder.glob("[!.]*") if path.is_file())]
 
 
 def _train(session: Session, names: Sequence[str], from_scores: bool) -> dict[str, float]:

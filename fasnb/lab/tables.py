@@ -10,6 +10,7 @@ import pandas as pd
 from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.tools.files import write_text
+from fasnb.tools.text import no_formula, plain
 
 NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "mean of all members"}
 """Identifier of an experiment -> the name that people read."""
@@ -41,7 +42,7 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
             return "yes" if value else "no"
         if isinstance(value, float):
             return f"{value:,.{digits}f}"
-        return f"{value:,}" if isinstance(value, Integral) else str(value)
+        return f"{value:,}" if isinstance(value, Integral) else plain(value)
 
     cells = dropped_empty(table).reset_index(drop=True).astype(object)
     for column in _FPR_COLUMNS:
@@ -54,17 +55,17 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     for column in _NAMED_COLUMNS:
         if column in cells:
             cells[column] = cells[column].map(lambda name: NAMES.get(name, name))
-    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else str(NAMES.get(name, name)))
+    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else plain(NAMES.get(name, name)))
 
 
 def latex_text(text: str) -> str:
     """Text for LaTeX, its special characters escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in plain(text))
 
 
 def markdown_text(text: str) -> str:
     """Text for one line of Markdown, nothing of it read as markup or HTML."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return _MARKDOWN.sub(r"\\\1", html.escape(plain(" ".join(text.split())), quote=False))
 
 
 def parts_of(caption: str) -> tuple[str, str]:
@@ -97,7 +98,7 @@ class Shown:
     """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time."""
 
     def __init__(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2):
-        sentence, origin = parts_of(caption)
+        sentence, origin = parts_of(plain(caption))
         cells = shown(table, digits)
         style = cells.style.hide(axis="index").set_caption(html.escape(sentence)).set_uuid(name)
         style = style.format(escape="html").format_index(escape="html", axis="columns")
@@ -132,7 +133,7 @@ def latex(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> str:
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str, digits: int = 2) -> None:
-    """Write ``name``.csv (every digit, identifiers), .md and .tex (as people read them)."""
-    write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    """Write ``name``.csv (every digit, identifiers, no formulas of spreadsheets), .md and .tex (as people read them)."""
+    write_text(folder / f"{name}.csv", table.apply(no_formula).to_csv(index=False))
     write_text(folder / f"{name}.md", markdown(table, caption, digits))
     write_text(folder / f"{name}.tex", latex(table, name, caption, digits))

@@ -1,6 +1,5 @@
 """Make what a plan lacks: stores of decoded frames, pre-trained backbones, trained and scored networks."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from fasnb.data import store
 from fasnb.model.backbones import Backbone
 from fasnb.model.parts import trace
 from fasnb.tools.files import locked, replace_file
+from fasnb.tools.seals import RESULT, whole, write_result
 from fasnb.tools.workers import devices_for, execute
 from fasnb.training.archive import Published
 from fasnb.training.fit import STATE_FILE
@@ -46,7 +46,7 @@ def make(
     spent = {}
     pending = [n for n in networks if not finished(n) and not (published is not None and published.holds(n))]
     if other is not None:
-        _adopt([n.folder for n in pending], other / "runs", "result.json")
+        _adopt([n.folder for n in pending], other / "runs", "run.lock")
         pending = [n for n in pending if not finished(n)]
     if not pending:
         return spent
@@ -56,8 +56,8 @@ def make(
     wanted = {network.specification.experiment for network in pending}
     backbones = {b.folder: b for experiment, b in plan.backbones.items() if experiment in wanted}
     if other is not None:
-        _adopt(list(backbones), other / "backbones", "backbone.pt")
-    missing = [backbone for backbone in backbones.values() if not backbone.file.is_file()]
+        _adopt(list(backbones), other / "backbones", "backbone.lock")
+    missing = [backbone for backbone in backbones.values() if not backbone.done]
     display = display_of(progress)
     with Watch([*map(_job_of, missing), *map(job_of, pending)], display):
         with _timed(spent, "pre-training"):
@@ -94,22 +94,24 @@ def _store(networks: Iterable[PlannedNetwork], split: str) -> Path:
     return next(network.stores[split] for network in networks if split in network.stores)
 
 
-def _adopt(folders: Sequence[Path], other: Path, last: str) -> None:
-    """Copy what is whole (has its ``last`` file) in another results folder and lacks here."""
+def _adopt(folders: Sequence[Path], other: Path, lock: str) -> None:
+    """Copy what is done in another results folder and lacks here; what says that it is done comes last."""
     for folder in folders:
-        if (other / folder.name / last).is_file() and not (folder / last).is_file():
-            partial_copy = folder.with_name(f".{folder.name}.copy")
-            shutil.rmtree(partial_copy, ignore_errors=True)
-            shutil.copytree(other / folder.name, partial_copy, ignore=shutil.ignore_patterns("*.lock"))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial_copy, folder)
+        if not (other / folder.name / RESULT).is_file() or (folder / RESULT).is_file():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / lock):
+            for path in sorted((other / folder.name).iterdir(), key=lambda path: path.name == RESULT):
+                if path.name not in (lock, STATE_FILE) and not path.name.startswith("."):
+                    replace_file(folder / path.name, partial(shutil.copyfile, path))
+            (folder / STATE_FILE).unlink(missing_ok=True)
 
 
 def make_backbones(
     backbones: Iterable[PlannedBackbone], execution: dict, progress: bool | Callable[[str], object] = True
 ) -> None:
     """Pre-train the backbones that are not there yet, several at once on a CPU."""
-    jobs = [backbone for backbone in backbones if not backbone.file.is_file()]
+    jobs = [backbone for backbone in backbones if not backbone.done]
     executor = execution["executor"]
     devices = devices_for(execution["device"], execution["workers"], executor)
     say = print if progress is True else progress or (lambda line: None)
@@ -121,12 +123,12 @@ def _pretrain(backbone: PlannedBackbone, device: str) -> tuple[str, float, float
     folder = backbone.folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "backbone.lock"):
-        if not backbone.file.is_file():
-            state = folder / STATE_FILE
-            made = pretrain(backbone.specification, backbone.source, device, recorder(folder), state)
+        if not backbone.done:
+            made = pretrain(backbone.specification, backbone.source, device, recorder(folder), folder / STATE_FILE)
             replace_file(folder / "history.csv", partial(made.history.to_csv, index=False))
             made.save(backbone.file)
-            state.unlink()
-            (folder / EPOCHS_FILE).unlink(missing_ok=True)
-    history = pd.read_csv(folder / "history.csv")
+            write_result(folder, {}, (backbone.file.name, "history.csv"))
+            for name in (STATE_FILE, EPOCHS_FILE):
+                (folder / name).unlink(missing_ok=True)
+    history = pd.read_csv(whole(folder, "history.csv"))
     return folder.name, float(history["accuracy"].iloc[-1]), float(history["seconds"].sum())

@@ -22,7 +22,8 @@ from fasnb.paper.profile import Profile
 from fasnb.synthsurf import source_tasks
 from fasnb.synthsurf.dataset import SynthSurf
 from fasnb.tools.files import file_sha256
-from fasnb.tools.places import MissingData, home, released_root, workplace
+from fasnb.tools.places import MissingData, cache, home, released_root
+from fasnb.tools.seals import RESULT
 from fasnb.training.pretraining import Pretraining
 from fasnb.training.specification import Specification, frames_hash
 
@@ -75,6 +76,10 @@ class PlannedBackbone:
     @property
     def file(self) -> Path:
         return self.folder / "backbone.pt"
+
+    @property
+    def done(self) -> bool:
+        return self.file.is_file() and (self.folder / RESULT).is_file()
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,11 +154,6 @@ class Plan:
 # ---------------------------------------------------------------------------------------------------------------------
 # What a profile says of frames and networks
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def cache() -> Path:
-    """Folder of stores and hashes, which can be deleted at any time."""
-    return workplace() / "data" / "cache"
 
 
 def crop_of(profile: Profile) -> int:

@@ -7,7 +7,7 @@
     history.csv             one row an epoch
     scores-<split>.parquet  the scores table of a split
     checkpoint.pt           the network (``fasnb.model.load_network``)
-    result.json             metrics and times; written last: where it is, the run is done
+    result.json             metrics and times, and the SHA-256 of the other files; written last: where it is, the run is done
 
 and, while it is not done, ``state.pt`` from which an interrupted training goes on. ``run.lock`` is locked by the
 process that works on the run; the system unlocks it when that process ends, however it ends.
@@ -33,12 +33,15 @@ from fasnb.model.parts import describe
 from fasnb.model.weights import identities, load_network, save_network
 from fasnb.tools.environment import device_name, environment
 from fasnb.tools.files import is_locked, locked, replace_file, write_text
-from fasnb.tools.workers import choose_device, devices_for, execute
+from fasnb.tools.seals import read_result, whole, write_result
+from fasnb.tools.workers import OutOfTime, choose_device, devices_for, execute, require_time
 from fasnb.training.fit import STATE_FILE, fit
 from fasnb.training.inference import score
 from fasnb.training.plan import PlannedNetwork
 from fasnb.training.progress import EPOCHS_FILE, Display, Job, Watch, display_of, duration, recorder
 from fasnb.training.specification import Specification
+
+CHECKPOINT = "checkpoint.pt"
 
 
 class RunError(RuntimeError):
@@ -47,30 +50,44 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. ``result`` is the content of result.json."""
+    """A finished run. ``result`` is the content of result.json. What is read of a run is first compared with its SHA-256.
+
+    Raises, wherever a file is read:
+        Damaged: it is not what was written.
+    """
 
     specification: Specification
     folder: Path
     result: dict = field(repr=False)
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files, which is whole."""
+        return whole(self.folder, name)
+
+    def check(self) -> None:
+        """Read every file; only checkpoint.pt may be missing."""
+        for name in self.result["sha256"]:
+            if name != CHECKPOINT or (self.folder / name).exists():
+                self.file(name)
 
     def scores(self, split: str) -> pd.DataFrame:
         """The scores table of a split."""
         if split not in self.result["splits"]:
             scored = ", ".join(self.result["splits"])
             raise ValueError(f"{self.folder} has no scores of split {split!r}; it has {scored}")
-        return read_scores(_scores_path(self.folder, split))
+        return read_scores(self.file(_scores_name(split)))
 
     def history(self) -> pd.DataFrame:
         """One row an epoch, see ``fasnb.training.fit``."""
-        return pd.read_csv(self.folder / "history.csv")
+        return pd.read_csv(self.file("history.csv"))
 
     def network(self) -> ThreeBranchNetwork:
         """The trained network on the CPU, ready to score. FileNotFoundError where only its scores were kept."""
-        return load_network(self.folder / "checkpoint.pt")
+        return load_network(self.file(CHECKPOINT))
 
 
-def _scores_path(folder: Path, split: str) -> Path:
-    return folder / f"scores-{split}.parquet"
+def _scores_name(split: str) -> str:
+    return f"scores-{split}.parquet"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -115,23 +132,16 @@ def load_run(network: PlannedNetwork) -> Run | None:
     """The run of a network, None if it is not done.
 
     Raises:
-        ValueError: its result is damaged, or another specification's.
+        Damaged: its result is not what was written.
+        ValueError: its result is another specification's.
     """
-    result = _read_json(network.folder / "result.json")
-    if result is None:
+    try:
+        result = read_result(network.folder)
+    except FileNotFoundError:
         return None
     if result.get("key") != network.specification.key:
         raise ValueError(f"{network.folder} holds the run of another specification; move it away")
     return Run(network.specification, network.folder, result)
-
-
-def _read_json(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove the folder to train the run again") from None
 
 
 def _unscored(run: Run, network: PlannedNetwork) -> list[str]:
@@ -149,13 +159,14 @@ def _work(network: PlannedNetwork, device: torch.device, compile: bool, seconds:
         write_text(folder / "config.json", network.specification.to_json())
         write_text(folder / "environment.json", json.dumps(environment(device), indent=2) + "\n")
         model, result = _train(network, device, compile, seconds)
-        save_network(model, folder / "checkpoint.pt")
-        splits = network.splits
+        save_network(model, folder / CHECKPOINT, key=network.specification.key)
+        splits, written = network.splits, ["config.json", "environment.json", "history.csv", CHECKPOINT]
     else:
-        model, result, splits = _checkpoint(run), run.result, _unscored(run, network)
+        model, result, splits, written = _checkpoint(run), run.result, _unscored(run, network), []
     for split in splits:
         result["splits"][split] = _score(network, model, split, device)
-    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+        written.append(_scores_name(split))
+    write_result(folder, result, written)
     for name in (STATE_FILE, EPOCHS_FILE):
         (folder / name).unlink(missing_ok=True)
 
@@ -201,6 +212,7 @@ def _checkpoint(run: Run) -> ThreeBranchNetwork:
 
 def _score(network: PlannedNetwork, model: ThreeBranchNetwork, split: str, device) -> dict:
     """Score one split; what result.json says of it."""
+    require_time()
     started, specification = time.perf_counter(), network.specification
     store = Store.open(network.stores[split])
     rows = np.flatnonzero(store.frames["split"] == split)
@@ -210,7 +222,7 @@ def _score(network: PlannedNetwork, model: ThreeBranchNetwork, split: str, devic
     scores = score(model, store, rows, specification.recipe, device=device)
     named = (specification.experiment, specification.fold, specification.seed)
     table = score_table(store.frames.iloc[rows], scores, *named)
-    write_scores(table, _scores_path(network.folder, split))
+    write_scores(table, network.folder / _scores_name(split))
     found = {"data": store.fingerprint, "frames": len(rows), "seconds": time.perf_counter() - started}
     return found | _measured(table, network.fprs)
 
@@ -268,6 +280,8 @@ def _named_run(network: PlannedNetwork, device: str, *, options: dict) -> Run:
     title = network.specification.title
     try:
         return run_or_load(network, device=device, **options)
+    except OutOfTime:
+        raise
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise RunError(reason if reason.startswith(title) else f"{title}: {reason}") from error
@@ -329,11 +343,13 @@ def _measured_at(result: dict, fpr: float | None) -> tuple[str | None, float]:
 
 
 def state_of(network: PlannedNetwork) -> str:
-    """done, running, partial, damaged, or missing."""
+    """done, running, partial, damaged, or missing; every byte of a run that is done is read."""
     try:
-        if load_run(network) is not None:
+        run = load_run(network)
+        if run is not None:
+            run.check()
             return "done"
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return "damaged"
     if not network.folder.is_dir():
         return "missing"
@@ -343,7 +359,7 @@ def state_of(network: PlannedNetwork) -> str:
 def facts_of(run: Run) -> dict:
     """One flat row of a run: what it is, how it was trained, where, and its metrics on each split."""
     it, result = run.specification, run.result
-    made = _read_json(run.folder / "environment.json") or {}
+    made = json.loads(run.file("environment.json").read_text(encoding="utf-8"))
     row = {"experiment": it.experiment, "fold": it.fold, "seed": it.seed, "run": run.folder.name, "key": it.key}
     row |= {"device": result["device"], "threads": made.get("threads"), "commit": made.get("commit")}
     row |= {"torch": made.get("packages", {}).get("torch"), "precision": it.precision} | result["training"]
