@@ -1,13 +1,16 @@
 # make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default)
 # make test    all tests
 # make lab     JupyterLab on the notebooks
+# make gpu     on a machine with a GPU: its tests, benchmarks, and as much of profile gpu as MINUTES (120) allow
 # Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
 
 PYTHON ?= python3
 PROFILE ?= tiny
+MINUTES ?= 120
+GPU ?= --device cuda --profile gpu
 BIN := .venv/bin
 
-.PHONY: study test lab setup clean
+.PHONY: study test lab gpu setup clean
 
 study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)
@@ -19,6 +22,9 @@ test: setup
 
 lab: setup
 	$(BIN)/jupyter lab notebooks
+
+gpu: setup
+	$(BIN)/python benchmarks/gpu.py $(GPU) --minutes $(MINUTES)
 
 setup: .venv/.installed
 

@@ -15,7 +15,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
-from fasnb.tools.environment import commit_name
+from fasnb.tools.environment import commit_name, peak_memory
 from fasnb.tools.files import explained, replace_file, temporary_folder
 from fasnb.tools.places import cache, home
 from fasnb.tools.workers import OutOfTime
@@ -69,7 +69,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     failed = folder / f"{name}.failed.ipynb"
     source = home() / "notebooks" / f"{name}.ipynb"
     _check_parameters(source, parameters)
-    started = time.monotonic()
+    started, peaks = time.monotonic(), []
     try:
         with explained(failed), temporary_folder() as sockets, _kernel_writes_to(sockets):
             papermill.execute_notebook(
@@ -77,7 +77,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
                 str(failed),
                 parameters=parameters,
                 kernel_name="python3",
-                kernel_manager_class=_kernel_in(sockets),
+                kernel_manager_class=_kernel_in(sockets, peaks),
                 cwd=str(home()),
                 progress_bar=False,
                 log_output=False,
@@ -98,15 +98,24 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     seconds = time.monotonic() - started
     notebook = nbformat.read(failed, as_version=4)
     _forget_machine(notebook, name, seconds)
+    notebook.metadata["fasnb"] |= {"memory": max(filter(None, peaks), default=None)}
     replace_file(folder / f"{name}.ipynb", lambda to: nbformat.write(notebook, to))
     failed.unlink()
     return seconds
 
 
-def _kernel_in(folder: Path) -> type[AsyncKernelManager]:
-    """A kernel that is reached over files in a folder, not TCP ports: no two studies on one machine can meet."""
+def _kernel_in(folder: Path, peaks: list[int | None]) -> type[AsyncKernelManager]:
+    """A kernel that is reached over files in a folder, not TCP ports: no two studies on one machine can meet.
+
+    ``peaks`` takes its peak memory in bytes before it ends.
+    """
+
+    async def shutdown_kernel(self, *given, **options) -> None:
+        peaks.append(peak_memory(getattr(self.provisioner, "pid", None) or "gone"))
+        await AsyncKernelManager.shutdown_kernel(self, *given, **options)
+
     where = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
-    return type("LocalKernel", (AsyncKernelManager,), where)
+    return type("LocalKernel", (AsyncKernelManager,), where | {"shutdown_kernel": shutdown_kernel})
 
 
 @contextmanager

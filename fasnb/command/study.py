@@ -11,6 +11,7 @@ from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
+from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.files import sweep
 from fasnb.tools.places import cache, home, released_root
 from fasnb.tools.seals import check_sums, write_sums
@@ -73,6 +74,8 @@ def _train(session: Session, names: Sequence[str], from_scores: bool) -> None:
     if session.profile.executor == "local":
         choose_device(session.profile.device)
     if wanted:
-        networks = session.plan.of(*session.served(*wanted))
+        # the ensemble first: what a time limit should leave whole
+        served = sorted(session.served(*wanted), key=lambda name: not EXPERIMENTS[name].member)
+        networks = session.plan.of(*served)
         published = session.published if from_scores else None
         make(session.plan, networks, session.profile.execution, published, home() / "results" / session.profile.name)

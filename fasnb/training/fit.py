@@ -29,6 +29,7 @@ from fasnb.training.loop import Loop
 from fasnb.training.specification import Specification, frames_hash
 
 STATE_FILE = "state.pt"
+WATCHED = 2000  # frames watched after an epoch, at most
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -59,7 +60,7 @@ def fit(
     *,
     backbone: str | Path | Mapping[str, Tensor] | None = None,
     valid: tuple[Store, Sequence[int]] | None = None,
-    valid_limit: int = 2000,
+    valid_limit: int = WATCHED,
     fprs: Sequence[float] = (1e-2,),
     folder: str | Path | None = None,
     device: str | None = None,

@@ -73,6 +73,9 @@ class PlannedBackbone:
     folder: Path
     title: str  # such as "face: identity, 200 classes, face_resnet34"
 
+    def __str__(self) -> str:
+        return self.title
+
     @property
     def file(self) -> Path:
         return self.folder / "backbone.pt"
@@ -95,6 +98,9 @@ class PlannedNetwork:
     splits: tuple[str, ...] = ("valid",)  # scored once trained
     backbone: Path | None = None  # file whose weights are ``specification.initialisation``
     fprs: tuple[float, ...] = (1e-2,)
+
+    def __str__(self) -> str:
+        return self.specification.title
 
     def __post_init__(self):
         missing = sorted({"train", *self.splits} - set(self.stores))

@@ -31,7 +31,7 @@ from fasnb.metrics.pad import auc, fpr_name, tpr_at_fpr
 from fasnb.metrics.scores import read_scores, score_table, write_scores
 from fasnb.model.network import ThreeBranchNetwork
 from fasnb.model.weights import identities, load_network, save_network
-from fasnb.tools.environment import device_name, environment
+from fasnb.tools.environment import device_name, environment, peak_memory
 from fasnb.tools.files import is_locked, locked, replace_file, write_text
 from fasnb.tools.seals import read_result, whole, write_result
 from fasnb.tools.workers import OutOfTime, choose_device, devices_for, execute, require_time
@@ -194,6 +194,7 @@ def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tu
         "loss": float(history["loss"].iloc[-1]),
         "seconds": float(history["seconds"].sum()),
         "frames_per_second": float(history["frames_per_second"].median()),
+        "memory": peak_memory(),  # of this process, which may have trained others before
     }
     return model, {"key": network.specification.key, "device": device_name(device), "training": training, "splits": {}}
 
