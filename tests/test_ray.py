@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fasnb.tools.workers import ATTEMPTS, WorkerError, execute
+
 SLOW_MACHINE = {  # more time to start than Ray gives by default; read when it is imported
     "RAY_raylet_start_wait_time_s": "300",
     "RAY_agent_register_timeout_ms": "300000",
@@ -22,8 +24,6 @@ for _name, _value in SLOW_MACHINE.items():
     os.environ.setdefault(_name, _value)
 
 pytest.importorskip("ray", reason="needs a Ray cluster: pip install 'fasnb[ray]'")
-
-from fasnb.tools.workers import ATTEMPTS, WorkerError, execute
 
 REPOSITORY, HERE = Path(__file__).resolve().parent.parent, Path(__file__).resolve().parent
 
