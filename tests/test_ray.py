@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +30,14 @@ pytest.importorskip("ray", reason="needs a Ray cluster: pip install 'fasnb[ray]'
 REPOSITORY, HERE = Path(__file__).resolve().parent.parent, Path(__file__).resolve().parent
 
 
+def free_ports() -> dict[str, int]:
+    """For a node's agents: those that they choose themselves a busy machine may write down too late for Ray."""
+    names = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
+        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+
+
 @pytest.fixture
 def cluster(monkeypatch):
     """The cluster, its second node, and RAY_ADDRESS set to it; a node has one processor, so that both have work."""
@@ -40,9 +50,9 @@ def cluster(monkeypatch):
         from ray.cluster_utils import Cluster
 
         size = {"num_cpus": 1, "object_store_memory": 80_000_000}
-        made = Cluster(initialize_head=True, head_node_args=size | {"include_dashboard": False})
+        made = Cluster(initialize_head=True, head_node_args=size | free_ports() | {"include_dashboard": False})
         try:
-            second = made.add_node(**size)
+            second = made.add_node(**size, **free_ports())
             monkeypatch.setenv("RAY_ADDRESS", made.address)
             yield made, second
         finally:
