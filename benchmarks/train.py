@@ -31,7 +31,8 @@ from fasnb.tools.precision import autocast, has_bfloat16
 
 SIZE = 112
 TARGET = 2.5
-DENSE_BF16_PEAK = {"H100": 989e12, "H200": 989e12}  # multiply and add counted apart, SXM, as NVIDIA's data sheets
+# multiply and add counted apart, without sparsity, of the SXM cards where there are several, as NVIDIA's data sheets say
+DENSE_BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}
 
 
 @dataclass

@@ -406,16 +406,24 @@ def _check(args: argparse.Namespace) -> None:
 def _add_plan(commands) -> None:
     planned = commands.add_parser("plan", help="every network of a profile, resolved: what is trained on what")
     _profile_options(planned)
+    planned.add_argument(
+        "--time", action="store_true", help="also how long it takes here, from a few steps of a network"
+    )
     planned.set_defaults(command=_plan)
 
 
 def _plan(args: argparse.Namespace) -> None:
     from fasnb.lab.session import Session
 
-    plan = Session(args.profile, settings_of(args), args.out).plan
+    session = Session(args.profile, settings_of(args), args.out)
+    plan = session.plan
     print(plan.table().to_string(index=False) if plan.networks else "this source has scores only: nothing is trained")
     for experiment, reason in plan.left_out.items():
         print(f"left out: {experiment}; {reason}")
+    if args.time and plan.networks:
+        from fasnb.training.cost import told_of
+
+        print(told_of(plan, session.profile.device, session.profile.workers))
 
 
 def _add_compare(commands) -> None:

@@ -15,7 +15,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
-from fasnb.tools.environment import commit_name
+from fasnb.tools.environment import commit_name, peak_memory
 from fasnb.tools.files import explained, replace_file, temporary_folder
 from fasnb.tools.places import home
 from fasnb.tools.workers import OutOfTime, cores, require_time
@@ -85,7 +85,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     failed = folder / f"{name}.failed.ipynb"
     source = home() / "notebooks" / f"{name}.ipynb"
     _check_parameters(source, parameters)
-    started = time.monotonic()
+    started, peaks = time.monotonic(), []
     try:
         with explained(failed), temporary_folder() as sockets:
             papermill.execute_notebook(
@@ -93,7 +93,7 @@ def execute(name: str, parameters: dict, out: Path) -> float:
                 str(failed),
                 parameters=parameters,
                 kernel_name="python3",
-                kernel_manager_class=_kernel_in(sockets),
+                kernel_manager_class=_kernel_in(sockets, peaks),
                 cwd=str(home()),
                 progress_bar=False,
                 log_output=False,
@@ -114,23 +114,34 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     seconds = time.monotonic() - started
     notebook = nbformat.read(failed, as_version=4)
     _forget_machine(notebook, name, seconds)
+    notebook.metadata["fasnb"] |= {"memory": max(filter(None, peaks), default=None)}
     replace_file(folder / f"{name}.ipynb", lambda to: nbformat.write(notebook, to))
     failed.unlink()
     return seconds
 
 
-def _kernel_in(folder: Path) -> type[AsyncKernelManager]:
+def _kernel_in(folder: Path, peaks: list[int | None]) -> type[AsyncKernelManager]:
     """A kernel that is reached over files in a folder, not TCP ports, so that no two studies on one machine can meet.
 
     What IPython writes beside its work goes there too, not into the home, which need not be writable.
+    ``peaks`` takes its peak memory in bytes before it ends.
     """
+
+    async def shutdown_kernel(self, *given, **options) -> None:
+        peaks.append(peak_memory(getattr(self.provisioner, "pid", None) or "gone"))
+        await AsyncKernelManager.shutdown_kernel(self, *given, **options)
+
     where = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
 
     def start_kernel(self, **how):
         return AsyncKernelManager.start_kernel(self, env=os.environ | {"IPYTHONDIR": f"{folder}/ipython"}, **how)
 
-    mine = where | {"connection_file": f"{folder}/kernel.json", "start_kernel": start_kernel}
-    return type("LocalKernel", (AsyncKernelManager,), mine)
+    mine = {
+        "connection_file": f"{folder}/kernel.json",
+        "start_kernel": start_kernel,
+        "shutdown_kernel": shutdown_kernel,
+    }
+    return type("LocalKernel", (AsyncKernelManager,), where | mine)
 
 
 def _check_parameters(source: Path, parameters: dict) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import re
-import resource
-import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -21,7 +19,7 @@ from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.explorer import frame
 from fasnb.lab.session import Session
 from fasnb.lab.show import SOURCES
-from fasnb.tools.environment import commit_name, environment
+from fasnb.tools.environment import commit_name, environment, peak_memory
 from fasnb.tools.files import write_text
 from fasnb.tools.text import plain
 from fasnb.tools.workers import choose_device
@@ -97,6 +95,7 @@ def _chapter(name: str, notebook, out: Path, exporter: HTMLExporter) -> dict:
         "commit": made.get("commit"),
         "changed": plain(", ".join(f"{key} = {value}" for key, value in settings.items())) or "none",
         "seconds": made.get("seconds") or 0,
+        "memory": made.get("memory"),
     }
 
 
@@ -149,16 +148,18 @@ def _facts(session: Session, chapters: list[dict], seconds: float, spent: Mappin
         ("notebooks", f"{len(chapters)} executed, {sum(chapter['seconds'] for chapter in chapters):,.0f} s in sum"),
         ("networks", trained),
         ("this run", f"{seconds / 60:,.1f} minutes from start to report ({parts}); what was there before was loaded"),
-        ("memory", _memory()),
+        ("memory", _memory([run.result["training"] for run in runs], chapters)),
         ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
         ("all values", plain(", ".join(f"{k} = {v}" for k, v in values.items()))),
     ]
 
 
-def _memory() -> str:
-    """Peak resident memory of this run's processes; ``ru_maxrss`` is in KiB on Linux, in bytes on macOS."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own, other = (
-        resource.getrusage(who).ru_maxrss * unit / 1e9 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return f"{own:.1f} GB at most in the main process, {other:.1f} GB in the largest of its workers and kernels"
+def _memory(trainings: list[dict], chapters: list[dict]) -> str:
+    """Peak memory of the processes that made the page, as far as it is known."""
+
+    def largest(made: list[dict]) -> int | None:
+        return max(filter(None, (each.get("memory") for each in made)), default=None)
+
+    peaks = {"the main process": peak_memory(), "the largest process that trained a network": largest(trainings)}
+    peaks |= {"the largest notebook": largest(chapters)}
+    return ", ".join(f"{peak / 1e9:.1f} GB in {where}" for where, peak in peaks.items() if peak) or "unknown here"

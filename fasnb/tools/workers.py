@@ -25,6 +25,9 @@ KEEP_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=4000000000:gli
 """GLIBC_TUNABLES of worker processes: memory that a tensor gave back is kept for the next, in huge pages. Otherwise the
 system takes it and clears it anew for every batch, which costs small networks a tenth of the time and more."""
 
+ATTEMPTS = 4  # of a task on a Ray cluster whose process or machine dies; one that fails is told at once
+LOST = 60.0  # seconds without a result after which it is asked whether the cluster still has a machine
+
 
 class WorkerError(RuntimeError):
     """Work could not be done elsewhere; the message says why and what to do."""
@@ -219,6 +222,7 @@ def _on_ray(task, work: Callable, device: str, threads: int, stop_at: str):
 
 def _with_ray(work: Callable, tasks: list, device: str, threads: int) -> Iterator:
     """On the cluster of RAY_ADDRESS, or one started on this machine. All its machines share the files of the tasks."""
+    os.environ.setdefault("RAY_task_oom_retries", str(ATTEMPTS - 1))  # without it Ray tries for ever; read at import
     try:
         import ray
     except ImportError:
@@ -229,21 +233,33 @@ def _with_ray(work: Callable, tasks: list, device: str, threads: int) -> Iterato
         raise WorkerError(f"device {device!r} is on no machine of the Ray cluster; choose cpu or auto")
     place = {"device": "cuda" if gpus else "cpu", "threads": threads, "stop_at": os.environ.get(STOP_AT, "inf")}
     on_device = partial(_on_ray, work=work, **place)
-    remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3)(lambda task: on_device(task))
-    waiting = [remote.remote(task) for task in tasks]  # each retried when its machine dies, not when it fails
+    remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=ATTEMPTS - 1)(lambda task: on_device(task))
+    waiting = {remote.remote(task): task for task in tasks}
+
+    def fetch(done, task):
+        try:
+            return ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise WorkerError(
+                f"{task}: its process on the Ray cluster was killed {ATTEMPTS} times or lost its memory "
+                f"({str(error).splitlines()[0]}); give it more memory, or look at Ray's logs"
+            ) from error
 
     def calls() -> Iterator[Callable]:
-        nonlocal waiting
         while waiting:
-            done, waiting = ray.wait(waiting)
-            yield partial(ray.get, done[0])
+            done, _ = ray.wait(list(waiting), timeout=LOST)
+            if done:
+                yield partial(fetch, done[0], waiting.pop(done[0]))
+            elif ray.cluster_resources().get("GPU" if gpus else "CPU", 0) < (gpus or threads):
+                raise WorkerError(
+                    "all machines of the Ray cluster that could go on are gone; what was finished is kept, start some and "
+                    "run the same command to go on"
+                )
 
     try:
         yield from _results(calls())
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
-    except ray.exceptions.RayError as error:
-        raise WorkerError(f"the Ray cluster failed: {str(error).splitlines()[0]}") from error
     finally:
         for task in waiting:
             ray.cancel(task, force=True)

@@ -30,6 +30,12 @@ from fasnb.training.specification import Specification, frames_hash
 
 STATE_FILE = "state.pt"
 FEW = 64  # held-out frames that are watched however few are trained on
+WATCHED = 2000  # frames watched after an epoch, at most
+
+
+def watch_limit(trained: int, most: int = WATCHED) -> int:
+    """How many held-out frames at most are watched after an epoch of a training on so many frames."""
+    return min(most, max(FEW, trained // 8))
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -60,7 +66,7 @@ def fit(
     *,
     backbone: str | Path | Mapping[str, Tensor] | None = None,
     valid: tuple[Store, Sequence[int]] | None = None,
-    valid_limit: int = 2000,
+    valid_limit: int = WATCHED,
     fprs: Sequence[float] = (1e-2,),
     folder: str | Path | None = None,
     device: str | None = None,
@@ -93,8 +99,7 @@ def fit(
     """
     device, recipe = choose_device(device), specification.recipe
     index = _checked_frames(specification, store, train_index)
-    limit = min(valid_limit, max(FEW, len(index) // 8))
-    watched = None if valid is None else _watched(specification, valid, limit)
+    watched = None if valid is None else _watched(specification, valid, watch_limit(len(index), valid_limit))
     with _reproducible(device), exact(specification.precision):
         network = initial_network(specification, backbone).to(device, memory_format=torch.channels_last)
         if not recipe.train_classifier:

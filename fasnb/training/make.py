@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from fasnb.data import store
-from fasnb.model.backbones import Backbone
-from fasnb.model.parts import trace
 from fasnb.tools.files import locked, replace_file
 from fasnb.tools.seals import RESULT, whole, write_result
 from fasnb.tools.workers import devices_for, execute
 from fasnb.training.archive import Published
+from fasnb.training.cost import work_of_backbone
 from fasnb.training.fit import STATE_FILE
 from fasnb.training.plan import Plan, PlannedBackbone, PlannedNetwork
 from fasnb.training.pretraining import pretrain
@@ -69,13 +67,8 @@ def make(
 
 def _job_of(backbone: PlannedBackbone) -> Job:
     """A pre-training as a job, its work in multiply-adds as ``job_of`` counts it."""
-    it, source = backbone.specification, backbone.source
-    stages = it.stages
-    with torch.device("meta"):
-        network = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images)
-        image = torch.empty(1, 3, source.size, source.size)
-    work = 3.0 * sum(trace(network, image)[1].values()) * len(source.labels) * (it.epochs + 1)
-    return Job(backbone.title, backbone.folder, backbone.file.name, it.epochs, work, lambda: _told(backbone))
+    epochs, work = backbone.specification.epochs, work_of_backbone(backbone).training
+    return Job(backbone.title, backbone.folder, backbone.file.name, epochs, work, lambda: _told(backbone))
 
 
 def _told(backbone: PlannedBackbone) -> str:

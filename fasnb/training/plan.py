@@ -73,6 +73,9 @@ class PlannedBackbone:
     folder: Path
     title: str  # such as "face: identity, 200 classes, face_resnet34"
 
+    def __str__(self) -> str:
+        return self.title
+
     @property
     def file(self) -> Path:
         return self.folder / "backbone.pt"
@@ -96,6 +99,9 @@ class PlannedNetwork:
     backbone: Path | None = None  # file whose weights are ``specification.initialisation``
     fprs: tuple[float, ...] = (1e-2,)
     headline_fpr: float | None = None  # of ``fprs``, at which progress is told; None: the finest
+
+    def __str__(self) -> str:
+        return self.specification.title
 
     def __post_init__(self):
         missing = sorted({"train", *self.splits} - set(self.stores))

@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,13 @@ import torch
 from fasnb.data.store import Store
 from fasnb.metrics.pad import auc, fpr_name, tpr_at_fpr
 from fasnb.metrics.scores import read_scores, score_table, write_scores
-from fasnb.model.network import Architecture, ThreeBranchNetwork
-from fasnb.model.parts import describe
+from fasnb.model.network import ThreeBranchNetwork
 from fasnb.model.weights import identities, load_network, save_network
-from fasnb.tools.environment import device_name, environment
+from fasnb.tools.environment import device_name, environment, peak_memory
 from fasnb.tools.files import is_locked, locked, replace_file, write_text
 from fasnb.tools.seals import read_result, whole, write_result
 from fasnb.tools.workers import OutOfTime, choose_device, devices_for, execute, require_time
+from fasnb.training.cost import multiply_adds
 from fasnb.training.fit import STATE_FILE, fit
 from fasnb.training.inference import score
 from fasnb.training.plan import PlannedNetwork
@@ -197,6 +197,7 @@ def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tu
         "loss": float(history["loss"].iloc[-1]),
         "seconds": float(history["seconds"].sum()),
         "frames_per_second": float(history["frames_per_second"].median()),
+        "memory": peak_memory(),  # of this process, which may have trained others before
     }
     return model, {"key": network.specification.key, "device": device_name(device), "training": training, "splits": {}}
 
@@ -308,15 +309,8 @@ def job_of(network: PlannedNetwork) -> Job:
     recipe, title = network.specification.recipe, network.specification.title
     epochs = recipe.epochs + recipe.second_epochs
     # a step costs about three forward passes; what is scored afterwards is about as much as one epoch more
-    work = (
-        3.0 * _multiply_adds(network.specification.architecture, recipe.crop) * len(network.train_index) * (epochs + 1)
-    )
+    work = 3.0 * multiply_adds(network) * len(network.train_index) * (epochs + 1)
     return Job(title, network.folder, "result.json", epochs, work, lambda: _told(network))
-
-
-@lru_cache(maxsize=64)
-def _multiply_adds(architecture: Architecture, size: int) -> int:
-    return int(describe(architecture, size)["multiply_adds"].iloc[-1])
 
 
 def _told(network: PlannedNetwork) -> str:
