@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fasnb.lab.pictures import picture
 from fasnb.metrics.pad import det
 from fasnb.metrics.snapshots import snapshot_name
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
@@ -244,31 +245,6 @@ def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping
     return fig
 
 
-def stretched(depth: np.ndarray) -> np.ndarray:
-    """A depth map for display: uint8 (H, W), its 15th percentile dark and its nearest point white; holes stay black.
-
-    A stored map uses a small part of its 256 grey levels, in which the eye sees nothing.
-    """
-    there = depth > 0
-    if not there.any():
-        return depth
-    low, high = np.percentile(depth[there], [15, 99.7])
-    grey = 40 + (depth - low) / max(high - low, 8.0) * 215
-    return np.where(there, np.clip(grey, 20, 255), 0).astype(np.uint8)
-
-
-MODALITY_TITLES = {"rgb": "RGB", "depth": "depth, stretched", "ir": "IR"}
-
-
-def _picture(ax: Axes, image: np.ndarray, name: str, channels: Mapping[str, int]) -> None:
-    """One camera's picture of a frame (C, H, W)."""
-    at = list(channels).index(name)
-    first = sum(list(channels.values())[:at])
-    part = image[first : first + channels[name]]
-    part = stretched(part[0]) if name == "depth" else part.transpose(1, 2, 0) if len(part) == 3 else part[0]
-    plain(ax).imshow(part, cmap="gray", vmin=0, vmax=255)
-
-
 def frame_grid(
     images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1, cell: float = 0.62
 ) -> Figure:
@@ -277,74 +253,22 @@ def frame_grid(
     Args:
         images: uint8 (n, C, size, size) in a store's channel order; n = len(rows) * across.
         rows: label of each row.
-        channels: modality -> number of channels, in order. Depth is stretched, see ``stretched``.
-        cell: inches a picture, less where the page is too narrow.
+        channels: modality -> number of channels, in order. Depth is stretched, see ``pictures.stretched``.
+        cell: inches a picture, at most.
     """
     columns = len(channels) * across
-    cell = min(cell, PAGE * 0.92 / columns, (PAGE - 1.25) / columns)
+    cell = min(cell, PAGE * 0.92 / columns)
     size = (cell * columns + 1.25, cell * len(rows) + 0.2)
     fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="none")
     fig.subplots_adjust(left=1.2 / size[0], right=1, bottom=0, top=1 - 0.18 / size[1], wspace=0.03, hspace=0.03)
     for i, image in enumerate(images):
         for j, name in enumerate(channels):
-            ax = axes[i // across, i % across * len(channels) + j]
-            _picture(ax, image, name, channels)
+            ax = plain(axes[i // across, i % across * len(channels) + j])
+            ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
             if i < across:
-                ax.set_title(
-                    MODALITY_TITLES[name] if cell > 0.75 else MODALITY_TITLES[name].split(",")[0], fontsize=7, pad=2
-                )
+                ax.set_title({"rgb": "RGB", "depth": "depth", "ir": "IR"}[name], fontsize=7, pad=2)
     for ax, label in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
-    return fig
-
-
-def frame_pairs(large: np.ndarray, small: np.ndarray, rows: Sequence[str], channels: Mapping[str, int]) -> Figure:
-    """Frames as a reader and as a network sees them: each camera's picture, and beside it the same with fewer pixels.
-
-    Args:
-        large, small: uint8 (n, C, size, size) of the same frames, at two sizes.
-        rows: label of each.
-        channels: modality -> number of channels, in order. Depth is stretched, see ``stretched``.
-    """
-    columns, cell = 2 * len(channels), (PAGE - 0.95) / (1.5 * len(channels))
-    size = (PAGE, (cell + 0.04) * len(rows) + 0.32)
-    fig, axes = plt.subplots(
-        len(rows), columns, figsize=size, squeeze=False, layout="none", width_ratios=[2, 1] * len(channels)
-    )
-    fig.subplots_adjust(left=0.95 / PAGE, right=1, bottom=0.01, top=1 - 0.32 / size[1], wspace=0.04, hspace=0.04)
-    for i, label in enumerate(rows):
-        for j, name in enumerate(channels):
-            for k, (images, what) in enumerate(((large, MODALITY_TITLES[name]), (small, "as stored"))):
-                ax = axes[i, 2 * j + k]
-                _picture(ax, images[i], name, channels)
-                ax.set_anchor("W")
-                if i == 0:
-                    ax.set_title(f"{what}\n{images.shape[-1]} px", fontsize=7, pad=2)
-        axes[i, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
-    return fig
-
-
-def sections(table: pd.DataFrame) -> Figure:
-    """Cuts through depth maps: a small panel for each kind, the line through the eyes and the one through the nose.
-
-    Args:
-        table: columns ``name``, ``line`` (eyes or nose), ``mm`` across and ``height`` in mm.
-    """
-    names = list(dict.fromkeys(table["name"]))
-    across = (len(names) + 1) // 2
-    fig, axes = plt.subplots(2, across, figsize=(PAGE, 3.1), sharex=True, sharey=True, squeeze=False)
-    for ax, name in zip(axes.flat, names, strict=False):
-        for line, colour in (("eyes", _BLUE), ("nose", _RED)):
-            part = table[(table["name"] == name) & (table["line"] == line)]
-            ax.plot(part["mm"], part["height"], color=colour, lw=1.2, label=f"through the {line}")
-        ax.set_title(name, fontsize=7)
-        ax.grid(lw=0.3, alpha=0.5)
-    for ax in axes.flat[len(names) :]:
-        ax.axis("off")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes.flat[-1].legend(handles, labels, loc="center", frameon=False)
-    fig.supxlabel("across the face (mm)", fontsize=8)
-    fig.supylabel("nearer to the camera (mm)", fontsize=8)
     return fig
 
 

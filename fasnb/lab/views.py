@@ -22,7 +22,6 @@ from fasnb.paper.profile import Profile
 from fasnb.paper.published import TABLE1
 from fasnb.paper.recipe import Normalisation, Recipe
 from fasnb.synthsurf.dataset import SynthSurf
-from fasnb.synthsurf.sensors import GREY_PER_MM, look
 from fasnb.training.archive import load_facts, load_history
 
 
@@ -66,57 +65,14 @@ def images_of(source: Source, samples: Sequence[str]) -> np.ndarray | None:
     return source.read(rows)
 
 
-def larger_images(source: Source, samples: Sequence[str], size: int = 224) -> np.ndarray | None:
-    """Images of some frames for people: the same scenes drawn with more pixels where the source can, else as stored.
-
-    Networks never see these. None where the images are not on this machine.
-    """
-    return images_of(source.at_size(size) if isinstance(source, SynthSurf) else source, samples)
-
-
-def attack_examples(profile: Profile, size: int, subject: int = 1) -> tuple[np.ndarray, list[str]] | None:
-    """One person bona fide and with all six attacks (Table 1), ``size`` pixels high; None but on the synthetic source."""
+def attack_examples(profile: Profile, size: int) -> tuple[np.ndarray, list[str]] | None:
+    """One subject bona fide and with all six attacks (Table 1), ``size`` pixels high; None but on the synthetic source."""
     if profile.source != "synthetic":
         return None
     source = SynthSurf("valid", 4, 1, size=size, difficulty=profile.difficulty, seed=profile.data_seed)
-    return np.stack([source.example(kind, subject)["frame"] for kind in range(7)]), kind_names()
-
-
-def kind_names() -> list[str]:
-    """Bona fide, and the attacks of Table 1 in words."""
     regions = ["+".join(r for r in ("eyes", "nose", "mouth") if getattr(row, r)) for row in TABLE1.itertuples()]
     names = [f"{row.attack}: {row.surface},\n{cut}" for row, cut in zip(TABLE1.itertuples(), regions, strict=True)]
-    return ["bona fide", *names]
-
-
-def depth_sections(profile: Profile, size: int = 224, subject: int = 1) -> pd.DataFrame | None:
-    """Two horizontal cuts through the depth map of one person, living and behind each sheet; None but on the synthetic
-    source.
-
-    The head is turned to the camera, so that the cuts can be compared.
-
-    Returns:
-        Columns ``kind``, ``name``, ``line`` ("eyes" or "nose"), ``mm`` across the face and ``height``: mm by which the
-        depth camera sees the point nearer than the middle of the face's depth, NaN where it sees none.
-    """
-    if profile.source != "synthetic":
-        return None
-    facing = replace(look(profile.difficulty), pose=(0.0, 0.0, 0.0), crop=0.0)
-    source = SynthSurf("valid", 4, 1, size=size, difficulty=facing, seed=profile.data_seed)
-    parts = []
-    for kind, name in enumerate(kind_names()):
-        example = source.example(kind, subject)
-        grey, columns = example["frame"][3].astype(float), np.flatnonzero(example["inside"].any(0))
-        height = np.where(grey > 0, grey, np.nan) / GREY_PER_MM
-        height -= np.nanmedian(height[size // 4 : 3 * size // 4])
-        mm = (np.arange(size) - columns.mean()) * FACE_WIDTH_MM / len(columns)
-        for line, row in (("eyes", 0.455), ("nose", 0.605)):
-            cut = {"kind": kind, "name": name, "line": line, "mm": mm, "height": height[round(row * size)]}
-            parts.append(pd.DataFrame(cut))
-    return pd.concat(parts, ignore_index=True)
-
-
-FACE_WIDTH_MM = 150.0  # of the average head of the stand-in
+    return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), ["bona fide", *names]
 
 
 def statistics(source: Source, per_kind: int | None = None) -> pd.DataFrame:

@@ -54,7 +54,9 @@ class Profile:
     weights_root: str = field(default="", metadata={"help": "folder of backbone weights"})
 
     # synthetic data; sizes in frames over all kinds, images in pixels
-    difficulty: float = _number(0.5, 0, 1, help="of the renderer's poses, light and prints; set by benchmarks/difficulty.py")
+    difficulty: float = _number(
+        0.5, 0, 1, help="of the renderer's poses, light and prints; set by benchmarks/difficulty.py"
+    )
     data_seed: int = _number(0, 0, help="seed of subjects and frames")
     train_subjects: int = _number(300, 6)
     valid_subjects: int = _number(100, 1)
