@@ -58,6 +58,7 @@ class Profile:
         0.5, 0, 1, help="of the renderer's poses, light and prints; set by benchmarks/difficulty.py"
     )
     data_seed: int = _number(0, 0, help="seed of subjects and frames")
+    worlds: int = _number(1, 1, help="renderer seeds over which the rows of Table 5 are repeated")
     train_subjects: int = _number(300, 6)
     valid_subjects: int = _number(100, 1)
     test_subjects: int = _number(600, 1)
