@@ -52,7 +52,10 @@ def made_up(frames: int) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     label = (rng.random(frames) < 0.3).astype(int)
     names = [f"Testing/{i // 1000:04d}/{i:06d}-color.jpg" for i in range(frames)]
-    known = {"subject": [f"s{i % 600}" for i in range(frames)], "attack": np.where(label, 0, rng.integers(1, 4, frames))}
+    known = {
+        "subject": [f"s{i % 600}" for i in range(frames)],
+        "attack": np.where(label, 0, rng.integers(1, 4, frames)),
+    }
     table = frame_table(sample=names, rgb=names, depth=names, ir=names, label=label, **known)
     shared, parts = rng.normal(size=frames), []
     for name in "ABCD":
@@ -70,7 +73,9 @@ def main() -> None:
     table = made_up(given.frames)
     started = time.monotonic()
     explorer = Explorer(table)
-    print(f"{explorer.table.shape[1] - 4} methods, {given.frames:,} frames: built in {time.monotonic() - started:.1f} s")
+    print(
+        f"{explorer.table.shape[1] - 4} methods, {given.frames:,} frames: built in {time.monotonic() - started:.1f} s"
+    )
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page = explorer.write_page(Path(folder) / "page.html")
         print(f"sent to a notebook: {len(explorer.data) / 1e6:.1f} MB; as a page: {page.stat().st_size / 1e6:.1f} MB")
@@ -79,7 +84,9 @@ def main() -> None:
         started = time.monotonic()
         view.goto(page.as_uri())
         view.get_by_test_id("frame").first.wait_for(timeout=120_000)
-        print(f"opened in {time.monotonic() - started:.1f} s; milliseconds of handler, and until painted: median (largest)")
+        print(
+            f"opened in {time.monotonic() - started:.1f} s; milliseconds of handler, and until painted: median (largest)"
+        )
         values = {"threshold": np.linspace(0.1, 0.9, 21).tolist(), "method": list("ABCD") * 3}
         values["target-fpr"] = ["1e-2", "1e-3", "1e-4"] * 4
         for name, (testid, settings) in CASES.items():

@@ -1,19 +1,19 @@
 """How fast batches come from the store, beside a plain DataLoader on the same JPEG files.
 
-    python benchmarks/feed.py [--frames 1024] [--rounds 3] [--threads N] [--folder DIR]
+    python benchmarks/feed.py [--frames 1024] [--rounds 3] [--threads N] [--device cuda] [--folder DIR]
 
 The plain way decodes three JPEG files a frame with PIL, then resizes, augments, converts and normalises frame by frame
 with torchvision (num_workers=0). Both sides run in a process of their own, in turn, ``--rounds`` times; the ratio is
 that of the medians, of wall time and of processor time. On a machine that others use only the latter says much, with
 ``--threads 1``: one thread against one thread. The pictures are smooth random fields with sensor noise, colour about
-270 pixels wide, depth and IR half of that, as in CASIA-SURF. Last, the peak memory with eight times the frames.
+270 pixels wide, depth and IR half of that, as in CASIA-SURF. Last, the peak memory with eight times the frames. With
+``--device cuda`` the batches from the store end on the GPU, the plain ones in the memory of the CPU.
 """
 
 import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +32,7 @@ from torchvision.transforms import functional as TF
 from fasnb.data import augment, casia_surf, casia_write, store
 from fasnb.data.frames import frame_table
 from fasnb.paper.recipe import RECIPES, Normalisation, Recipe
+from fasnb.tools.environment import peak_memory
 
 NORMALISATION = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 BATCH = 128
@@ -122,7 +123,7 @@ def store_source(folder: Path):
     return built
 
 
-def epoch_of(side: str, folder: Path, recipe: Recipe, epoch: int):
+def epoch_of(side: str, folder: Path, recipe: Recipe, epoch: int, device: str = "cpu"):
     recipe = replace(recipe, batch_size=BATCH)
     if side == "plain":
         frames = store.Store.open(folder / "store").frames
@@ -130,35 +131,37 @@ def epoch_of(side: str, folder: Path, recipe: Recipe, epoch: int):
         return iter(DataLoader(data, BATCH, shuffle=True, drop_last=True))
     built = store.Store.open(folder / side)
     return augment.batches(
-        built, range(len(built)), recipe, NORMALISATION, seed=0, epoch=epoch, device="cpu", drop_last=True
+        built, range(len(built)), recipe, NORMALISATION, seed=0, epoch=epoch, device=device, drop_last=True
     )
 
 
-def measure(side: str, folder: Path, name: str) -> dict:
+def measure(side: str, folder: Path, name: str, device: str) -> dict:
     """Wall and processor seconds a batch after the first epoch of this process, and its peak memory."""
     if side == "plain":
         next(epoch_of(side, folder, RECIPES[name], 0))
     else:
-        for _ in epoch_of(side, folder, RECIPES[name], 0):
+        for _ in epoch_of(side, folder, RECIPES[name], 0, device):
             pass
     begin, processor, count = time.perf_counter(), time.process_time(), 0
     for epoch in (1,) if side == "plain" else (1, 2, 3, 4):
-        for _ in epoch_of(side, folder, RECIPES[name], epoch):
+        for _ in epoch_of(side, folder, RECIPES[name], epoch, device):
             count += 1
+    if device == "cuda":
+        torch.cuda.synchronize()
     spent = {"wall": (time.perf_counter() - begin) / count, "cpu": (time.process_time() - processor) / count}
-    return spent | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return spent | {"peak": peak_memory() or 0}
 
 
-def in_process(side: str, folder: Path, name: str) -> dict:
-    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--recipe", name]
+def in_process(side: str, folder: Path, name: str, device: str) -> dict:
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--recipe", name, "--device", device]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def compare(folder: Path, name: str, rounds: int) -> None:
+def compare(folder: Path, name: str, rounds: int, device: str) -> None:
     runs = {side: [] for side in ("plain", "store")}
     for _ in range(rounds):
         for side, results in runs.items():
-            results.append(in_process(side, folder, name))
+            results.append(in_process(side, folder, name, device))
     for kind in ("wall", "cpu"):
         plain, stored = (statistics.median(run[kind] for run in runs[side]) for side in ("plain", "store"))
         each = sorted(p[kind] / s[kind] for p, s in zip(runs["plain"], runs["store"], strict=True))
@@ -175,6 +178,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where the store's batches end")
     parser.add_argument("--folder", type=Path, help="keep the data here; by default in a temporary folder")
     parser.add_argument("--recipe", choices=RECIPES, help=argparse.SUPPRESS)
     parser.add_argument("--side", help=argparse.SUPPRESS)  # one measurement, in the process that compare() starts
@@ -182,7 +186,7 @@ def main() -> None:
     if options.frames < BATCH:
         parser.error(f"--frames {options.frames} is less than one batch of {BATCH}")
     if options.side:
-        print(json.dumps(measure(options.side, options.folder, options.recipe)))
+        print(json.dumps(measure(options.side, options.folder, options.recipe, options.device)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -191,8 +195,9 @@ def main() -> None:
         print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch "
               f"{torch.__version__}, load before {os.getloadavg()[0]:.1f}, {options.frames} frames")  # fmt: skip
         for name in RECIPES:
-            compare(folder, name, options.rounds)
-        small, large = (in_process(side, folder, "paper")["peak"] / 2**20 for side in ("store", "store-8x"))
+            compare(folder, name, options.rounds, options.device)
+        peaks = [in_process(side, folder, "paper", options.device)["peak"] for side in ("store", "store-8x")]
+        small, large = (peak / 2**20 for peak in peaks)
         print(f"peak memory from {options.frames} frames {small:.0f} MiB, from {8 * options.frames} {large:.0f} MiB")
 
 

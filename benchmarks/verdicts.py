@@ -9,9 +9,10 @@ scores so that the TPR moves by the given deviation in points. Single claims are
 
 Rules, all at 5%: ``frames``, the percentile interval of the paired bootstrap of subjects, seeds kept as they are;
 ``bootstrap``, the same with seeds drawn again too, each method for itself (hierarchical bootstrap); ``rule``, the package's
-(``fasnb.metrics.differences``); ``full``, the same with what is in both of its variances counted twice. Printed are
-the wrong verdicts (shown or opposite): of single claims their share, of 12 claims with Holm the share of studies with one or more. Then the
-share of true differences that are shown. Each line is a setting: TPR of the methods, deviations of the seeds, seeds.
+(``fasnb.metrics.differences``); ``full``, the same with what is in both of its variances counted twice. Printed as
+Markdown, each share with its own standard error: the wrong verdicts (shown or opposite), of single claims their share, of 12
+claims with Holm the share of studies with one or more; then the share of true differences that are shown. Each line is a
+setting: TPR of the methods, deviations of the seeds in points, seeds.
 """
 
 import argparse
@@ -124,22 +125,22 @@ def one_study(task: tuple[Setting, int, int]) -> list[tuple]:
     return rows
 
 
-def summary(setting: Setting, rows: list[tuple]) -> list[dict]:
-    """Shares in percent, one row a size of report and rule."""
+def share(decided: pd.Series, study: pd.Series) -> str:
+    """A share in percent and its standard error, which takes the studies as independent and nothing within one."""
+    means = decided.groupby(study).mean()
+    return f"{100 * means.mean():.1f} ± {100 * means.std() / len(means) ** 0.5:.1f}"
+
+
+def summary(rows: list[tuple], power: bool) -> dict[str, str]:
+    """Size of the report and rule -> share of wrong verdicts, or of true differences that are shown."""
     table = pd.DataFrame(rows, columns=["claims", "rule", "study", "claim", "true", "measured", "p"])
-    table["decided"] = table["p"] < 0.05
-    found = []
+    table = table[(table["true"] > 0) if power else (table["true"] == 0)]
+    found = {}
     for (claims, rule), part in table.groupby(["claims", "rule"], sort=False):
-        null, real = part[part["true"] == 0], part[part["true"] > 0]
-        wrong = null.groupby("study")["decided"].any() if claims > 1 else null["decided"]
-        row = {
-            "setting": setting.name,
-            "claims": claims,
-            "rule": rule,
-            "wrong": 100 * wrong.mean() if len(null) else np.nan,
-        }
-        shown = real["decided"] & (real["measured"] > 0)
-        found.append(row | {"shown": 100 * shown.mean() if len(real) else np.nan})
+        decided = (part["p"] < 0.05) & ((part["measured"] > 0) | (not power))
+        if claims > 1 and not power:  # a study errs where any of its claims does
+            decided = decided.groupby(part["study"]).transform("any")
+        found[f"{claims} claims: {rule}" if claims > 1 else f"1 claim: {rule}"] = share(decided, part["study"])
     return found
 
 
@@ -148,15 +149,15 @@ def settings() -> list[Setting]:
     every, found = np.ones(METHODS), []
     for deviation in (0, 1, 3, 5):
         for k in (1, 2, 3):
-            name = f"null, 80%, deviation {deviation}, {k} seeds"
+            name = f"80%, deviation {deviation}, {k} seeds"
             found.append(Setting(name, 80 * every, deviation * every, [k] * METHODS))
     for k in (2, 3):
         for deviation in (0, 3, 5):
-            name = f"null, ensembles against members, deviation {deviation}, {k} seeds"
+            name = f"80%, ensembles against members, deviation {deviation}, {k} seeds"
             found.append(Setting(name, 80 * every, deviation * every, [k] * METHODS, ensembles=True))
     mixed = [2, 3] * 6 + [2]
-    found.append(Setting("null, 80%, deviation 3, 2 seeds against 3", 80 * every, 3 * every, mixed))
-    found.append(Setting("null, 98%, deviation 1, 3 seeds", 98 * every, every, [3] * METHODS))
+    found.append(Setting("80%, deviation 3, 2 seeds against 3", 80 * every, 3 * every, mixed))
+    found.append(Setting("98%, deviation 1, 3 seeds", 98 * every, every, [3] * METHODS))
     # claims between equals, at different heights: pairs (0, 1), (2, 3), ... are equal, the others are true differences
     heights = np.repeat([60, 70, 80, 90, 95, 98, 98], 2)[:METHODS]
     room = (heights * (100 - heights)) ** 0.5
@@ -179,21 +180,20 @@ def main() -> None:
     parser.add_argument("--only", default="", help="settings whose name holds this text")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    rows = []
     with Pool(args.processes) as pool:
-        for setting in settings():
-            if args.only in setting.name:
-                studies = args.power_studies if setting.name.startswith("power") else args.studies
+        for power in (False, True):
+            studies = args.power_studies if power else args.studies
+            print(
+                f"\n{'True differences that are shown' if power else 'Wrong verdicts'}, %, of {studies} studies each\n"
+            )
+            chosen = [one for one in settings() if one.name.startswith("power") == power and args.only in one.name]
+            for i, setting in enumerate(chosen):
                 tasks = [(setting, number, args.replicates) for number in range(studies)]
                 found = [row for one in pool.imap_unordered(one_study, tasks, chunksize=10) for row in one]
-                rows += summary(setting, found)
-                print(pd.DataFrame(rows[-8:]).round(1).to_string(index=False, header=len(rows) == 8), flush=True)
-    table = pd.DataFrame(rows)
-    for column in ("wrong", "shown"):
-        part = table.dropna(subset=column)
-        wide = part.pivot(index="setting", columns=["claims", "rule"], values=column)
-        print(f"\n{column}, %\n{wide.loc[part['setting'].unique()].round(1).to_string()}")
-    print(f"\nerror of a share of 5% in {args.studies} studies: {100 * (0.05 * 0.95 / args.studies) ** 0.5:.1f} points")
+                cells = summary(found, power)
+                if i == 0:
+                    print(f"| setting | {' | '.join(cells)} |\n|{' --- |' * (1 + len(cells))}")
+                print(f"| {setting.name.removeprefix('power, ')} | {' | '.join(cells.values())} |", flush=True)
 
 
 if __name__ == "__main__":

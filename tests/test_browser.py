@@ -29,7 +29,7 @@ from fasnb.paper.experiments import MEMBERS
 if os.environ.get("FASNB_BROWSER") != "1":
     pytest.skip("make test-browser runs the tests in a browser", allow_module_level=True)
 
-from playwright.sync_api import sync_playwright  # noqa: E402
+from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURES = REPOSITORY / "screenshots"
@@ -93,7 +93,15 @@ def lab(browser, smoke, tmp_path_factory):
     places = {name: folder / name.lower() for name in ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     env = os.environ | {name: str(place) for name, place in places.items()}
     env |= {"JUPYTER_CONFIG_DIR": str(folder / "config"), "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0", "--ServerApp.ip=127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.port=0",
+        "--ServerApp.ip=127.0.0.1",
+    ]
     command += [f"--ServerApp.root_dir={folder / 'notebooks'}", "--LabApp.expose_app_in_browser=True"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     with open(folder / "log", "w") as log:
@@ -107,7 +115,9 @@ def lab(browser, smoke, tmp_path_factory):
         watched = Watched(browser, accept_downloads=True)
         watched.url = about["url"]
         watched.page.goto(f"{about['url']}lab?token={about['token']}")
-        watched.page.wait_for_function("window.jupyterapp && document.querySelector('.jp-LauncherCard')", timeout=90_000)
+        watched.page.wait_for_function(
+            "window.jupyterapp && document.querySelector('.jp-LauncherCard')", timeout=90_000
+        )
         watched.page.evaluate("window.jupyterapp.shell.collapseLeft()")
         watched.asked.clear()
         yield watched
@@ -139,8 +149,14 @@ def expected(table: pd.DataFrame, method: str, threshold: float, keep=None) -> d
     label, score = part["label"].to_numpy(int), part[method].to_numpy()
     bona_fide, attacks = int((label == 1).sum()), int((label == 0).sum())
     both = bona_fide and attacks  # rates are defined for both classes only
-    accepted = round((1 - pad.bpcer(label, score, threshold)) * bona_fide) if both else int((score >= threshold)[label == 1].sum())
-    passed = round(pad.apcer(label, score, threshold) * attacks) if both else int((score >= threshold)[label == 0].sum())
+    accepted = (
+        round((1 - pad.bpcer(label, score, threshold)) * bona_fide)
+        if both
+        else int((score >= threshold)[label == 1].sum())
+    )
+    passed = (
+        round(pad.apcer(label, score, threshold) * attacks) if both else int((score >= threshold)[label == 0].sum())
+    )
     return {"true-positives": accepted, "false-positives": passed, "bona-fide": bona_fide, "attacks": attacks}
 
 
@@ -168,7 +184,10 @@ def drive(scope, page, table: pd.DataFrame, fprs) -> None:
             threshold = pad.threshold_at_fpr(label, table[method], fpr)
             assert threshold_of(scope) == threshold
             assert counts(scope) == expected(table, method, threshold)
-        for threshold in [*rng.choice(table[method], 3), *rng.random(2)]:  # on a score, where >= and > differ; and anywhere
+        for threshold in [
+            *rng.choice(table[method], 3),
+            *rng.random(2),
+        ]:  # on a score, where >= and > differ; and anywhere
             scope.get_by_test_id("threshold").fill(repr(float(threshold)))
             assert counts(scope) == expected(table, method, threshold)
     choose(scope, "method", "ensemble")
@@ -207,7 +226,9 @@ def orders(scope, table, threshold) -> None:
     assert frames(scope) == list(distance.index[12:24])
     choose(scope, "sort", "error")
     above = table["ensemble"] - threshold
-    assert frames(scope) == list(above.where(table["label"] == 0, -above).sort_values(ascending=False, kind="stable").index[:12])
+    assert frames(scope) == list(
+        above.where(table["label"] == 0, -above).sort_values(ascending=False, kind="stable").index[:12]
+    )
     choose(scope, "sort", "disagreement")
 
 
@@ -272,7 +293,9 @@ def explore_in_lab(lab, study, tmp_path) -> None:
     scope = lab.page.locator(".fasnb-explorer")
     scope.wait_for()
     scope.scroll_into_view_if_needed()
-    lab.page.wait_for_function("[...document.querySelectorAll('.fasnb-explorer .tile img')].filter((i) => i.naturalWidth).length == 12")
+    lab.page.wait_for_function(
+        "[...document.querySelectorAll('.fasnb-explorer .tile img')].filter((i) => i.naturalWidth).length == 12"
+    )
     scope.evaluate("(root) => root.scrollIntoView()")
     lab.page.screenshot(path=PICTURES / "lab-explorer.png")
     drive(scope, lab.page, study.table, study.fprs)
@@ -310,7 +333,9 @@ def strange():
     subject = [EVIL[i % 2] if i % 3 else f"s{i % 7}" for i in range(400)]
     table = frame_table(sample=names, rgb=names, depth=names, ir=names, label=label, subject=subject, attack=kinds)
     values = {name: (rng.random(400) * (0.6 + 0.4 * label)).round(1) for name in "ABC"}
-    return Explorer(pd.concat([scores.score_table(table, s, name, 1, 7) for name, s in values.items()]), fprs=(0.3, 0.1, 0.0, 1.0))
+    return Explorer(
+        pd.concat([scores.score_table(table, s, name, 1, 7) for name, s in values.items()]), fprs=(0.3, 0.1, 0.0, 1.0)
+    )
 
 
 def test_equal_scores_and_names_from_data(browser, strange, tmp_path):

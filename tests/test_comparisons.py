@@ -7,11 +7,10 @@ import pytest
 from fasnb import metrics
 from fasnb.data.frames import frame_table
 from fasnb.data.released import read_released
-from fasnb.lab import claims, figures, tables
-from fasnb.lab.session import Session
-from fasnb.metrics import comparisons, differences, ensembles
+from fasnb.lab import figures, tables
+from fasnb.metrics import comparisons, differences, ensembles, verdicts
 from fasnb.metrics.scores import average, first_seed, matrix, score_table
-from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
+from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.paper.published import FINDINGS, WITHOUT_D, Finding
 
 N = 300
@@ -91,33 +90,59 @@ STUDY = pd.concat(
 
 def test_verdicts():
     findings = [claim("strong", "weak"), claim("weak", "strong"), claim("weak", "other"), claim("weak", "none")]
-    judged = comparisons.judge(STUDY, findings, 0.1, 100, others=[0.1, 0.05])
+    judged = verdicts.judge(STUDY, findings, 0.1, 100, absent={"none": "it was lost"})
     assert judged["verdict"].tolist() == ["shown", "opposite", "undecided", "not measured"]
     assert judged.loc[0, "seeds"] == "3 and 3" and judged.loc[0, "low"] > 0 > judged.loc[1, "high"]
-    assert judged.loc[2, "reason"] == "the interval holds zero" and "it takes scores of none" in judged.loc[3, "reason"]
-    assert judged["at 5e-2"].tolist() == judged["verdict"].tolist() and "at 1e-1" not in judged
+    assert judged.loc[2, "reason"] == "the interval holds zero"
+    assert judged.loc[3, "reason"] == "it takes scores of none (it was lost)"
 
 
 def test_a_claim_without_pairs_says_what_it_takes_and_can_be_given_evidence():
     findings = [claim("strong", "weak"), Finding("odd", "2", evidence="special", needs="a telescope")]
-    judged = comparisons.judge(STUDY, findings, 0.1, 100)
+    judged = verdicts.judge(STUDY, findings, 0.1, 100)
     assert judged.loc[1, ["verdict", "reason"]].tolist() == ["not measured", "it takes a telescope"]
-    given = {"special": comparisons.Evidence(-2.0, -3.0, -1.0, 0.03, reason="seen by eye")}
-    judged = comparisons.judge(STUDY, findings, 0.1, 100, evidence=given)
+    given = {"special": verdicts.Evidence(-2.0, -3.0, -1.0, 0.03, reason="seen by eye")}
+    judged = verdicts.judge(STUDY, findings, 0.1, 100, evidence=given)
     assert judged.loc[1, ["verdict", "adjusted p", "difference"]].tolist() == ["opposite", 0.03, -2.0]
-    judged = comparisons.judge(STUDY, [*findings, claim("weak", "other")], 0.1, 100, evidence=given)
+    judged = verdicts.judge(STUDY, [*findings, claim("weak", "other")], 0.1, 100, evidence=given)
     assert judged.loc[1, "adjusted p"] == pytest.approx(0.06) and judged.loc[1, "verdict"] == "undecided"
     assert judged.loc[1, "reason"] == "seen by eye; clear alone, not among 3 claims"
 
 
+def test_evidence_without_a_test_decides_nothing_and_without_a_number_is_none():
+    findings = [claim("strong", "weak"), Finding("odd", "2", evidence="special", needs="a telescope")]
+    given = {"special": verdicts.Evidence(5.0, reason="seen by eye")}
+    judged = verdicts.judge(STUDY, findings, 0.1, 100, given)
+    assert judged.loc[1, ["verdict", "reason"]].tolist() == ["undecided", "seen by eye; a verdict takes a telescope"]
+    alone = verdicts.judge(STUDY, findings[:1], 0.1, 100)
+    assert judged.loc[0, "adjusted p"] == alone.loc[0, "adjusted p"]  # what has no test takes no part in the correction
+    given = {"special": verdicts.Evidence(reason="it takes a telescope; by eye it is far away")}
+    judged = verdicts.judge(STUDY, findings, 0.1, 100, given)
+    assert judged.loc[1, ["verdict", "reason"]].tolist() == ["not measured", given["special"].reason]
+
+
+def test_evidence_goes_before_pairs():
+    finding = Finding("no gain", "1", (("weak", "strong"),), "special", "a margin")
+    plain = verdicts.judge(STUDY, [finding], 0.1, 100).loc[0]
+    given = verdicts.judge(STUDY, [finding], 0.1, 100, {"special": verdicts.Evidence(0.5, -1.0, 2.0, 0.4)}).loc[0]
+    assert plain["verdict"] == "opposite" and given["verdict"] == "undecided"
+    assert given["reason"] == "the interval holds zero; a verdict takes a margin"
+
+
+def test_one_of_several_differences_may_be_clear_and_the_claim_not():
+    finding = Finding("both", "1", (("weak", "other"), ("other", "weak")))
+    found = verdicts.Evidence(-10.0, -20.0, -1.0, 0.09)
+    assert "clear as one comparison, not as one of 2" in verdicts._row(finding, found, 0.3, 3)["reason"]
+
+
 def test_one_seed_gives_no_verdict():
     one = [model("A", 1, 4.0, 1), model("B", 1, 0.5, 2)]
-    judged = comparisons.judge(pd.concat(one), [claim("A", "B")], 0.1, 100)
+    judged = verdicts.judge(pd.concat(one), [claim("A", "B")], 0.1, 100)
     assert (
         judged.loc[0, "verdict"] == "undecided" and judged.loc[0, "low"] > 0 and np.isnan(judged.loc[0, "adjusted p"])
     )
     assert judged.loc[0, "reason"].startswith("one seed of A and B:")
-    judged = comparisons.judge(pd.concat([STUDY, one[0]]), [claim("A", "weak"), claim("strong", "weak")], 0.1, 100)
+    judged = verdicts.judge(pd.concat([STUDY, one[0]]), [claim("A", "weak"), claim("strong", "weak")], 0.1, 100)
     assert judged["verdict"].tolist() == ["undecided", "shown"] and judged.loc[0, "reason"].startswith("one seed of A:")
     pairs = comparisons.compare_all(pd.concat([STUDY, one[0]]), 0.1, [("A", "weak"), ("strong", "weak")], 100)
     assert pd.isna(pairs.loc[0, "clear"]) and pairs.loc[1, "clear"] is True
@@ -127,42 +152,58 @@ def test_seeds_that_differ_widen_the_interval_and_withhold_the_verdict():
     calm, wild = (
         [*seeds_of("A", a, 1), *seeds_of("B", [1.0, 1.0, 1.0], 2)] for a in ([4.0, 4.0, 4.0], [5.0, 5.0, 1.2])
     )
-    calm, wild = (comparisons.judge(pd.concat(part), [claim("A", "B")], 0.1, 200).loc[0] for part in (calm, wild))
+    calm, wild = (verdicts.judge(pd.concat(part), [claim("A", "B")], 0.1, 200).loc[0] for part in (calm, wild))
     assert calm["verdict"] == "shown" and wild["verdict"] == "undecided"
     assert wild["high"] - wild["low"] > 2 * (calm["high"] - calm["low"])
 
 
 def test_all_seeds_of_both_methods_are_compared():
     a, b = seeds_of("A", [2.0, 2.0, 2.0], 1), seeds_of("B", [1.0, 1.0], 2)
-    judged = comparisons.judge(pd.concat(a + b), [claim("A", "B")], 0.1, 50)
+    judged = verdicts.judge(pd.concat(a + b), [claim("A", "B")], 0.1, 50)
     means = np.mean([tpr(table) for table in a]), np.mean([tpr(table) for table in b])
     assert judged.loc[0, "difference"] == pytest.approx(means[0] - means[1]) and judged.loc[0, "seeds"] == "3 and 2"
     renamed = [table.assign(seed=table["seed"] + 10) for table in b]  # a seed pairs with nothing
-    again = comparisons.judge(pd.concat(a + renamed), [claim("A", "B")], 0.1, 50)
+    again = verdicts.judge(pd.concat(a + renamed), [claim("A", "B")], 0.1, 50)
     pd.testing.assert_frame_equal(judged, again, check_exact=True)
 
 
 def test_an_ensemble_counts_as_its_member_with_the_fewest_seeds():
     a, b = seeds_of("A", [2.0, 2.2, 1.8], 1), seeds_of("B", [2.0, 1.8], 2)
     ensemble = average(pd.concat(a + b), over=["seed", "experiment"])
-    methods, frames = comparisons._compared(pd.concat([*a, *b, ensemble]), 0.1, 20)
+    methods, frames = comparisons.methods_of(pd.concat([*a, *b, ensemble]), 0.1, 20)
     assert methods["ensemble"].seeds == 2 and not methods["ensemble"].single and frames == N
-    judged = comparisons.judge(pd.concat([*a, *b, ensemble]), [claim("ensemble", "A")], 0.1, 50)
+    judged = verdicts.judge(pd.concat([*a, *b, ensemble]), [claim("ensemble", "A")], 0.1, 50)
     assert judged.loc[0, "seeds"] == "all and 3" and not np.isnan(judged.loc[0, "adjusted p"])
+
+
+def test_the_spread_of_seeds_is_pooled_over_methods_of_any_number_of_seeds():
+    rows = pd.DataFrame({"experiment": list("AAABBC"), "measured": [50.0, 52.0, 54.0, 60.0, 66.0, 90.0]})
+    spread = comparisons.seed_spread(rows).set_index("method")
+    assert spread.loc["A", "standard deviation"] == 2.0 and spread.loc["B", "values"] == 2 and "C" not in spread.index
+    pooled = spread.loc["between seeds, pooled"]
+    assert pooled["standard deviation"] == pytest.approx(((2 * 4 + 18) / 3) ** 0.5) and pooled["values"] == 5
+    assert spread.loc["between methods, first seeds", "values"] == 3
+    alone = comparisons.seed_spread(rows.iloc[[0, 3]])
+    assert alone["method"].tolist() == ["between methods, first seeds"]
+
+
+def test_from_valid_to_test_an_unresolved_limit_says_what_it_takes():
+    valid, test = model("A", 1, 3.0, 0), model("A", 1, 3.0, 1)
+    fine, coarse = (comparisons.valid_to_test(valid, test, fpr, 50) for fpr in (0.01, 0.1))
+    assert fine["test low"].isna().all() and (fine["attacks needed"] == 368).all()
+    assert (coarse["test low"] <= coarse["test"]).all() and coarse["attacks needed"].isna().all()
 
 
 def test_the_lowest_of_four_is_below_each_of_the_others():
     lowest = Finding("D is the lowest", "1", tuple((name, "D") for name in "ABC"))
     high = [part for i, name in enumerate("AB") for part in seeds_of(name, [4.0, 4.1, 3.9], i)]
     low, least = seeds_of("D", [0.5, 0.6, 0.4], 3), seeds_of("C", [0.1, 0.0, 0.2], 4)
-    shown = comparisons.judge(pd.concat([*high, *seeds_of("C", [3.8, 3.9, 4.0], 5), *low]), [lowest], 0.1, 100).loc[0]
+    shown = verdicts.judge(pd.concat([*high, *seeds_of("C", [3.8, 3.9, 4.0], 5), *low]), [lowest], 0.1, 100).loc[0]
     assert shown["verdict"] == "shown" and shown["reason"].startswith("least of 3: ")
-    level = comparisons.judge(pd.concat([*high, *seeds_of("C", [0.5, 0.5, 0.7], 5), *low]), [lowest], 0.1, 100).loc[0]
+    level = verdicts.judge(pd.concat([*high, *seeds_of("C", [0.5, 0.5, 0.7], 5), *low]), [lowest], 0.1, 100).loc[0]
     assert level["verdict"] == "undecided" and "C above D" in level["reason"]
     below = [part.assign(score=part["score"].sample(frac=1, random_state=0).to_numpy()) for part in least]
-    opposite = comparisons.judge(
-        pd.concat([*high, *below, *seeds_of("D", [2.0, 2.1, 1.9], 6)]), [lowest], 0.1, 100
-    ).loc[0]
+    opposite = verdicts.judge(pd.concat([*high, *below, *seeds_of("D", [2.0, 2.1, 1.9], 6)]), [lowest], 0.1, 100).loc[0]
     assert opposite["verdict"] == "opposite" and "C above D" in opposite["reason"]
 
 
@@ -186,21 +227,22 @@ def test_the_variance_between_seeds_is_pooled_and_held_against_the_room():
     assert (same.value, same.p, same.seeded) == (0.0, 1.0, True) and np.isnan([same.low, same.high]).all()
 
 
-def test_answers_of_a_section_have_the_verdicts_of_the_whole_report():
+def test_sentences_of_a_section_have_the_verdicts_of_the_whole_report():
     close = pd.concat([STUDY, *seeds_of("A", [1.6, 1.6, 1.6], 4), *seeds_of("B", [0.55, 0.55, 0.55], 5)])
     claims = [claim("A", "B", "1"), Finding("never tested", "1"), *[claim("weak", "other", "2")] * 30]
-    judged = comparisons.judge(close, claims, 0.1, 100)
-    said = comparisons.answers(close, claims, "1", 0.1, 100)
+    judged = verdicts.judge(close, claims, 0.1, 100)
+    said = verdicts.sentences(judged, ["1"])
     assert f"A above B: {judged.loc[0, 'verdict']} here (+" in said and "seeds: 3 and 3" in said and "never" not in said
-    assert comparisons.judge(close, claims[:1], 0.1, 100).loc[0, "verdict"] == "shown"
+    assert said.startswith("At FPR = 1e-1") and "weak" not in said
+    assert verdicts.judge(close, claims[:1], 0.1, 100).loc[0, "verdict"] == "shown"
     assert judged.loc[0, "verdict"] == "undecided" and "clear alone, not among 31 claims" in said
-    assert "None of the claims" in comparisons.answers(close, claims[1:2], "1", 0.1, 100)
+    assert "None of these claims" in verdicts.sentences(verdicts.judge(close, claims[1:2], 0.1, 100), ["1"])
 
 
 def test_every_claim_can_be_tested_or_says_what_it_takes():
     known = {*EXPERIMENTS, "ensemble", WITHOUT_D}
     assert all({name for pair in finding.pairs for name in pair} <= known for finding in FINDINGS)
-    assert all(bool(finding.pairs) != bool(finding.needs and finding.evidence) for finding in FINDINGS)
+    assert all(finding.pairs or (finding.needs and finding.evidence) for finding in FINDINGS)
     names = [finding.evidence for finding in FINDINGS if finding.evidence]
     assert len(set(names)) == len(names)
     assert {f"5.{i}" for i in range(2, 11)} <= {finding.section for finding in FINDINGS}
@@ -227,16 +269,8 @@ def test_choices_of_members_are_made_within_each_seed():
 def test_released_d_is_not_the_lowest_over_all_seeds(released):
     models = average(read_released(released), over=["fold"])
     lowest = [finding for finding in FINDINGS if finding.claim.startswith("D is the lowest")]
-    row = comparisons.judge(models, lowest, 1e-4, 50).loc[0]
+    row = verdicts.judge(models, lowest, 1e-4, 50).loc[0]
     assert row["verdict"] == "undecided" and "one seed of A" in row["reason"]
-
-
-def test_a_notebooks_answers_are_the_verdicts_of_the_report(released, tmp_path):
-    study = Session("released", {"released_root": str(released), "replicates": 50}, tmp_path)
-    table = comparisons.judge(claims.judged(study.scores(*MEMBERS)), FINDINGS, study.profile.headline_fpr, 50)
-    rows = table[(table["section"] == "5.9") & (table["verdict"] != "not measured")]
-    said = claims.answers(study, "5.9").splitlines()
-    assert [line.partition(" here")[0] for line in said] == (rows["claim"] + ": " + rows["verdict"]).tolist()
 
 
 def test_table5_stands_beside_the_published_values(released):

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
-from fasnb.model.backbones import BACKBONES, Backbone, PReLU
+from fasnb.model.backbones import BACKBONES, Backbone, BatchNorm2d, PReLU
 from fasnb.model.network import Architecture, build
 from fasnb.model.parts import describe, trace
 from fasnb.model.weights import initialise
@@ -78,22 +78,27 @@ def test_face_resnet34_has_27_convolutions():
     assert sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) == 27
 
 
-def test_prelu_has_pytorchs_values_and_gradients():
-    ours, theirs = PReLU(5), nn.PReLU(5)
+def trained_on(module, images, weights):
+    """Output in training, gradients of images and parameters, and the module's state afterwards."""
+    inputs = images.clone().requires_grad_(True)
+    out = module(inputs)
+    (out * weights).sum().backward()
+    return out.detach(), inputs.grad, *[p.grad for p in module.parameters()], *module.state_dict().values()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["planes", "channels last"])
+@pytest.mark.parametrize(("ours", "theirs", "mean"), [(PReLU, nn.PReLU, 0), (BatchNorm2d, nn.BatchNorm2d, 100)])
+def test_own_layers_have_pytorchs_values_and_gradients(ours, theirs, mean, layout):
+    ours, theirs = ours(5), theirs(5)
     with torch.no_grad():
         ours.weight.copy_(torch.linspace(-0.5, 1.5, 5))
     theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(3, 5, 4, 4)
+    x = (3 * torch.randn(3, 5, 4, 6) + mean).contiguous(memory_format=layout)
     x[0, 0, 0] = 0.0
     weights = torch.randn_like(x)
-    results = []
-    for module in (ours, theirs):
-        inputs = x.clone().requires_grad_(True)
-        out = module(inputs)
-        (out * weights).sum().backward()
-        results.append((out.detach(), inputs.grad, module.weight.grad))
-    for mine, reference in zip(*results, strict=True):
-        torch.testing.assert_close(mine, reference)
+    for mine, reference in zip(trained_on(ours, x, weights), trained_on(theirs, x, weights), strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 # Shapes and behaviour of every combination

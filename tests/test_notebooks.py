@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 
 from fasnb.command.notebooks import execute
+from fasnb.lab import exercises
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.paper.published import FINDINGS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((REPOSITORY / "notebooks" / "solutions").glob("*.ipynb"))
 SYNTHETIC = [name for name, notebook in NOTEBOOKS.items() if "synthetic" in notebook.sources]
 
 
@@ -26,24 +28,53 @@ def test_every_notebook_is_known():
     assert [path.stem for path in SOURCES] == list(NOTEBOOKS)
 
 
+def _code(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _tagged(cell, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", ())
+
+
+def _checked(notebook) -> list[str]:
+    """Names of the exercises that a notebook asks ``check`` for."""
+    return [name for cell in _code(notebook) for name in re.findall(r'^check\("([^"]+)"', cell.source, re.MULTILINE)]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_sources_are_clean(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = _code(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert all(len(cell.source.splitlines()) <= 10 for cell in code), "a cell of more than ten lines"
-    assert not any(re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE) for cell in code)
     assert notebook.cells[0].cell_type == "markdown" and "**Question.**" in notebook.cells[0].source
     assert "**In the paper.**" in notebook.cells[0].source and "**Run time.**" in notebook.cells[0].source
-    assert any("nbval-check-output" in cell.metadata.get("tags", ()) for cell in code)
+    assert any(_tagged(cell, "nbval-check-output") for cell in code)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_every_tagged_parameter_is_a_literal_and_used(path):
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+def test_code_cells_are_short_and_define_only_what_is_the_lesson(path):
+    """A definition is right where it is the lesson; everything else that a second notebook needs lives in the package."""
+    for cell in _code(nbformat.read(path, as_version=4)):
+        lesson, lines = _tagged(cell, "lesson"), len(cell.source.splitlines())
+        assert lines <= (25 if lesson else 10), f"{cell.id}: {lines} lines"
+        assert lesson or not re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE), f"{cell.id} defines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_chapter_is_more_text_than_code(path):
+    notebook = nbformat.read(path, as_version=4)
+    text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert len(text) >= 1.3 * len(_code(notebook))
+    assert sum(len(source.split()) for source in text) >= 1200
+    assert any("**Predict" in source for source in text), "nothing to predict"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_tagged_parameter_is_a_literal_explained_and_used(path):
+    cells = _code(nbformat.read(path, as_version=4))
+    tagged = [cell for cell in cells if _tagged(cell, "parameters")]
     assert len(tagged) == 1
     used = {
         n.id
@@ -52,10 +83,41 @@ def test_every_tagged_parameter_is_a_literal_and_used(path):
         for n in ast.walk(ast.parse(cell.source))
         if isinstance(n, ast.Name)
     }
+    lines = tagged[0].source.splitlines()
     for statement in ast.parse(tagged[0].source).body:
         assert isinstance(statement, ast.Assign)
         ast.literal_eval(statement.value)
         assert statement.targets[0].id in used
+        comment = lines[statement.end_lineno - 1].partition("#")[2]
+        assert re.search(r"such as|for example|\.toml", comment), f"no example for {statement.targets[0].id}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_chapter_has_exercises_with_answers(path):
+    asked = _checked(nbformat.read(path, as_version=4))
+    assert len(asked) >= 2 and len(asked) == len(set(asked))
+    assert sorted(asked) == [name for name in exercises.all_exercises() if name[:2] == path.stem[:2]]
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_the_solutions_are_right(path, smoke, request, monkeypatch, capsys):
+    """Every cell is executed here, one after the other; a kernel for each would take a minute in all."""
+    given = {"profile": "smoke", "settings": {}, "out": str(smoke)}
+    if "synthetic" not in NOTEBOOKS[path.stem].sources:
+        given |= {"profile": "released", "settings": {"released_root": str(request.getfixturevalue("released"))}}
+    monkeypatch.chdir(REPOSITORY)
+    for cell in _code(nbformat.read(path, as_version=4)):
+        if not _tagged(cell, "parameters"):
+            exec(compile(cell.source, f"{path.name} {cell.id}", "exec"), given)
+    asked = _checked(nbformat.read(REPOSITORY / "notebooks" / path.name, as_version=4))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(")")[0] for line in said if line.startswith(("Right", "Not", "Exercise"))] == [
+        f"Right ({name}" for name in asked
+    ], said
+
+
+def test_every_chapter_has_solutions():
+    assert [path.stem for path in SOLUTIONS] == list(NOTEBOOKS)
 
 
 def test_smoke_trains_every_network_of_the_study(smoke):
@@ -96,9 +158,15 @@ def test_smoke_tables_say_what_they_come_from(smoke):
     assert set(findings["verdict"]) <= {"shown", "undecided", "opposite", "not measured"}
     assert findings["claim"].tolist() == [finding.claim for finding in FINDINGS]
     appendix = {name for name, experiment in EXPERIMENTS.items() if experiment.appendix}  # which smoke does not train
-    unmeasured = [f.claim for f in FINDINGS if not f.pairs or appendix & {name for pair in f.pairs for name in pair}]
+    untrained = [f.claim for f in FINDINGS if appendix & {name for pair in f.pairs for name in pair}]
     left = findings[findings["verdict"] == "not measured"]
-    assert left["claim"].tolist() == unmeasured and left["reason"].str.startswith("it takes ").all()
+    assert set(untrained) < set(left["claim"]) and left["reason"].str.startswith("it takes ").all()
+    assert left.loc[left["claim"].isin(untrained), "reason"].str.contains("the profile has appendix = false").all()
+    of_pairs = [f.claim for f in FINDINGS if f.pairs and f.claim not in untrained]
+    assert not set(of_pairs) & set(left["claim"])
+    given = {f.evidence for f in FINDINGS if not f.pairs and f.claim not in set(left["claim"])}
+    sure = {"new-attacks", "error-ratio", "diversity", "d-understates", "one-camera-errors"}
+    assert sure <= given <= sure | {"d-on-hard-attacks"}  # where there are hard ones
 
 
 def test_smoke_report_is_one_page_of_its_own(smoke):
@@ -173,5 +241,9 @@ def test_released_notebooks_give_the_papers_rows(released, tmp_path):
     assert table3["measured"].tolist() == table3["published"].tolist() == [99.87, 99.63, 99.33, 98.70, 100.0]
     table5 = pd.read_csv(tmp_path / "tables" / "06-table5.csv").round(2)
     assert table5["measured"].tolist() == table5["published"].tolist() == [100.0, 100.0, 99.87]
+    findings = pd.read_csv(tmp_path / "tables" / "08-findings.csv").set_index("claim")
+    assert len(findings) == len(FINDINGS) and (findings["verdict"] == "undecided").sum() == 10
+    counted = [f.claim for f in FINDINGS if f.evidence in ("first-on-test", "error-ratio")]  # of rates printed at 1e-4
+    assert (findings.loc[counted, "at 1e-3"] == "not measured").all()
     refused = pd.read_csv(tmp_path / "tables" / "09-refused.csv").set_index("experiment").loc["ensemble"]
     assert refused.drop("seed").tolist() == [0, 0, 11, 11] and (tmp_path / "figures" / "09-snapshots.png").is_file()

@@ -116,9 +116,3 @@ def test_scores_survive_parquet(tmp_path):
     written = table([0.1, 1 - 1e-15])
     scores.write_scores(written, tmp_path / "s.parquet")
     assert scores.read_scores(tmp_path / "s.parquet")["score"].to_list() == written["score"].to_list()
-
-
-def test_common_seeds_compare_equal_numbers_of_networks():
-    parts = [table([0, 1], "A", 1, 1), table([0, 1], "B", 1, 1), table([0, 1], "B", 1, 2)]
-    common = scores.common_seeds(pd.concat(parts))
-    assert scores.networks(common) == [("A", 1, 1), ("B", 1, 1)]

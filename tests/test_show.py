@@ -15,8 +15,8 @@ from fasnb.data.frames import frame_table
 from fasnb.lab import figures
 from fasnb.lab.show import Show
 from fasnb.lab.tables import Shown, latex, latex_text, markdown
-from fasnb.metrics import comparisons, ensembles, scores
-from fasnb.paper import TABLE1, profile
+from fasnb.metrics import comparisons, ensembles, scores, verdicts
+from fasnb.paper import TABLE1, Finding, profile
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 SPECIALS = r"50% of A_1 & B#2: {x} ~ $y^2$ \ <z> | `c` [d](e)"
@@ -51,6 +51,37 @@ def test_the_caption_finds_source_seeds_frames_and_interval_by_itself(table, sho
         "TPR (%) at FPR = 1e-1. Source: SynthSURF, a synthetic stand-in for CASIA-SURF; profile smoke; seeds 7, 704; "
         "60 frames (20 bona fide, 40 attack); 95% intervals: bootstrap of 6 subjects, 20 replicates."
     )
+
+
+def test_the_caption_names_every_kind_of_limit_in_the_table(table, show, tmp_path):
+    def caption_of(what):
+        show(what, "t", "Limits")
+        return (tmp_path / "tables" / "t.md").read_text().strip().splitlines()[-1]
+
+    drawn = "bootstrap of 6 subjects, 20 replicates"
+    one = caption_of(comparisons.measure(scores.first_seed(table), [0.1], replicates=20))
+    assert f"95% intervals: {drawn}; limits of this system: exact" in one and "on the effective number of frames" in one
+    unknown = comparisons.measure(scores.first_seed(table).assign(subject=pd.NA), [0.1], replicates=20)
+    assert "exact (Clopper-Pearson) on frames, 95% for the TPR, 97.5% for the FPR" in caption_of(unknown)
+    assert "limits of this system" not in caption_of(
+        comparisons.measure(table, [0.1], replicates=20)
+    )  # of no single one
+    pairs = caption_of(comparisons.compare_all(table, 0.1, replicates=20))
+    assert f"Student's, of the variance between seeds and that of a {drawn}" in pairs
+    finding = Finding("not here", "1", evidence="x", needs="more")
+    assert "no interval" in caption_of(verdicts.judge(table, [finding], 0.1, 20))
+
+
+def test_columns_without_any_value_are_not_shown_but_kept_in_the_csv(table, show, tmp_path):
+    show(comparisons.measure(table, [0.1], replicates=20).assign(note="–"), "t", "Means of two seeds")
+    kept = pd.read_csv(tmp_path / "tables" / "t.csv")
+    assert kept["system low"].isna().all() and {"FPR up to", "note"} <= set(kept)
+    for path in ("t.md", "t.tex"):
+        text = (tmp_path / "tables" / path).read_text()
+        assert "system low" not in text and "note" not in text and "measured" in text
+    assert "system low" not in Shown(kept, "t", "")._repr_html_()
+    rows = markdown(kept.iloc[:0], "").splitlines()[0]
+    assert "system low" in rows  # a table without rows says what it would hold
 
 
 def test_a_table_without_an_interval_claims_none(table, show, tmp_path):
@@ -107,7 +138,8 @@ def test_a_figures_caption_is_no_markup(table, show, tmp_path, monkeypatch):
         pd.DataFrame({"frame": [EVIL, "$a_1$ $"], "class": ["attack", "bona fide"], "A": [0.1, 0.2]}), ["A"]
     )
     show(fig, "f", EVIL)
-    assert "<script>" not in shown[0].data and "&lt;script&gt;" in shown[0].data
+    page = shown[0]._repr_html_()
+    assert "<script>" not in page and "&lt;script&gt;" in page
 
 
 def test_markdown_cells_stay_cells():

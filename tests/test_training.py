@@ -12,10 +12,11 @@ import torch
 from fasnb import metrics
 from fasnb.data import store
 from fasnb.data.frames import frame_table
+from fasnb.model.backbones import BACKBONES
 from fasnb.model.network import Architecture, build
 from fasnb.paper.recipe import PAPER, RELEASED, Recipe
 from fasnb.training.fit import fit, last_linear, learning_rate, stage
-from fasnb.training.inference import score, score_many
+from fasnb.training.inference import folded, score, score_many
 from fasnb.training.loop import Loop
 from fasnb.training.specification import Specification, specify
 
@@ -364,6 +365,19 @@ def test_many_networks_over_one_pass_score_as_each_alone(trained, stripes, index
     together = score_many(others, stripes, index, RECIPE, device="cpu")
     alone = [score(network, stripes, index, RECIPE, device="cpu") for network in others]
     assert together.shape == (3, 96) and np.allclose(together, alone, atol=1e-7)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_batch_norms_folded_into_convolutions_change_nothing_but_rounding(backbone):
+    torch.manual_seed(0)
+    network = build(replace(TINY, backbone=backbone))
+    images = torch.randn(3, 16, 3, 28, 28)
+    for _ in range(3):
+        network(*images)  # running statistics
+    whole = folded(network)
+    norms = [sum(isinstance(module, torch.nn.BatchNorm2d) for module in n.modules()) for n in (network, whole)]
+    assert norms[1] < norms[0] and network.training
+    torch.testing.assert_close(whole(*images), network.eval()(*images), rtol=1e-5, atol=1e-5)
 
 
 def test_low_scores_do_not_run_into_each_other(trained, stripes, index):

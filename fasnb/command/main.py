@@ -1,4 +1,4 @@
-"""The command ``fasnb``. Wrong input is answered by one sentence and exit status 2."""
+"""The command ``fasnb``. Wrong input is answered by one sentence and exit status 2, the end of ``--minutes`` by 3."""
 
 import argparse
 import json
@@ -15,6 +15,9 @@ from fasnb import __version__, metrics
 from fasnb.metrics.scores import NETWORK, average, read_scores, write_scores
 from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper import profile as profiles
+from fasnb.tools.places import spare_home
+from fasnb.tools.text import plain
+from fasnb.tools.workers import OutOfTime, time_limit
 
 MEANING = (
     "A score is P(bona fide): high means a living face, low means an attack. A frame is accepted at score >= threshold."
@@ -31,8 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0  # the reader of a pipe, such as head, has had enough
-    except (ValueError, ArithmeticError, RuntimeError, OSError) as error:
+    except OutOfTime as error:
         print(f"fasnb: {error}", file=sys.stderr)
+        return 3
+    except MemoryError as error:
+        print(f"fasnb: not enough memory ({plain(error) or 'no more is free'}); take smaller values", file=sys.stderr)
+        return 2
+    except (ValueError, ArithmeticError, RuntimeError, OSError) as error:
+        print(f"fasnb: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     return 0
 
@@ -49,9 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_released,
         _add_score,
         _add_runs,
+        _add_check,
         _add_plan,
         _add_compare,
         _add_publish,
+        _add_paper,
         _add_networks,
         _add_data,
         _add_pretrain,
@@ -106,13 +117,21 @@ def _add_run(commands) -> None:
         "--only", nargs="+", default=[], metavar="NN", help="notebooks by the beginning of their name, as 03 06"
     )
     run.add_argument("--from-scores", action="store_true", help="take networks whose scores are published as they are")
+    run.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="end before N minutes are over, with exit status 3 if work is left; the same command goes on",
+    )
     run.set_defaults(command=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
+    spare_home()
     from fasnb.command.study import run
 
-    run(args.profile, settings_of(args), args.only, args.out, args.from_scores)
+    with time_limit(args.minutes):
+        run(args.profile, settings_of(args), args.only, args.out, args.from_scores)
 
 
 def _points(report: metrics.Report) -> list[dict]:
@@ -182,7 +201,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         found = facts | {"tpr_at_fpr": _points(report)} | rates | {"at_threshold": at, "notes": report.notes}
         print(json.dumps(found, indent=2, allow_nan=False))
         return
-    print(f"{args.scores}: {report.n_bona_fide:,} bona fide and {report.n_attack:,} attack frames. {MEANING}\n")
+    print(f"{plain(args.scores)}: {report.n_bona_fide:,} bona fide and {report.n_attack:,} attack frames. {MEANING}\n")
     _print(report, args.per_attack)
     if at is not None:
         rates = f"APCER {100 * at['apcer']:.3f}%, BPCER {100 * at['bpcer']:.3f}%, HTER {100 * at['hter']:.3f}%"
@@ -203,7 +222,7 @@ def _print(report: metrics.Report, per_attack: bool) -> None:
     print(f"\nAUC {100 * report.auc:.3f}%   EER {100 * report.eer:.3f}%   {acer}")
     for point in report.points:
         if point.apcer_by_attack:
-            each = ", ".join(f"{attack}: {100 * rate:.2f}%" for attack, rate in point.apcer_by_attack.items())
+            each = ", ".join(f"{plain(attack)}: {100 * rate:.2f}%" for attack, rate in point.apcer_by_attack.items())
             print(f"APCER by attack at FPR {metrics.fpr_name(point.fpr)}: {each}")
     subjects = None if report.n_groups is None else f"{report.n_groups:,} subjects"
     unit = "independent frames" if subjects is None else f"the effective number of frames of {subjects}"
@@ -361,21 +380,50 @@ def _runs(args: argparse.Namespace) -> None:
         rows = rows.merge(facts[["run", *rates, "seconds", "device"]], on="run", how="left")
         columns += [*rates, "seconds", "device"]
     print(rows[[*columns, "run"]].to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"))
+    damaged = int((rows["state"] == "damaged").sum())
+    if damaged:
+        raise ValueError(f"{damaged} of {len(rows)} networks are damaged; fasnb check says what, and what to remove")
+
+
+def _add_check(commands) -> None:
+    check = commands.add_parser("check", help="read every byte of a profile's study, and name what is damaged")
+    _profile_options(check)
+    check.set_defaults(command=_check)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from fasnb.command.check import damages
+    from fasnb.lab.session import Session
+
+    found = damages(Session(args.profile, settings_of(args), args.out))
+    for sentence in found:
+        print(plain(sentence))
+    if found:
+        raise ValueError(f"{len(found):,} damaged or missing; nothing was changed")
+    print("all that is there is as it was written")
 
 
 def _add_plan(commands) -> None:
     planned = commands.add_parser("plan", help="every network of a profile, resolved: what is trained on what")
     _profile_options(planned)
+    planned.add_argument(
+        "--time", action="store_true", help="also how long it takes here, from a few steps of a network"
+    )
     planned.set_defaults(command=_plan)
 
 
 def _plan(args: argparse.Namespace) -> None:
     from fasnb.lab.session import Session
 
-    plan = Session(args.profile, settings_of(args), args.out).plan
+    session = Session(args.profile, settings_of(args), args.out)
+    plan = session.plan
     print(plan.table().to_string(index=False) if plan.networks else "this source has scores only: nothing is trained")
     for experiment, reason in plan.left_out.items():
         print(f"left out: {experiment}; {reason}")
+    if args.time and plan.networks:
+        from fasnb.training.cost import told_of
+
+        print(told_of(plan, session.profile.device, session.profile.workers))
 
 
 def _add_compare(commands) -> None:
@@ -406,6 +454,28 @@ def _publish(args: argparse.Namespace) -> None:
     from fasnb.command.results import publish
 
     print(f"published: {publish(args.profile, args.out and args.out.absolute(), not args.tables_only)}")
+
+
+def _add_paper(commands) -> None:
+    paper = commands.add_parser(
+        "paper", help="Tables 1 to 5 and Figures 1 to 4 of a study as LaTeX, and one page of them"
+    )
+    paper.add_argument("--profile", default="tiny", help="default tiny")
+    paper.add_argument("--out", type=Path, help="results folder of the study; default results/<profile>")
+    paper.set_defaults(command=_paper)
+
+
+def _paper(args: argparse.Namespace) -> None:
+    from fasnb.command.manuscript import compile_page, write_manuscript
+    from fasnb.lab.session import Session
+
+    session = Session(args.profile, out=args.out and args.out.absolute())
+    if not (session.out / "tables").is_dir():
+        raise FileNotFoundError(f"{session.out} has no tables; run the study first: fasnb run --profile {args.profile}")
+    folder = write_manuscript(session)
+    page = compile_page(folder)
+    print(f"tables and figures: {folder}")
+    print(f"one page: {page}" if page else "there is no pdflatex on this machine, so page.tex was not compiled")
 
 
 def _add_networks(commands) -> None:

@@ -2,9 +2,9 @@
 
 import os
 import re
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -15,10 +15,12 @@ from papermill.exceptions import PapermillExecutionError
 
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
-from fasnb.tools.environment import commit_name
-from fasnb.tools.files import replace_file
+from fasnb.tools.environment import commit_name, peak_memory
+from fasnb.tools.files import explained, replace_file, temporary_folder
 from fasnb.tools.places import home
+from fasnb.tools.workers import OutOfTime, cores, require_time
 
+AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
 
 
@@ -53,6 +55,20 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
+def execute_all(names: Sequence[str], parameters: dict, out: Path) -> Iterator[tuple[str, float]]:
+    """Execute notebooks, a core each, for none needs what another writes: (name, seconds) as they finish.
+
+    Where one fails, or the loop over them is left, those at work are waited for and the others are not begun.
+    """
+    with ThreadPoolExecutor(min(cores(), AT_ONCE)) as pool:
+        running = {pool.submit(execute, name, parameters, out): name for name in names}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def execute(name: str, parameters: dict, out: Path) -> float:
     """Execute one notebook and keep the executed copy as ``out/notebooks/<name>.ipynb``.
 
@@ -63,20 +79,21 @@ def execute(name: str, parameters: dict, out: Path) -> float:
         NotebookError: a cell failed, timed out or killed the kernel. The broken copy is kept beside as
             ``<name>.failed.ipynb``; an earlier whole copy stays as it was.
     """
+    require_time()
     folder = out / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     failed = folder / f"{name}.failed.ipynb"
     source = home() / "notebooks" / f"{name}.ipynb"
     _check_parameters(source, parameters)
-    started = time.monotonic()
+    started, peaks = time.monotonic(), []
     try:
-        with tempfile.TemporaryDirectory(prefix="fasnb-") as sockets:
+        with explained(failed), temporary_folder() as sockets:
             papermill.execute_notebook(
                 str(source),
                 str(failed),
                 parameters=parameters,
                 kernel_name="python3",
-                kernel_manager_class=_kernel_in(sockets),
+                kernel_manager_class=_kernel_in(sockets, peaks),
                 cwd=str(home()),
                 progress_bar=False,
                 log_output=False,
@@ -86,6 +103,8 @@ def execute(name: str, parameters: dict, out: Path) -> float:
                 coalesce_streams=True,
             )
     except PapermillExecutionError as error:
+        if error.ename == OutOfTime.__name__:
+            raise OutOfTime(error.evalue) from None
         where = f"cell {error.exec_count}" if error.exec_count else "a cell"
         reason = f"{error.ename}: {_plain(error.evalue)}"
         raise NotebookError(f"{name}, {where}: {reason}; see {shown_path(failed)}") from None
@@ -95,15 +114,34 @@ def execute(name: str, parameters: dict, out: Path) -> float:
     seconds = time.monotonic() - started
     notebook = nbformat.read(failed, as_version=4)
     _forget_machine(notebook, name, seconds)
+    notebook.metadata["fasnb"] |= {"memory": max(filter(None, peaks), default=None)}
     replace_file(folder / f"{name}.ipynb", lambda to: nbformat.write(notebook, to))
     failed.unlink()
     return seconds
 
 
-def _kernel_in(folder: str) -> type[AsyncKernelManager]:
-    """A kernel that is reached over files in a folder, not TCP ports: no two studies on one machine can meet."""
+def _kernel_in(folder: Path, peaks: list[int | None]) -> type[AsyncKernelManager]:
+    """A kernel that is reached over files in a folder, not TCP ports, so that no two studies on one machine can meet.
+
+    What IPython writes beside its work goes there too, not into the home, which need not be writable.
+    ``peaks`` takes its peak memory in bytes before it ends.
+    """
+
+    async def shutdown_kernel(self, *given, **options) -> None:
+        peaks.append(peak_memory(getattr(self.provisioner, "pid", None) or "gone"))
+        await AsyncKernelManager.shutdown_kernel(self, *given, **options)
+
     where = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
-    return type("LocalKernel", (AsyncKernelManager,), where)
+
+    def start_kernel(self, **how):
+        return AsyncKernelManager.start_kernel(self, env=os.environ | {"IPYTHONDIR": f"{folder}/ipython"}, **how)
+
+    mine = {
+        "connection_file": f"{folder}/kernel.json",
+        "start_kernel": start_kernel,
+        "shutdown_kernel": shutdown_kernel,
+    }
+    return type("LocalKernel", (AsyncKernelManager,), where | mine)
 
 
 def _check_parameters(source: Path, parameters: dict) -> None:

@@ -1,98 +1,165 @@
-"""One self-contained HTML page of all executed notebooks: prose, tables, figures and explorer, code left out."""
+"""One self-contained HTML page of all executed notebooks: prose, lessons, tables, figures and explorer."""
 
 import os
-import resource
-import sys
+import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from jinja2 import Environment
+from latex2mathml.converter import convert
 from markupsafe import Markup
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import TagRemovePreprocessor
+from pygments.formatters import HtmlFormatter
 
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.explorer import frame
 from fasnb.lab.session import Session
 from fasnb.lab.show import SOURCES
-from fasnb.tools.environment import commit_name, environment
+from fasnb.tools.environment import commit_name, environment, peak_memory
 from fasnb.tools.files import write_text
+from fasnb.tools.text import plain
 from fasnb.tools.workers import choose_device
 from fasnb.training.runs import finished
 
+SCOPE = {
+    "synthetic": "Every frame is drawn by a renderer, and the backbones were pre-trained on images of the same renderer. So this "
+    "page shows how each claim of the paper is tested, and says nothing about the real numbers.",
+    "casia-surf": "The networks were trained by this study on the data set of the paper.",
+    "released": "These are the scores that the authors' own networks gave on the real validation set, so this page is evidence "
+    "about the paper's claims as far as scores without images carry.",
+}
+"""Source -> what a page made from it can tell."""
 
-def write_report(session: Session, seconds: float) -> Path:
+VERDICTS = ("shown", "opposite", "undecided", "not measured")
+
+_FORMULA = re.compile(
+    r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<line>[^\s$](?:[^$]*?[^\s$])?)\$(?!\w)",
+    re.DOTALL,
+)
+
+
+def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -> Path:
     """Write ``report.html`` from the executed notebooks in the session's results folder.
 
     Args:
         seconds: since the start of the whole study, which the page compares with the budget.
+        spent: the seconds of its parts.
     """
     notebooks = {name: session.out / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS}
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"plumbing"}), enabled=True)
     there = {name: nbformat.read(path, as_version=4) for name, path in notebooks.items() if path.is_file()}
-    chapters = [_chapter(name, notebook, session.out) for name, notebook in there.items()]
+    chapters = [_chapter(name, notebook, session.out, exporter) for name, notebook in there.items()]
     template = resources.files("fasnb.command").joinpath("report.html.j2").read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
         .from_string(template)
         .render(
-            profile=session.profile,
+            name=plain(session.profile.name),
             source=SOURCES[session.profile.source],
             chapters=chapters,
-            facts=_facts(session, chapters, seconds),
+            scope=SCOPE[session.profile.source],
+            outcome=_outcome(session),
+            style=HtmlFormatter().get_style_defs(".highlight"),
+            facts=_facts(session, chapters, seconds, spent),
         )
     )
     return write_text(session.out / "report.html", page)
 
 
-def _chapter(name: str, notebook, out: Path) -> dict:
-    """One notebook as a section; an output that names a page of an explorer becomes that page in a frame."""
+def _chapter(name: str, notebook, out: Path, exporter: HTMLExporter) -> dict:
+    """One notebook as a section; an output that names a page of an explorer becomes that page in a frame.
+
+    Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches.
+    """
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
         if page := output.get("metadata", {}).get("fasnb", {}).get("page"):
             output.data = {"text/html": frame(out / page, notebook.cells[0].source.splitlines()[0].lstrip("# "))}
-    hidden = dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True)
-    body, _ = HTMLExporter(template_name="basic", **hidden).from_notebook_node(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_mathml(cell.source)
+        elif "lesson" not in cell.metadata.get("tags", ()):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "plumbing"]
+    body, _ = exporter.from_notebook_node(notebook)
     made = notebook.metadata.get("fasnb", {})
     settings = made.get("parameters", {}).get("settings") or {}
     return {
         "name": name,
         "title": notebook.cells[0].source.splitlines()[0].lstrip("# "),
+        "question": _question(notebook.cells[0].source),
         "body": Markup(body),  # nbconvert's page; what comes from data was escaped when it was shown
         "commit": made.get("commit"),
-        "changed": ", ".join(f"{key} = {value}" for key, value in settings.items()) or "none",
+        "changed": plain(", ".join(f"{key} = {value}" for key, value in settings.items())) or "none",
         "seconds": made.get("seconds") or 0,
+        "memory": made.get("memory"),
     }
 
 
-def _facts(session: Session, chapters: list[dict], seconds: float) -> list[tuple[str, str]]:
-    """What the page was made with: the first thing a reader should know."""
+def with_mathml(text: str) -> str:
+    """A Markdown text with its formulas ($...$, $$...$$) as MathML, which browsers draw without a script; code is left alone."""
+
+    def formula(found: re.Match) -> str:
+        if found["code"]:
+            return found[0]
+        shown = found["block"] is not None
+        return convert((found["block"] or found["line"]).strip(), display="block" if shown else "inline")
+
+    return _FORMULA.sub(formula, text)
+
+
+def _question(text: str) -> str:
+    """The question of a chapter's first cell, in one line."""
+    found = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\s*\n|\Z)", text, re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
+
+
+def _outcome(session: Session) -> list[tuple[str, list[str]]]:
+    """Verdict -> the claims that have it, of the study's table of findings; empty where notebook 08 was not executed."""
+    path = session.out / "tables" / "08-findings.csv"
+    if not path.is_file():
+        return []
+    table = pd.read_csv(path)
+    found = [(verdict, table["claim"][table["verdict"] == verdict].tolist()) for verdict in VERDICTS]
+    return [(verdict, claims) for verdict, claims in found if claims]
+
+
+def _facts(session: Session, chapters: list[dict], seconds: float, spent: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What the page was made with."""
     profile, made = session.profile, environment(choose_device(session.profile.device))
     runs = [run for run in map(finished, session.plan.networks) if run is not None]
     minutes = sum(run.result["training"]["seconds"] for run in runs) / 60
     trained = f"{len(runs)} trained here, {minutes:,.1f} minutes of training in sum" if runs else "none trained here"
+    parts = ", ".join(f"{part} {duration:,.0f} s" for part, duration in spent.items())
     hidden = {"title", "budget_minutes", "budget_machine"}
     if profile.source == "released":
         hidden |= set(profile.as_dict()) - {"name", "source", "released_epoch", "fprs", "headline_fpr", "replicates"}
     values = {k: v for k, v in profile.as_dict().items() if k not in hidden and v not in ("", {}, None)}
     return [
-        ("profile", f"{profile.name}: {profile.title}"),
+        ("profile", plain(f"{profile.name}: {profile.title}")),
         ("source", SOURCES[profile.source]),
         ("changed values", "; ".join(sorted({chapter["changed"] for chapter in chapters}))),
         ("commit", commit_name()),
         ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
         ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
-        ("notebooks", f"{len(chapters)} executed in {sum(chapter['seconds'] for chapter in chapters):,.0f} s"),
+        ("notebooks", f"{len(chapters)} executed, {sum(chapter['seconds'] for chapter in chapters):,.0f} s in sum"),
         ("networks", trained),
-        ("this run", f"{seconds / 60:,.1f} minutes from start to report; what was there before was loaded"),
-        ("memory", _memory()),
+        ("this run", f"{seconds / 60:,.1f} minutes from start to report ({parts}); what was there before was loaded"),
+        ("memory", _memory([run.result["training"] for run in runs], chapters)),
         ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
-        ("all values", ", ".join(f"{k} = {v}" for k, v in values.items())),
+        ("all values", plain(", ".join(f"{k} = {v}" for k, v in values.items()))),
     ]
 
 
-def _memory() -> str:
-    """Peak resident memory of this run's processes; ``ru_maxrss`` is in KiB on Linux, in bytes on macOS."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own, other = (
-        resource.getrusage(who).ru_maxrss * unit / 1e9 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return f"{own:.1f} GB at most in the main process, {other:.1f} GB in the largest of its workers and kernels"
+def _memory(trainings: list[dict], chapters: list[dict]) -> str:
+    """Peak memory of the processes that made the page, as far as it is known."""
+
+    def largest(made: list[dict]) -> int | None:
+        return max(filter(None, (each.get("memory") for each in made)), default=None)
+
+    peaks = {"the main process": peak_memory(), "the largest process that trained a network": largest(trainings)}
+    peaks |= {"the largest notebook": largest(chapters)}
+    return ", ".join(f"{peak / 1e9:.1f} GB in {where}" for where, peak in peaks.items() if peak) or "unknown here"

@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fasnb.command.origins import origins, write_codecheck
 from fasnb.lab.session import Session
 from fasnb.metrics.pad import fpr_name, tpr_at_fpr
 from fasnb.metrics.scores import NETWORK, average
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.environment import commit_name
+from fasnb.tools.files import explained
 from fasnb.tools.places import home
+from fasnb.tools.seals import check_sums, write_sums
 from fasnb.training.archive import load_scores, write_published
 from fasnb.training.runs import finished
 
@@ -27,25 +30,33 @@ def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``.
 
     That is the report, the executed notebooks, tables as CSV, figures as PNG and, with ``scores``, one table of scores, of
-    runs and of histories. What was published before is replaced whole, at the end.
+    runs and of histories. What was published before is replaced whole, at the end; then ``codecheck.yml`` is written anew.
 
     Raises:
         ValueError: the study is not whole, or was not made by the present commit.
+        Damaged: something of it is not what was written.
     """
     session = Session(profile, out=out)
     _require_whole(session.out)
+    origins(session.out)  # each table and figure must have a cell that made it
+    check_sums(session.out)
     target = home() / "results" / "published" / session.profile.name
     made, before = (target.with_name(f".{target.name}.{what}") for what in ("new", "old"))
+    if before.exists() and not target.exists():  # killed between the two renames below
+        os.rename(before, target)
     for folder in (made, before):
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        _gather(session, made, scores)
+        with explained(target):
+            _gather(session, made, scores)
+            write_sums(made, (path for path in made.rglob("*") if path.is_file()))
         if target.exists():
             os.rename(target, before)
         os.rename(made, target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
+    write_codecheck(home())
     return target
 
 

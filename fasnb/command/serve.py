@@ -16,10 +16,10 @@ from fasnb.data import store
 from fasnb.data.casia_surf import CasiaSurf
 from fasnb.metrics.scores import score_table
 from fasnb.model.network import ThreeBranchNetwork
-from fasnb.model.weights import is_released, load_network
+from fasnb.model.weights import load_network, read
 from fasnb.paper.recipe import RELEASED, Recipe
 from fasnb.tools.files import replace_file
-from fasnb.tools.places import home
+from fasnb.tools.places import cache
 from fasnb.tools.workers import choose_device
 from fasnb.training.inference import margins
 from fasnb.training.specification import PRECISIONS, Specification
@@ -52,8 +52,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         FileNotFoundError: the checkpoint or its ``config.json`` is not there.
         ValueError: the file is neither of the two, or ``config.json`` is damaged or another network's.
     """
-    network = load_network(path)
-    if is_released(path):
+    network, content = load_network(path), read(path)
+    if "model_state_dict" in content:
         return Checkpoint(network, RELEASED, path.stem, fold=0, seed=0)
     config = path.parent / "config.json"
     if not config.is_file():
@@ -63,14 +63,19 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         found = Specification.from_json(config.read_text(encoding="utf-8"))
         checkpoint = Checkpoint(network, found.recipe, found.experiment, int(found.fold), int(found.seed))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(
             f"{config} cannot be read ({error}); lay the config.json of the checkpoint's run beside {path.name}"
         ) from None
+    known = content["about"].get("key")
     if found.architecture != network.architecture:
         raise ValueError(
             f"{config} is of another network ({found.architecture}) than {path.name} ({network.architecture}); lay the "
             "config.json of the checkpoint's run beside it"
+        )
+    if known not in (None, found.key):
+        raise ValueError(
+            f"{config} is damaged, or of another run than {path.name}; lay the config.json of the checkpoint's run beside it"
         )
     return checkpoint
 
@@ -174,10 +179,9 @@ def score_frames(
     """The scores table of one network on the files of a frame table, decoded once into ``data/cache``, and how many
     frames were scored again; options: see ``Scorer`` and ``Scorer.scores``.
     """
-    cache = home() / "data" / "cache"
-    source = CasiaSurf(frames, root, checkpoint.recipe.resize, cache / "hashes-frames.parquet")
+    source = CasiaSurf(frames, root, checkpoint.recipe.resize, cache() / "hashes-frames.parquet")
     scorer = Scorer(checkpoint.network, checkpoint.recipe, device, compile)
-    built = store.build(source, cache / f"frames-{source.fingerprint[:16]}")
+    built = store.build(source, cache() / f"frames-{source.fingerprint[:16]}")
     score_of, again = scorer.scores(built, precision)
     return score_table(frames, score_of, checkpoint.experiment, checkpoint.fold, checkpoint.seed), again
 

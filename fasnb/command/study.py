@@ -7,11 +7,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fasnb.command.notebooks import chosen_notebooks, execute, shown_path
+from fasnb.command.manuscript import write_manuscript
+from fasnb.command.notebooks import chosen_notebooks, execute_all, shown_path
 from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
-from fasnb.tools.places import home, released_root
+from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.tools.files import sweep
+from fasnb.tools.places import cache, home, released_root, workplace
+from fasnb.tools.seals import check_sums, write_sums
 from fasnb.tools.workers import choose_device
 from fasnb.training.make import make
 
@@ -31,32 +35,53 @@ def run(
 
     Returns:
         Path of the report.
+
+    Raises:
+        Damaged: a notebook, table, figure or report of an earlier run is not what was written.
+        OutOfTime: see ``fasnb.tools.workers.time_limit``.
     """
     started = time.monotonic()
     session = Session(profile, settings, out)
+    sweep(session.out, cache())
+    check_sums(session.out, edited=True)
     names = chosen_notebooks(session.profile, only)
     budget = f"{session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
     print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
     if session.profile.source == "released":
         released_root(session.profile.released_root)
-    else:
-        _train(session, names, from_scores)
+    spent = {} if session.profile.source == "released" else _train(session, names, from_scores)
     given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
-    given |= {"out": out and shown_path(session.out)}
+    elsewhere = workplace() != home()  # the notebooks run at home
+    given |= {"out": shown_path(session.out) if out or elsewhere else None}
+    trained = time.monotonic()
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
-        for name in names:
-            bar.write(f"{name}: {execute(name, given, session.out):.0f} s")
+        for name, seconds in execute_all(names, given, session.out):
+            bar.write(f"{name}: {seconds:.0f} s")
             bar.update()
-    path = write_report(session, time.monotonic() - started)
+    spent["notebooks"] = time.monotonic() - trained
+    write_manuscript(session)
+    path = write_report(session, time.monotonic() - started, spent)
+    print("time: " + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in spent.items()))
+    write_sums(session.out, shown_files(session.out))
     print(f"report: {shown_path(path)}")
     return path
 
 
-def _train(session: Session, names: Sequence[str], from_scores: bool) -> None:
+def shown_files(out: Path) -> list[Path]:
+    """What people look at in a results folder: notebooks, tables, figures and the report."""
+    folders = [out / name for name in ("notebooks", "tables", "figures")]
+    return [out / "report.html", *(path for folder in folders for path in folder.glob("[!.]*") if path.is_file())]
+
+
+def _train(session: Session, names: Sequence[str], from_scores: bool) -> dict[str, float]:
+    """Seconds of each part, see ``fasnb.training.make``."""
     wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
     if session.profile.executor == "local":
         choose_device(session.profile.device)
-    if wanted:
-        networks = session.plan.of(*session.served(*wanted))
-        published = session.published if from_scores else None
-        make(session.plan, networks, session.profile.execution, published, home() / "results" / session.profile.name)
+    if not wanted:
+        return {}
+    # the ensemble first: what a time limit should leave whole
+    networks = session.plan.of(*sorted(session.served(*wanted), key=lambda name: not EXPERIMENTS[name].member))
+    published = session.published if from_scores else None
+    unchanged = home() / "results" / session.profile.name
+    return make(session.plan, networks, session.profile.execution, published, unchanged)

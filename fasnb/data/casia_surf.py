@@ -20,6 +20,7 @@ import pandas as pd
 from PIL import Image
 
 from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list, wrong_modality
+from fasnb.data.images import ImageError, open_image
 from fasnb.paper.experiments import MODALITIES
 from fasnb.tools.files import file_hashes
 
@@ -155,7 +156,7 @@ class CasiaSurf:
     def channels(self) -> dict[str, int]:
         """3 for colour; for depth and IR 1, unless most of sixteen frames, spread over the table, are colour-coded."""
         rows = np.unique(np.linspace(0, len(self.frames) - 1, 16).astype(int)) if len(self.frames) else []
-        coded = {name: sum(_colour_coded(self.path(row, name)) for row in rows) for name in MODALITIES[1:]}
+        coded = {name: sum(_colour_coded(self.path(row, name), self.root) for row in rows) for name in MODALITIES[1:]}
         return {"rgb": 3} | {name: 3 if 2 * coded[name] > len(rows) else 1 for name in coded}
 
     @cached_property
@@ -204,7 +205,7 @@ class CasiaSurf:
         for modality in MODALITIES:
             path = self.path(row, modality)
             try:
-                images[modality] = _decode(path, self.channels[modality], modality == "rgb")
+                images[modality] = _decode(path, self.root, self.channels[modality], modality == "rgb")
             except _Problem as problem:
                 problems.append((problem.kind, f"{path.relative_to(self.root)} {problem}"))
         return images, problems + self._mismatches(row, images)
@@ -259,16 +260,15 @@ def _locate(root: Path, bases: dict[tuple[str, str], str], name: str) -> Path:
     return root / (f"{bases[place['before'], place['folder']]}{place['folder']}/{place['rest']}" if place else name)
 
 
-def _decode(path: Path, channels: int, colour: bool) -> Image.Image:
+def _decode(path: Path, root: Path, channels: int, colour: bool) -> Image.Image:
     """One file as an image of mode L (1 channel) or RGB (3)."""
     try:
-        with Image.open(path) as image:
+        with open_image(path, root) as image:
             image.load()
     except FileNotFoundError:
         raise _Problem("missing", "is missing") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not an image or cut off"
-        raise _Problem("unreadable", f"is unreadable: {reason}") from None
+    except ImageError as error:
+        raise _Problem("unreadable", str(error)) from None
     if image.mode not in ("RGB",) + ("L",) * (not colour):
         expected = "an 8-bit colour image" if colour else "an 8-bit grey or colour image"
         raise _Problem("mode", f"is a {image.format} of mode {image.mode}, expected {expected}")
@@ -283,9 +283,9 @@ def _channel_spread(image: Image.Image) -> int:
     return int(np.ptp(np.asarray(image), axis=2).max())
 
 
-def _colour_coded(path: Path) -> bool:
+def _colour_coded(path: Path, root: Path) -> bool:
     try:
-        return _channel_spread(_decode(path, 3, False)) > _COLOUR_TOLERANCE
+        return _channel_spread(_decode(path, root, 3, False)) > _COLOUR_TOLERANCE
     except _Problem:
         return False
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from fasnb.paper.experiments import MODALITIES
+from fasnb.tools.files import is_regular
 
 FRAME_COLUMNS = ("sample", *MODALITIES, "label", "subject", "attack", "split")
 
@@ -127,6 +128,8 @@ def _text_lines(path: Path) -> list[str]:
         raise ListError(f"{path} is a folder; name the list file in it")
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such list; check the path")
+    if not is_regular(path):
+        raise ListError(f"{path} is a pipe or device; name an ordinary file")
     raw = path.read_bytes()
     if not raw.strip():
         raise ListError(f"{path} is empty (0 lines); use a complete list")

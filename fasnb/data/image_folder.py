@@ -10,6 +10,8 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from tqdm.auto import tqdm
 
+from fasnb.data.images import ImageError, open_image
+
 AFAD_GENDERS = {"111": 0, "112": 1}  # folder names of AFAD: male, female
 
 
@@ -56,11 +58,11 @@ class ImageFolder:
 
     def _decode(self, path: Path) -> np.ndarray:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 image.draft("RGB", (self.size, self.size))  # a JPEG decodes no larger than needed
                 image = image.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
-        except (OSError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path}: it cannot be read as an image; replace or remove it") from error
+        except (OSError, ImageError) as error:
+            raise ValueError(f"{path}: it cannot be read as an image ({error}); replace or remove it") from error
         return np.asarray(image).transpose(2, 0, 1)
 
 

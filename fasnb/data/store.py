@@ -1,8 +1,9 @@
 """Decode once: all frames of a source as uint8 in one array on disk, read by index afterwards.
 
-A store is a folder with three files: ``images.npy`` (uint8, N x C x size x size, row i = frame i), ``frames.parquet``
-(the frame table) and ``store.json`` (what it was made from). It is built beside its final place, in
-``<folder>.partial``: a chunk of frames counts as finished once its bytes have reached the disk and then its number the
+A store is a folder with four files: ``images.npy`` (uint8, N x C x size x size, row i = frame i), ``checksums`` (CRC-32 of
+each frame), ``frames.parquet`` (the frame table) and ``store.json`` (what it was made from, and the SHA-256 of the two
+before it). A frame is compared with its checksum when a process first reads it. A store is built beside its final place,
+in ``<folder>.partial``: a chunk of frames counts as finished once its bytes have reached the disk and then its number the
 file ``finished``, so that a build killed at any moment goes on where it was and ends in the same bytes. The folder
 appears by a rename. It is never replaced: whoever builds a store names its folder by the source's fingerprint, so that
 changed inputs give another folder.
@@ -10,12 +11,11 @@ changed inputs give another folder.
 
 import errno
 import io
-import json
 import math
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+import zlib
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -26,14 +26,15 @@ import torch
 from tqdm.auto import tqdm
 
 from fasnb.data.frames import FRAME_TYPES
-from fasnb.tools.files import locked, replace_file, write_text
+from fasnb.tools.files import explained, file_sha256, locked, replace_file, write_text
+from fasnb.tools.seals import Damaged, read_sealed, require, write_sealed
 from fasnb.tools.workers import parallel_map
 
-FORMAT = 1
+FORMAT = 2
 PLAN_KEYS = {"format", "fingerprint", "frames", "channels", "size", "chunk"}
-FILES = {"images.npy", "frames.parquet", "store.json", "finished"}
+CHECKED = ("checksums", "frames.parquet")
+FILES = {"images.npy", "store.json", "finished", *CHECKED}
 CHUNK = 256  # frames decoded, written and recorded together: 20 MB at 5 x 125 x 125
-FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Source(Protocol):
@@ -69,14 +70,17 @@ class Store:
         self.channels: dict[str, int] = plan["channels"]
         self.size: int = plan["size"]
         self.shape = _shape(plan)
-        try:
-            self.frames = pd.read_parquet(self.folder / "frames.parquet").astype(FRAME_TYPES)
-        except (OSError, ValueError, KeyError):
-            raise ValueError(f"{self.folder}/frames.parquet is damaged; delete the folder and build it again") from None
+        if not _whole(self.folder, plan):
+            raise Damaged(f"{self.folder} is damaged, its files do not fit together; {_again(self.folder)}")
+        for name in CHECKED:
+            require(self.folder / name, plan["sha256"].get(name), _again(self.folder))
+        self.frames = pd.read_parquet(self.folder / "frames.parquet").astype(FRAME_TYPES)
+        self._checksums = np.fromfile(self.folder / "checksums", dtype="<u4")
+        self._checked = np.zeros(len(self), dtype=bool)
         self._file = open(self.folder / "images.npy", "rb", buffering=0)
         self._start = len(_header(plan))
-        if not _whole(self.folder, plan) or len(self.frames) != len(self):
-            raise ValueError(f"{self.folder} is damaged, its files do not fit together; delete it and build it again")
+        if os.pread(self._file.fileno(), self._start, 0) != _header(plan):
+            raise Damaged(f"{self.folder}/images.npy is damaged: its header; {_again(self.folder)}")
 
     @classmethod
     def open(cls, folder: str | Path) -> "Store":
@@ -97,20 +101,27 @@ class Store:
     @cached_property
     def images(self) -> np.memmap:
         """All images, uint8 (N, C, size, size), read-only and mapped: pages are loaded when touched."""
+        self.check()
         return np.load(self.folder / "images.npy", mmap_mode="r")
+
+    def check(self) -> None:
+        """Read every frame. Raises Damaged."""
+        for first in range(0, len(self), CHUNK):
+            self.read(range(first, min(first + CHUNK, len(self))))
 
     def read(self, index, pin: bool = False) -> torch.Tensor:
         """Frames by number, uint8 (B, C, size, size).
 
         Reads the file instead of touching the map: mapped pages would count as memory of this process, all of them
-        after one epoch. Reading goes by ascending offset.
+        after one epoch. Reading goes by ascending offset. A frame is compared with its checksum when it is first read.
 
         Args:
             index: numbers of the frames, in any order, one dimension.
             pin: return page-locked memory, for copies to a CUDA device that do not wait.
 
         Raises:
-            ValueError: a number outside 0 .. N - 1, or the file is shorter than it was.
+            ValueError: a number outside 0 .. N - 1.
+            Damaged: a frame is not what was written.
         """
         index = np.atleast_1d(np.asarray(index, dtype=np.int64))
         if index.size and not 0 <= index.min() <= index.max() < len(self):
@@ -119,8 +130,13 @@ class Store:
         step = math.prod(self.shape[1:])
         rows = images.numpy().reshape(len(index), step)
         for place in np.argsort(index, kind="stable"):
-            if os.preadv(self._file.fileno(), [rows[place]], self._start + int(index[place]) * step) != step:
-                raise ValueError(f"{self.folder} is damaged: frame {index[place]} cannot be read whole; rebuild it")
+            number = index[place]
+            whole = os.preadv(self._file.fileno(), [rows[place]], self._start + int(number) * step) == step
+            if not self._checked[number]:
+                whole = whole and zlib.crc32(rows[place]) == self._checksums[number]
+                self._checked[number] = whole
+            if not whole:
+                raise Damaged(f"{self.folder}/images.npy is damaged: frame {number}; {_again(self.folder)}")
         return images
 
 
@@ -144,10 +160,10 @@ def build(source: Source, folder: str | Path, workers: int | None = None, progre
         said = f"another process builds {folder}; waiting for it"
         with locked(_beside(folder, ".lock"), waiting=partial(print, said, file=sys.stderr)):
             if not _is_built(folder, plan):  # as it may be after waiting
-                with _full_disk_explained(folder, plan):
+                with explained(folder, _file_size(plan)):
                     unfinished = _prepare(folder, plan)
                     _fill(source, unfinished, plan, workers, progress)
-                    _publish(source, unfinished, folder)
+                    _publish(source, unfinished, folder, plan)
     return Store(folder)
 
 
@@ -172,13 +188,17 @@ def _shape(plan: dict) -> tuple[int, int, int, int]:
     return plan["frames"], sum(plan["channels"].values()), plan["size"], plan["size"]
 
 
+def _again(folder: Path) -> str:
+    return f"remove the folder {folder} to build it again"
+
+
 def _read_plan(folder: Path) -> dict | None:
+    """What the store in a folder was made from, None where there is none. Raises Damaged."""
     try:
-        plan = json.loads((folder / "store.json").read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # not JSON, or not even text
+        plan = read_sealed(folder / "store.json", _again(folder))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    known = isinstance(plan, dict) and plan.get("format") == FORMAT and PLAN_KEYS <= plan.keys()
-    return plan if known else None
+    return plan if plan.get("format") == FORMAT and PLAN_KEYS <= plan.keys() else None
 
 
 def _header(plan: dict) -> bytes:
@@ -193,34 +213,24 @@ def _file_size(plan: dict) -> int:
 
 
 def _whole(folder: Path, plan: dict) -> bool:
-    images = folder / "images.npy"
-    return images.exists() and images.stat().st_size == _file_size(plan) and (folder / "frames.parquet").exists()
+    sizes = {"images.npy": _file_size(plan), "checksums": 4 * plan["frames"]}
+    there = all((folder / name).is_file() for name in (*sizes, *CHECKED))
+    return there and all((folder / name).stat().st_size == size for name, size in sizes.items())
 
 
 def _beside(folder: Path, ending: str) -> Path:
     return folder.with_name(folder.name + ending)
 
 
-@contextmanager
-def _full_disk_explained(folder: Path, plan: dict):
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL_DISK:
-            raise
-        need, free = _file_size(plan), shutil.disk_usage(folder.parent).free
-        raise OSError(
-            error.errno,
-            f"no room for the store {folder}: it needs {need:,} bytes and {free:,} are free; free some or choose "
-            "another folder (finished chunks are kept)",
-        ) from error
-
-
 def _prepare(folder: Path, plan: dict) -> Path:
     """The unfinished folder with all its space reserved; kept if it is one of the same plan."""
     unfinished = _beside(folder, ".partial")
-    if _read_plan(unfinished) == plan:
-        return unfinished
+    try:
+        found = _read_plan(unfinished)
+        if found is not None and {key: found[key] for key in plan} == plan:
+            return unfinished
+    except Damaged:
+        pass  # nothing of it has been read, so that it is begun anew
     strange = [path.name for path in unfinished.glob("*") if path.name not in FILES and not path.name.startswith(".")]
     if strange:
         raise ValueError(
@@ -230,7 +240,8 @@ def _prepare(folder: Path, plan: dict) -> Path:
     unfinished.mkdir()
     try:
         _reserve(unfinished / "images.npy", plan)
-        write_text(unfinished / "store.json", json.dumps(plan, indent=1))  # last: from here on it can resume
+        (unfinished / "checksums").write_bytes(bytes(4 * plan["frames"]))
+        write_sealed(unfinished / "store.json", plan)  # last: from here on it can resume
     except OSError:
         shutil.rmtree(unfinished)
         raise
@@ -250,8 +261,9 @@ def _reserve(images: Path, plan: dict) -> None:
 
 
 def _fill(source: Source, unfinished: Path, plan: dict, workers: int | None, progress: bool) -> None:
-    finished = _finished_chunks(unfinished)
-    todo = sorted(set(range(math.ceil(plan["frames"] / plan["chunk"]))) - finished)
+    chunks = set(range(math.ceil(plan["frames"] / plan["chunk"])))
+    finished = _finished_chunks(unfinished) & chunks
+    todo = sorted(chunks - finished)
     write_text(unfinished / "finished", "".join(f"{chunk}\n" for chunk in sorted(finished)))
     broken: list[tuple[int, str]] = []
     decode = partial(_decode_chunk, source, unfinished / "images.npy", plan)
@@ -275,8 +287,9 @@ def _fill(source: Source, unfinished: Path, plan: dict, workers: int | None, pro
 
 def _finished_chunks(unfinished: Path) -> set[int]:
     record = unfinished / "finished"
-    lines = record.read_text().splitlines(keepends=True) if record.exists() else []
-    return {int(line) for line in lines if line.endswith("\n")}  # a kill may leave the last line torn
+    lines = record.read_text(errors="replace").splitlines(keepends=True) if record.exists() else []
+    whole = (line.strip() for line in lines if line.endswith("\n"))  # a kill may leave the last line torn
+    return {int(line) for line in whole if line.isdecimal()}
 
 
 def _rows(plan: dict, chunk: int) -> np.ndarray:
@@ -297,7 +310,10 @@ def _decode_chunk(source: Source, images: Path, plan: dict, chunk: int) -> list[
     count, *shape = _shape(plan)
     if pixels.dtype != np.uint8 or pixels.shape != (len(rows), *shape):
         raise TypeError(f"the source gave {pixels.dtype} {pixels.shape} instead of uint8 {(len(rows), *shape)}")
-    _write_at(images, len(_header(plan)) + int(rows[0]) * math.prod(shape), np.ascontiguousarray(pixels))
+    pixels = np.ascontiguousarray(pixels)
+    checksums = np.array([zlib.crc32(frame) for frame in pixels], dtype="<u4")
+    _write_at(images, len(_header(plan)) + int(rows[0]) * math.prod(shape), pixels)
+    _write_at(images.with_name("checksums"), 4 * int(rows[0]), checksums)
     return broken
 
 
@@ -318,9 +334,12 @@ def _write_at(path: Path, offset: int, pixels: np.ndarray) -> None:
         os.fsync(file.fileno())
 
 
-def _publish(source: Source, unfinished: Path, folder: Path) -> None:
+def _publish(source: Source, unfinished: Path, folder: Path, plan: dict) -> None:
     frames = source.frames.astype(FRAME_TYPES)
     replace_file(unfinished / "frames.parquet", partial(frames.to_parquet, index=False))
+    write_sealed(
+        unfinished / "store.json", plan | {"sha256": {name: file_sha256(unfinished / name) for name in CHECKED}}
+    )
     os.rename(unfinished, folder)
     _sync(folder.parent)
     (folder / "finished").unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """What a notebook holds in its hands: a study opened (``session``), tables and figures shown (``show``, ``tables``,
-``figures``), scores to look into (``explorer``), pictures and statistics of frames (``views``), the verdicts on claims
-(``claims``), and which notebooks there are (``chapters``).
+``figures``, ``diagrams``, in the colours of ``palette``), scores to look into (``explorer``), pictures and statistics of
+frames (``views``), the verdicts on claims (``claims``), and which notebooks there are (``chapters``).
 
 It imports everything but ``command``.
 """
 
 from fasnb.lab.explorer import Explorer
 from fasnb.lab.session import Session, open_study
-from fasnb.lab.show import Show
+from fasnb.lab.show import Show, say

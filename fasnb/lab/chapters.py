@@ -37,6 +37,7 @@ NOTEBOOKS = {
         (
             *(e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)),
             "face34-generic",
+            *PREPROCESSING_EXPERIMENTS[1:],
             *PEOPLE_EXPERIMENTS[:2],
         ),
     ),

@@ -150,7 +150,7 @@ class Explorer(anywidget.AnyWidget):
         rows = [self._rows[frame] for frame in frames]
         try:
             return [self._webp(image, pixels) for image in np.asarray(self.source.read(rows))]
-        except (OSError, ValueError, TypeError, AttributeError):  # no source, a frame it lacks, files not here or broken
+        except (OSError, ValueError, TypeError, AttributeError):  # no source, or a frame that cannot be read
             return [b""] if len(rows) == 1 else [self.pictures([frame], pixels)[0] for frame in frames]
 
     def _webp(self, image: np.ndarray, pixels: int) -> bytes:
@@ -185,7 +185,9 @@ class Explorer(anywidget.AnyWidget):
         packed = base64.b64encode(gzip.compress(self.packed(self.telling()), 9, mtime=0)).decode()
         style = STYLE.read_text(encoding="utf-8")
         script = SCRIPT.read_text(encoding="utf-8").replace("</script", r"<\/script")
-        return write_text(path, PAGE_TEXT.replace("@data@", packed).replace("@style@", style).replace("@script@", script))
+        return write_text(
+            path, PAGE_TEXT.replace("@data@", packed).replace("@style@", style).replace("@script@", script)
+        )
 
     def figure(self) -> Figure:
         """What stands for the explorer where nothing can be moved: its two views at the first threshold."""

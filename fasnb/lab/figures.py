@@ -1,4 +1,4 @@
-"""Every figure, in one style: the paper's column width, colour-blind safe, the same colour for the same thing."""
+"""The figures that show numbers and frames; the palettes are in ``palette``, drawings of networks in ``diagrams``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -10,41 +10,25 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fasnb.lab.palette import (
+    ATTACK_COLOURS,
+    CLASS_COLOURS,
+    COLUMN,
+    GREY,
+    INK,
+    INTERVAL,
+    MEASURED,
+    PAGE,
+    PUBLISHED,
+    label_of,
+    log_ticks,
+    method_colour,
+)
+from fasnb.lab.pictures import picture
 from fasnb.metrics.pad import det
 from fasnb.metrics.snapshots import snapshot_name
-from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 
-COLUMN = 3.25  # inches, one column of the paper
-PAGE = 6.875  # inches, both columns
-
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#7F5539"
-MODALITY_COLOURS = {"rgb": _RED, "ir": _PURPLE, "depth": _BLUE, "all": "#000000"}
-METHOD_COLOURS = {"A": _BLUE, "B": _ORANGE, "C": _GREEN, "D": _PURPLE, "ensemble": "#000000"}
-METHOD_COLOURS |= {"RGB": _RED, "IR": _PURPLE, "Depth": _BLUE, "RGB+IR+Depth": "#000000"}
-METHOD_COLOURS |= {"zhang": _BROWN, "resnet34-subject": _GREEN, "resnet34-attack": _ORANGE, "resnet34-imagenet": _RED}
-METHOD_COLOURS |= {"face34-random": "0.45", "face34-generic": _ORANGE, "face34-gender": _PURPLE, "resnet34-face": _BLUE}
-METHOD_COLOURS |= {"imagenet": _RED, "generic": _ORANGE, "gender": _PURPLE, "face": _BLUE}  # source tasks
-CLASS_COLOURS = {"bona fide": _GREEN, "attack": _RED}
-ATTACK_COLOURS = {1: "#56B4E9", 2: _BLUE, 3: _ORANGE, 4: _RED, 5: _PURPLE, 6: _BROWN}
-INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}
-
-STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "lines.linewidth": 1.2,
-    "figure.dpi": 110,  # as notebooks and report hold them; files have the finer one
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,
-    "figure.constrained_layout.use": True,
-    "text.parse_math": False,  # names come from data: a dollar sign is a dollar sign
-}
+_MARKERS = "os^vP*X"  # one a seed
 
 
 def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -59,23 +43,6 @@ def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return with_provenance
 
 
-def use_style() -> None:
-    """Make ``STYLE`` the default of all figures of this process."""
-    plt.rcParams.update(STYLE)
-
-
-def method_colour(name: str, position: int = 0) -> str:
-    """Colour of a method, or of one of its networks: its own where it has one, else one by position."""
-    return METHOD_COLOURS.get(
-        name.split(" ")[0].rstrip(":"), (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN)[position % 6]
-    )
-
-
-def label_of(name: str) -> str:
-    """The name of a method that people read: the paper's letter, or the experiment's title."""
-    return name if name in MEMBERS or name not in EXPERIMENTS else EXPERIMENTS[name].title
-
-
 def _spread(table: pd.DataFrame) -> np.ndarray:
     """Length of each interval below and above the measured value, (2, n); none on a side whose limit is missing."""
     spread = np.array([table["measured"] - table["low"], table["high"] - table["measured"]], dtype=float)
@@ -84,22 +51,22 @@ def _spread(table: pd.DataFrame) -> np.ndarray:
 
 @drawn
 def intervals(table: pd.DataFrame, published: str | None = "published", label: str = "TPR (%)") -> Figure:
-    """Measured values with intervals beside the published ones, one row a method.
+    """Measured values (dots) with intervals beside the published ones (open diamonds), one row a method.
 
     Args:
         table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, if named, the published value. Where
             ``low`` is missing, the bar begins at the measured value and the legend says so.
     """
     width = PAGE if table["method"].str.len().max() > 30 else PAGE * 0.75  # long names leave little for the axis
-    fig, ax = plt.subplots(figsize=(width, 0.55 + 0.24 * len(table)))
+    fig, ax = plt.subplots(figsize=(width, 0.75 + 0.24 * len(table)))
     y = np.arange(len(table))[::-1]
     name = "measured, upper limit only" if table["low"].isna().any() else "measured, 95% interval"
-    ax.errorbar(table["measured"], y, xerr=_spread(table), fmt="o", ms=4, color=_BLUE, label=name, **INTERVAL)
+    ax.errorbar(table["measured"], y, xerr=_spread(table), ms=4, ls="none", label=name, **MEASURED, **INTERVAL)
     if published in table:
-        ax.plot(table[published], y, "D", ms=4, mfc="none", color=_RED, label="published: real data, FPR = 1e-4")
+        ax.plot(table[published], y, ms=4, label="published: real data, FPR = 1e-4", **PUBLISHED)
     ax.set(yticks=y, yticklabels=table["method"], xlabel=label, ylim=(-0.6, len(table) - 0.4))
     ax.grid(axis="x", lw=0.4, alpha=0.5)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    fig.legend(loc="outside upper center", ncols=2, frameon=False)
     return fig
 
 
@@ -124,8 +91,9 @@ def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
                 color=CLASS_COLOURS[cls],
                 label=cls,
             )
-        ax.axvline(thresholds[name], color="k", lw=0.8, ls="--")
-        ax.set(title=name, xlabel="score", yscale="log", xlim=(0, 1))
+        ax.axvline(thresholds[name], color=INK, lw=0.8, ls="--")
+        ax.set(title=label_of(name), xlabel="score", yscale="log", xlim=(0, 1))
+        log_ticks(ax.yaxis)
     np.atleast_1d(axes)[0].set_ylabel("frames")
     handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
     fig.legend(handles, names, frameon=False, loc="outside upper center", ncols=2)
@@ -167,10 +135,44 @@ def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> 
         ylabel="TPR (%)", ylim=(max(0, lowest - 0.08 * (100 - lowest) - 0.05), 100 + 0.04 * (100 - lowest) + 0.02)
     )
     axes[1].set(ylabel="BPCER (%)", yscale="log")
+    log_ticks(axes[0].xaxis, axes[1].xaxis, axes[1].yaxis)
     for i, name in enumerate(scores):
         axes[0].plot([], [], color=method_colour(name, i), label=label_of(name))
     fig.legend(frameon=False, loc="outside upper center", ncols=scores.shape[1])
     axes[0].set_title(f"grey: finer than 1 / {n_attack:,} attack frames", fontsize=6, color="0.35", loc="left")
+    return fig
+
+
+@drawn
+def two_models(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str, float]) -> Figure:
+    """The scores of two models against each other, and where each of them, and their mean, draws the border.
+
+    Args:
+        scores: (n, 2), P(bona fide).
+        labels: (n,).
+        thresholds: of both models and of ``mean``.
+    """
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.35, COLUMN * 1.35))
+    low, high = 1e-5, 1 - 1e-5
+    (x, y), labels = np.clip(scores.to_numpy().T, low, high), np.asarray(labels)
+    for label, name in ((1, "bona fide"), (0, "attack")):
+        place = {"ms": 2.5, "alpha": 0.5, "mew": 0, "rasterized": True, "color": CLASS_COLOURS[name]}
+        ax.plot(x[labels == label], y[labels == label], "os"[1 - label], label=name, **place)
+    across = 1 / (1 + np.exp(-np.linspace(-11.5, 11.5, 400)))
+    border = 2 * thresholds["mean"] - across
+    first, second = scores.columns
+    line = {"color": INK, "lw": 1.0}
+    ax.axvline(np.clip(thresholds[first], low, high), ls=":", label=f"threshold of {label_of(first)}", **line)
+    ax.axhline(np.clip(thresholds[second], low, high), ls="--", label=f"threshold of {label_of(second)}", **line)
+    inside = (border > low) & (border < high)
+    ax.plot(across[inside], border[inside], label="threshold of their mean", **line)
+    ax.set(xscale="logit", yscale="logit", xlim=(low, high), ylim=(low, high))
+    ax.set(xlabel=f"score of {label_of(first)}", ylabel=f"score of {label_of(second)}")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(plt.FixedLocator([1e-4, 1e-2, 0.5, 0.99, 0.9999]))
+        axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(plt.NullLocator())
+    fig.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.0)
     return fig
 
 
@@ -181,19 +183,13 @@ def growth(table: pd.DataFrame, label: str) -> Figure:
     Args:
         table: columns ``networks``, ``median``, ``low``, ``high`` and optionally ``greedy`` (percent).
     """
-    fig, ax = plt.subplots(figsize=(COLUMN * 1.2, 2.1))
-    ax.fill_between(table["networks"], table["low"], table["high"], color=_BLUE, alpha=0.2, lw=0)
-    ax.plot(table["networks"], table["median"], color=_BLUE)
-    ends = [("random order: median, 90% range", "median", _BLUE)]
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.3))
+    band = "90% of the orders"
+    ax.fill_between(table["networks"], table["low"], table["high"], color=INK, alpha=0.15, lw=0, label=band)
+    ax.plot(table["networks"], table["median"], color=INK, label="random order, median")
     if "greedy" in table:
-        ax.plot(table["networks"], table["greedy"], color=_ORANGE)
-        ends.append(("greedy", "greedy", _ORANGE))
-    for text, name, colour in ends:
-        at = len(table) - 1 if name == "greedy" else len(table) // 3
-        place = {"ha": "right", "va": "bottom"} if name == "greedy" else {"va": "top"}
-        offset = (0, 2) if name == "greedy" else (4, -4)
-        ax.annotate(text, (table["networks"][at], table[name][at]), offset, textcoords="offset points", color=colour,
-                    fontsize=7, **place)  # fmt: skip
+        ax.plot(table["networks"], table["greedy"], color=GREY, ls="--", label="greedy order")
+    fig.legend(loc="outside upper center", ncols=3, frameon=False, columnspacing=1.0, handlelength=1.6)
     ax.set(xlabel="networks averaged", ylabel=label)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
@@ -201,21 +197,24 @@ def growth(table: pd.DataFrame, label: str) -> Figure:
 
 @drawn
 def seed_spread(table: pd.DataFrame, label: str) -> Figure:
-    """One dot a seed (its number beside it) for each method: the spread between seeds against the spread between methods.
+    """One mark a seed for each method: the spread between seeds against the spread between methods.
 
     Args:
         table: columns ``experiment``, ``seed``, ``measured``, ``low``, ``high`` (percent).
     """
-    fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.0))
-    methods = list(dict.fromkeys(table["experiment"]))
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.2))
+    methods, seeds = (list(dict.fromkeys(table[column])) for column in ("experiment", "seed"))
     for i, name in enumerate(methods):
         rows = table[table["experiment"] == name]
         x = i + np.linspace(-0.15, 0.15, len(rows)) * (len(rows) > 1)
-        spread = _spread(rows)
-        ax.errorbar(x, rows["measured"], yerr=spread, fmt="o", ms=4, color=method_colour(name, i), **INTERVAL)
-        for at, (value, seed) in zip(x, rows[["measured", "seed"]].to_numpy(), strict=True):
-            ax.annotate(f"{seed:g}", (at, value), (4, 2), textcoords="offset points", fontsize=6)
-    ax.set(xticks=range(len(methods)), xticklabels=methods, ylabel=label, xlim=(-0.5, len(methods) - 0.3))
+        for at, row, spread in zip(x, rows.itertuples(), _spread(rows).T, strict=True):
+            mark = {"fmt": _MARKERS[seeds.index(row.seed) % len(_MARKERS)], "color": method_colour(name, i)}
+            ax.errorbar(at, row.measured, yerr=spread[:, None], ms=4.5, **mark, **INTERVAL)
+    for seed, marker in zip(seeds, _MARKERS, strict=False):
+        ax.plot([], [], marker, ms=4.5, color=GREY, label=f"seed {seed:g}")
+    names = [label_of(name).replace(", ", ",\n") for name in methods]
+    ax.set(xticks=range(len(methods)), xticklabels=names, ylabel=label, xlim=(-0.5, len(methods) - 0.5))
+    fig.legend(loc="outside upper center", ncols=4, frameon=False, columnspacing=1.0, handletextpad=0.2)
     return fig
 
 
@@ -233,36 +232,37 @@ def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping
     ax.hlines(y, table[methods].min(axis=1), table[methods].max(axis=1), color="0.8", lw=1)
     for i, name in enumerate(methods):
         beside = 0.12 * ((len(methods) - 1) / 2 - i)  # so that equal scores do not hide each other
-        ax.plot(table[name], y + beside, "o", ms=4, color=method_colour(name, i), label=name)
+        ax.plot(table[name], y + beside, "o", ms=4, color=method_colour(name, i), label=label_of(name))
         if threshold:
             ax.axvline(threshold[name], ymin=0, ymax=0.03, color=method_colour(name, i), lw=2)
     ax.set(yticks=y, xlabel="score", xlim=(-0.02, 1.02), ylim=(-0.6, len(table) - 0.4))
     ax.set_yticklabels([f"{frame} ({cls})" for frame, cls in zip(table["frame"], table["class"], strict=True)])
     for text, cls in zip(ax.get_yticklabels(), table["class"], strict=True):
         text.set_color(CLASS_COLOURS[cls])
-    ax.legend(frameon=False, ncols=len(methods), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    fig.legend(frameon=False, ncols=len(methods), loc="outside upper center")
     return fig
 
 
-def frame_grid(images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1) -> Figure:
+def frame_grid(
+    images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1, cell: float = 0.62
+) -> Figure:
     """Frames as pictures of their three modalities: one row a frame, or ``across`` frames side by side in a row.
 
     Args:
         images: uint8 (n, C, size, size) in a store's channel order; n = len(rows) * across.
         rows: label of each row.
-        channels: modality -> number of channels, in order.
+        channels: modality -> number of channels, in order. Depth is stretched, see ``pictures.stretched``.
+        cell: inches a picture, at most.
     """
-    edges = np.cumsum([0, *channels.values()])
     columns = len(channels) * across
-    cell = min(0.62, PAGE * 0.92 / columns)
+    cell = min(cell, PAGE * 0.92 / columns)
     size = (cell * columns + 1.25, cell * len(rows) + 0.2)
     fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="none")
     fig.subplots_adjust(left=1.2 / size[0], right=1, bottom=0, top=1 - 0.18 / size[1], wspace=0.03, hspace=0.03)
     for i, image in enumerate(images):
         for j, name in enumerate(channels):
             ax = plain(axes[i // across, i % across * len(channels) + j])
-            part = image[edges[j] : edges[j + 1]]
-            ax.imshow(part.transpose(1, 2, 0) if len(part) == 3 else part[0], cmap="gray", vmin=0, vmax=255)
+            ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
             if i < across:
                 ax.set_title({"rgb": "RGB", "depth": "depth", "ir": "IR"}[name], fontsize=7, pad=2)
     for ax, label in zip(axes[:, 0], rows, strict=True):
@@ -309,43 +309,76 @@ def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
 
 @drawn
 def heatmap(table: pd.DataFrame, label: str, fmt: str = ".0f") -> Figure:
-    """A square of numbers in [0, 100] or [0, 1], one row and one column a method.
+    """A square of numbers, one row and one column a method; the range of colours is that of the values off the diagonal.
 
     Args:
         table: index and columns are methods.
     """
-    top = 100 if table.max(axis=None) > 1 else 1
     fig, ax = plt.subplots(figsize=(COLUMN * 1.1, 0.5 + 0.42 * len(table)))
-    options = {"vmin": 0, "vmax": top, "cmap": "cividis", "annot_kws": {"fontsize": 7}, "cbar_kws": {"label": label}}
+    values = table.to_numpy(dtype=float)
+    beside = values[~np.eye(len(values), dtype=bool)] if values.shape[0] == values.shape[1] > 1 else values
+    low, high = np.nanmin(beside), np.nanmax(beside)
+    options = {"vmin": low, "vmax": max(high, low + 1e-6), "cmap": "cividis", "annot_kws": {"fontsize": 7}}
     table = table.rename(index=label_of, columns=label_of)
-    sns.heatmap(table.astype(float), annot=True, fmt=fmt, ax=ax, linewidths=0.5, **options)
+    sns.heatmap(table.astype(float), annot=True, fmt=fmt, ax=ax, linewidths=0.5, cbar_kws={"label": label}, **options)
     ax.set(xlabel=table.columns.name or "", ylabel=table.index.name or "")
     ax.tick_params(axis="y", rotation=0)
     return fig
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: str, log: bool = False) -> Figure:
-    """A column of training histories against the epoch; one line a network, one colour a method.
+    """A column of training histories against the epoch: of each method the median network, and a band from the lowest to
+    the highest of all its folds and seeds.
 
     Args:
         histories: ``<method>`` or ``<method> fold ...`` -> history with the columns ``epoch``, ``column`` and, where there is
             a value that guessing gives, ``chance``, which is dotted.
     """
-    fig, ax = plt.subplots(figsize=(PAGE * 0.75, 2.1))
-    methods = list(dict.fromkeys(name.split(" fold ")[0] for name in histories))
+    by: dict[str, list[pd.DataFrame]] = {}
     for name, history in histories.items():
-        method = name.split(" fold ")[0]
-        colour = method_colour(method, methods.index(method))
-        if "chance" in history:
-            ax.axhline(history["chance"].iloc[0], color=colour, lw=0.8, ls=":")
-        ax.plot(history["epoch"], history[column], color=colour, lw=0.9, alpha=0.8, label=label_of(method))
+        by.setdefault(name.split(" fold ")[0], []).append(history)
+    fig, ax = plt.subplots(figsize=(PAGE * 0.8, max(2.2, 0.22 * len(by) + 0.6)))
+    ends = []
+    for i, (method, parts) in enumerate(by.items()):
+        colour = method_colour(method, i)
+        wide = pd.concat([part.set_index("epoch")[column] for part in parts], axis=1)
+        middle = wide.median(axis=1)
+        ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.2, lw=0)
+        ax.plot(middle.index, middle, color=colour, lw=1.4)
+        for chance in {part["chance"].iloc[0] for part in parts if "chance" in part}:
+            ax.axhline(chance, color=colour, lw=0.8, ls=":")
+        count = f" ({len(parts)})" if len(parts) > 1 else ""
+        ends.append((float(middle.iloc[-1]), label_of(method) + count, colour))
+    ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
+    if log:
+        log_ticks(ax.yaxis)
+    ax.margins(x=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    _name_at_the_right(ax, ends)
     seeds = {int(name.rpartition(" seed ")[2]) for name in histories if " seed " in name}
     fig.provenance = {"seeds": tuple(sorted(seeds))} if seeds else {}
-    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    fig.legend(handles.values(), handles.keys(), frameon=False, loc="outside right upper")
-    ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
-    ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
+
+
+def _name_at_the_right(ax: Axes, ends: Sequence[tuple[float, str, str]], step: float = 0.095) -> None:
+    """Names of lines beside the axes, each as near to its line's end as they do without touching each other.
+
+    Args:
+        ends: of each line its last value, its name and its colour.
+        step: least distance of two names, as a share of the axes' height.
+    """
+    ax.autoscale_view()
+    to_axes = ax.transData + ax.transAxes.inverted()
+    x = ax.get_xlim()[1]
+    ends = sorted((to_axes.transform((x, value))[1], name, colour) for value, name, colour in ends)
+    places: list[float] = []
+    for height, _, _ in ends:
+        places.append(max(height, places[-1] + step) if places else height)
+    over = max(0.0, places[-1] - 1.0) if places else 0.0
+    for at, (height, name, colour) in zip(places, ends, strict=True):
+        line = {"arrowstyle": "-", "lw": 0.6, "color": colour, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
+        ax.annotate(name, (1.0, height), (1.04, at - over), xycoords="axes fraction", va="center", fontsize=7,
+                    arrowprops=line)  # fmt: skip
 
 
 @drawn
@@ -355,81 +388,17 @@ def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
     Args:
         table: columns ``modality``, ``experiment``, ``FPR`` (text), ``measured``, ``low``, ``high``, ``published``.
     """
-    fig, ax = plt.subplots(figsize=(PAGE * 0.85, 2.4))
+    fig, ax = plt.subplots(figsize=(PAGE * 0.85, 2.6))
     names = list(dict.fromkeys(table["modality"]))
-    colours = [MODALITY_COLOURS[{"RGB": "rgb", "IR": "ir", "Depth": "depth"}.get(name, "all")] for name in names]
-    for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
+    for i, name in enumerate(names):
         rows = table[table["modality"] == name].set_index("FPR").reindex(fprs)
         x = np.arange(len(fprs)) + (i - (len(names) - 1) / 2) * 0.2
-        ax.bar(x, rows["measured"], 0.18, color=colour, label=name, alpha=0.85)
-        spread = _spread(rows)
-        ax.errorbar(x, rows["measured"], yerr=spread, fmt="none", ecolor="0.5", **INTERVAL)
-        ax.plot(x, rows["published"], "D", ms=4, mfc="w", mec=colour, lw=0)
-    ax.plot([], [], "D", ms=4, mfc="w", mec="0.3", lw=0, label="published: real data, same FPR")
+        ax.bar(x, rows["measured"], 0.18, color=method_colour(name), label=name)
+        ax.errorbar(x, rows["measured"], yerr=_spread(rows), fmt="none", ecolor=GREY, **INTERVAL)
+        ax.plot(x, rows["published"], ms=4, **PUBLISHED)
+    ax.plot([], [], ms=4, label="published: real data, same FPR", **PUBLISHED)
     ax.set(xticks=range(len(fprs)), xticklabels=[f"FPR = {fpr}" for fpr in fprs], ylabel="TPR (%)", ylim=(0, 105))
-    ax.legend(frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1.2)
-    return fig
-
-
-def architecture(network, size: int = 112) -> Figure:
-    """Figure 2, drawn from the network: its parts, their output shapes, and what feeds what.
-
-    Args:
-        network: a ``ThreeBranchNetwork``.
-        size: height and width of its images in pixels.
-    """
-    from fasnb.model.parts import describe
-
-    shapes = dict(describe(network.architecture, size)[["part", "output"]].itertuples(index=False))
-    fig, ax = plt.subplots(figsize=(PAGE, 3.3))
-    ax.set(xlim=(-0.8, 12.2), ylim=(-3.5, 3.4))
-    plain(ax)
-
-    def box(x, y, text, part, colour):
-        shape = "x".join(map(str, shapes[part])) if part in shapes else ""
-        lines = text.count("\n")
-        height = 0.76 + 0.3 * lines
-        place = {"xy": (x - 0.6, y - height / 2), "width": 1.2, "height": height}
-        ax.add_patch(plt.Rectangle(**place, fc="w", zorder=1))  # hides the arrows that pass behind
-        ax.add_patch(plt.Rectangle(**place, fc=colour, ec="0.3", lw=0.6, alpha=0.35, zorder=1))
-        ax.text(x, y + 0.1 * bool(shape), text, ha="center", va="center", fontsize=6.5, linespacing=1.1)
-        if shape:
-            ax.text(x, y - 0.22 - 0.17 * lines, shape, ha="center", va="center", fontsize=5, color="0.25")
-
-    def arrow(start, end, bend=0.0):
-        style = f"arc3,rad={bend}"
-        arrows = {"arrowstyle": "-|>", "lw": 0.6, "color": "0.4", "connectionstyle": style, "mutation_scale": 6}
-        ax.annotate("", end, start, arrowprops=arrows, zorder=0)
-
-    last, deep = network.architecture.fused_after, [name for name, _ in network.shared.named_children()]
-    for i, (y, modality) in enumerate(zip((2.4, 1.2, 0.0), network.architecture.modalities, strict=True)):
-        ax.text(-0.75, y, {"rgb": "RGB", "depth": "depth", "ir": "IR"}[modality], va="center", fontsize=8)
-        for j, name in enumerate(["stem", *(f"stage{n}" for n in range(1, last + 1))]):
-            box(0.75 + 1.5 * j, y, name, f"branch {i + 1} ({modality}) {name}", MODALITY_COLOURS[modality])
-            if j:
-                arrow((1.5 * j - 0.15, y), (1.5 * j + 0.15, y))
-        arrow((1.35 + 1.5 * last, y), (1.65 + 1.5 * last, 1.2 + (y - 1.2) * 0.2))
-    x = 2.25 + 1.5 * last
-    box(x, 1.2, "SE fusion" if network.architecture.fusion != "concat" else "concatenation", "fusion", "0.6")
-    for name in deep:
-        arrow((x + 0.6, 1.2), (x + 0.9, 1.2))
-        x += 1.5
-        box(x, 1.2, name, f"shared {name}", "0.6")
-    end = max(x + 1.5, 9.9)
-    arrow((x + 0.6, 1.2), (end - 0.6, 1.2))
-    box(end, 1.2, "GAP +" if network.aggregation else "GAP", "", "0.85")
-    box(end + 1.5, 1.2, "head", "head", "0.85")
-    arrow((end + 0.6, 1.2), (end + 0.9, 1.2))
-    for level in range(1, len(network.aggregation) + 1):
-        at = 0.75 + 1.5 * level
-        box(at + 1.5, -2.4, f"agg {level}\nstage{level + 1}", f"aggregation {level}", _ORANGE)
-        for y in (2.4, 1.2, 0.0):
-            arrow((at + 0.2, y - 0.38), (at + 1.3, -1.87), 0.08)
-        if level > 1:
-            arrow((at + 0.6, -2.4), (at + 0.9, -2.4))
-    if network.aggregation:
-        arrow((0.75 + 1.5 * 4 + 0.6, -2.4), (end, 0.8), 0.25)
-        ax.text(end - 0.1, -1.2, "GAP", fontsize=6.5, ha="right")
+    fig.legend(frameon=False, ncols=5, loc="outside upper center", columnspacing=1.2)
     return fig
 
 
@@ -448,18 +417,14 @@ def against_people(table: pd.DataFrame) -> Figure:
     Args:
         table: columns ``cameras``, ``share of people`` (in (0, 1]), ``measured``, ``low``, ``high`` (percent).
     """
-    fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.1))
-    for cameras, rows in table.groupby("cameras", sort=False):
+    fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.3))
+    for i, (cameras, rows) in enumerate(table.groupby("cameras", sort=False)):
         rows = rows.sort_values("share of people")
-        colour = MODALITY_COLOURS.get(cameras.lower(), MODALITY_COLOURS["all"])
-        spread = np.clip([rows["measured"] - rows["low"], rows["high"] - rows["measured"]], 0, None)
-        share = 100 * rows["share of people"]
-        beside = 1 if colour == MODALITY_COLOURS["all"] else -1  # so that intervals do not hide each other
-        ax.errorbar(
-            share + beside, rows["measured"], yerr=spread, fmt="o-", ms=4, color=colour, label=cameras, **INTERVAL
-        )
+        beside = 2 * i - 1  # so that intervals do not hide each other
+        ax.errorbar(100 * rows["share of people"] + beside, rows["measured"], yerr=_spread(rows), fmt="o-", ms=4,
+                    color=method_colour(cameras), label=cameras, **INTERVAL)  # fmt: skip
     ax.set(xlabel="share of the training people (%)", ylabel="TPR (%)", xlim=(0, 105), ylim=(0, 105))
-    ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    fig.legend(frameon=False, ncols=2, loc="outside upper center")
     ax.set_xticks(sorted(100 * table["share of people"].unique()))
     return fig
 

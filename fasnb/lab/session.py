@@ -10,12 +10,14 @@ import pandas as pd
 
 from fasnb.data.released import RELEASED_NETWORKS, read_released
 from fasnb.data.store import Source
-from fasnb.lab.figures import use_style
+from fasnb.lab.live import Interrupted, notebook_display
+from fasnb.lab.palette import use_style
+from fasnb.lab.parameters import check_parameters
 from fasnb.lab.show import SOURCES, Show
 from fasnb.metrics.scores import IncompleteError, check_complete
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.places import MissingData, home, released_root
+from fasnb.tools.places import MissingData, home, released_root, workplace
 from fasnb.training.archive import Published, load_scores
 from fasnb.training.make import make
 from fasnb.training.plan import Plan, plan, sources_of
@@ -30,11 +32,15 @@ def open_study(profile: str, settings: Mapping[str, Any] | None = None, out: str
         profile: a profile's name, or the path of a TOML file.
         settings: changed values, key -> value.
         out: results folder; by default ``results/<profile>``, and ``results/<profile>-<hash8>`` where settings change
-            what is computed.
+            what is computed, in the working folder or the repository that it belongs to.
 
     Returns:
         The ``Session`` and its ``Show``.
+
+    Raises:
+        ProfileError: a value that cannot be used, or a parameter given to the notebook that it does not have.
     """
+    check_parameters(profile, settings, out)
     session = Session(profile, settings, out)
     use_style()
     return session, Show(session.profile, None if session.published_only else session.out)
@@ -45,7 +51,7 @@ class Session:
 
     def __init__(self, profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
         self.profile = profiles.load(profile, settings)
-        self.out = home() / (out or Path("results") / profiles.results_name(profile, settings))
+        self.out = workplace() / (out or Path("results") / profiles.results_name(profile, settings))
         self.published_only = os.environ.get("FASNB_PUBLISHED") == "1"
 
     def __repr__(self) -> str:
@@ -73,6 +79,10 @@ class Session:
         root = released_root(self.profile.released_root)
         return read_released(root, self.profile.released_epoch)
 
+    @cached_property
+    def _released_experiments(self) -> set[str]:
+        return set(self.released["experiment"].unique())
+
     def scores(self, *experiments: str, split: str = "valid") -> pd.DataFrame:
         """Scores table of all folds and seeds of the experiments.
 
@@ -80,6 +90,7 @@ class Session:
 
         Raises:
             IncompleteError: the released source lacks an experiment.
+            Interrupted: the training was stopped by hand.
         """
         unknown = [name for name in experiments if name not in EXPERIMENTS]
         if unknown:
@@ -94,14 +105,27 @@ class Session:
         networks = self.plan.of(*experiments)
         if not self.published_only:
             unchanged = home() / "results" / self.profile.name
-            make(self.plan, networks, self.profile.execution, self.published, unchanged)
+            try:
+                make(self.plan, networks, self.profile.execution, self.published, unchanged, notebook_display())
+            except KeyboardInterrupt:
+                raise Interrupted from None
         return load_scores(networks, split, self.published)
 
     def serves(self, experiment: str, split: str = "valid") -> bool:
         """Whether this source has, or can make, the labelled scores of an experiment on a split."""
         if self.profile.source == "released":
-            return split == "valid" and experiment in set(self.released["experiment"])
+            return split == "valid" and experiment in self._released_experiments
         return experiment not in self.plan.left_out and self.plan.labelled(split)
+
+    def absent(self, *experiments: str) -> dict[str, str]:
+        """Experiment -> why this source does not serve it on validation; those that it serves are left out."""
+
+        def why(name: str) -> str:
+            if self.profile.source == "released":
+                return "no scores of theirs were released"
+            return self.plan.left_out.get(name, "the validation frames have no labels here")
+
+        return {name: why(name) for name in experiments if not self.serves(name)}
 
     def served(self, *experiments: str) -> list[str]:
         """The experiments that this source serves on validation; says in a sentence which ones it does not.
@@ -109,16 +133,10 @@ class Session:
         Raises:
             MissingData: it serves none of them.
         """
-        found = [name for name in experiments if self.serves(name)]
-        missing = [name for name in experiments if name not in found]
-        if missing and self.profile.source == "released":
-            why = "no scores of theirs were released"
-        elif missing and not self.plan.labelled("valid"):
-            why = "the validation frames have no labels here"
-        else:
-            why = "; ".join(dict.fromkeys(self.plan.left_out[name] for name in missing))
-        if missing:
-            print(f"Left out: {', '.join(EXPERIMENTS[name].title for name in missing)}; {why}.")
-        if not found:
+        absent = self.absent(*experiments)
+        why = "; ".join(dict.fromkeys(absent.values()))
+        if absent:
+            print(f"Left out: {', '.join(EXPERIMENTS[name].title for name in absent)}; {why}.")
+        if len(absent) == len(experiments):
             raise MissingData(f"none of {', '.join(experiments)} can be shown: {why}")
-        return found
+        return [name for name in experiments if name not in absent]

@@ -1,5 +1,6 @@
 """Show a table, a figure or an explorer: find what it is made of, say so in its caption, write its files, display it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,7 +9,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from fasnb.lab.explorer import Explorer
-from fasnb.lab.tables import Shown, markdown_text, write_table
+from fasnb.lab.tables import Caption, Shown, dropped_empty, markdown_text, write_table
 from fasnb.metrics.provenance import provenance
 from fasnb.paper.profile import Profile
 from fasnb.tools.files import replace_file, write_text
@@ -48,8 +49,12 @@ class Show:
                 (``fasnb.metrics.provenance``).
             digits: decimals of a table's cells.
         """
-        known = getattr(what, "provenance", None) or dict(getattr(what, "attrs", {}))
-        caption = self.caption(sentence, known if of is None else known | provenance(of))
+        known = dict(getattr(what, "provenance", None) or getattr(what, "attrs", {}))
+        known |= {} if of is None else provenance(of)
+        columns = list(dropped_empty(what)) if isinstance(what, pd.DataFrame) else []
+        if isinstance(what, pd.DataFrame) and {"low", "high"} <= set(what) - set(columns):
+            known.pop("limits", None)
+        caption = self.caption(sentence, known, columns)
         if isinstance(what, Figure):
             self._figure(what, name, caption)
             return
@@ -60,8 +65,13 @@ class Show:
             write_table(what, self.out / "tables", name, caption, digits)
         display(Shown(what, name, caption, digits))
 
-    def caption(self, sentence: str, known: dict) -> str:
-        """The sentence, and where the numbers come from: source, profile, seeds, frames, kind of interval."""
+    def caption(self, sentence: str, known: dict, columns: Sequence[str] = ()) -> str:
+        """The sentence, and where the numbers come from: source, profile, seeds, frames, and what kinds of limits they have.
+
+        Args:
+            known: as of ``fasnb.metrics.provenance``.
+            columns: those that are shown.
+        """
         sentence = sentence.replace("{fpr}", known.get("fpr", "")).rstrip(".")
         if "published" in known:
             return f"{sentence}. Source: {known['published']}."
@@ -73,22 +83,20 @@ class Show:
         if "frames" in known:
             counts = f"{known['bona fide']:,} bona fide, {known['attack']:,} attack"
             parts += [f"{known['frames']:,} frames ({counts})"]
-        if "replicates" in known:
-            unit = "frames" if known.get("subjects") is None else f"{known['subjects']:,} subjects"
-            parts += [f"95% intervals: bootstrap of {unit}, {known['replicates']:,} replicates"]
-        elif "frames" in known and "exact" not in known:
-            parts += ["no interval"]
+            parts += kinds_of_limits(known, columns) or ["no interval"]
         return f"{sentence}. {'; '.join(parts)}."
 
     def _figure(self, fig: Figure, name: str, caption: str) -> None:
         """PNG and PDF, the caption beside them in a text file."""
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # it is laid out now; PNG, PDF and page would each do it again
         if self.out is not None:
             for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
                 path = self.out / "figures" / f"{name}.{suffix}"
                 replace_file(path, lambda to, metadata=metadata: fig.savefig(to, metadata=metadata))
             write_text(self.out / "figures" / f"{name}.txt", caption + "\n")
         plt.show()
-        display(Markdown(f"*{markdown_text(caption)}*"))
+        display(Caption(caption))
 
     def _explorer(self, explorer: Explorer, name: str, caption: str) -> None:
         """The page that the report holds in the place of the output, whose metadata name it; and the explorer itself."""
@@ -97,4 +105,27 @@ class Show:
             explorer.write_page(self.out / "explorer" / f"{name}.html")
             page = {"fasnb": {"page": f"explorer/{name}.html"}}
         display(explorer, metadata=page)
-        display(Markdown(f"*{markdown_text(caption)}*"))
+        display(Caption(caption))
+
+
+def say(text: str) -> None:
+    """Display what a study says: each line of the text a sentence in a list, with nothing of it read as markup."""
+    display(Markdown("\n".join(f"- {markdown_text(line)}" for line in text.splitlines())))
+
+
+def kinds_of_limits(known: dict, columns: Sequence[str]) -> list[str]:
+    """What the limits are: those that the table says it has, and those that its columns name; a text for each kind."""
+    unit = "frames" if known.get("subjects") is None else f"{known['subjects']:,} subjects"
+    drawn = f"bootstrap of {unit}, {known.get('replicates', 0):,} replicates"
+    of_columns = {
+        "bootstrap": f"95% intervals: {drawn}",
+        "seeds": f"95% intervals: Student's, of the variance between seeds and that of a {drawn}",
+        "exact": "95% intervals: exact (Clopper-Pearson), of independent frames",
+    }
+    kinds = []
+    if "limits" in known:
+        kinds.append(of_columns[known["limits"]])
+    if "system low" in columns:
+        counted = "frames" if known.get("subjects") is None else "the effective number of frames"
+        kinds.append(f"limits of this system: exact (Clopper-Pearson) on {counted}, 95% for the TPR, 97.5% for the FPR")
+    return kinds

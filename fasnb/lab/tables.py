@@ -10,9 +10,12 @@ import pandas as pd
 from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.tools.files import write_text
+from fasnb.tools.text import no_formula, plain
 
 NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "mean of all members"}
 """Identifier of an experiment -> the name that people read."""
+
+DASH = "–"
 
 _FPR_COLUMNS = ("FPR up to", "FPR up to, clips")
 _NAMED_COLUMNS = ("experiment", "a", "b", "refused by")
@@ -21,21 +24,27 @@ _LATEX |= {special: f"\\{special}" for special in "&%$#_{}"} | {"<": r"\textless
 _MARKDOWN = re.compile(r"([\\`*_\[\]|])")
 
 
+def dropped_empty(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that hold nothing but missing values and dashes; a table without rows stays as it is."""
+    empty = table.astype(object).map(lambda value: pd.isna(value) or value == DASH).all().to_numpy(dtype=bool)
+    return table.loc[:, ~empty] if len(table) else table
+
+
 def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     """The table's cells and column names as text: floats with ``digits`` decimals, missing values as a dash, experiments
-    by their human names.
+    by their human names. Columns without any value are left out.
     """
 
     def text(value) -> str:
         if pd.isna(value):
-            return "–"
+            return DASH
         if isinstance(value, bool):
             return "yes" if value else "no"
         if isinstance(value, float):
             return f"{value:,.{digits}f}"
-        return f"{value:,}" if isinstance(value, Integral) else str(value)
+        return f"{value:,}" if isinstance(value, Integral) else plain(value)
 
-    cells = table.reset_index(drop=True).astype(object)
+    cells = dropped_empty(table).reset_index(drop=True).astype(object)
     for column in _FPR_COLUMNS:
         if column in cells:  # decimals would hide them
             cells[column] = [
@@ -46,26 +55,56 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     for column in _NAMED_COLUMNS:
         if column in cells:
             cells[column] = cells[column].map(lambda name: NAMES.get(name, name))
-    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else str(NAMES.get(name, name)))
+    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else plain(NAMES.get(name, name)))
 
 
 def latex_text(text: str) -> str:
     """Text for LaTeX, its special characters escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in plain(text))
 
 
 def markdown_text(text: str) -> str:
     """Text for one line of Markdown, nothing of it read as markup or HTML."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return _MARKDOWN.sub(r"\\\1", html.escape(plain(" ".join(text.split())), quote=False))
+
+
+def parts_of(caption: str) -> tuple[str, str]:
+    """A caption's sentence, which stands beside what it describes, and where the numbers come from, which is folded."""
+    sentence, _, origin = caption.partition(". Source: ")
+    return sentence.rstrip(".") + ".", f"Source: {origin}" if origin else ""
+
+
+def folded(origin: str) -> str:
+    """Where numbers come from, as HTML that opens when it is clicked."""
+    made = f"<summary>where these numbers come from</summary>{html.escape(origin)}"
+    return f'<details class="origin" style="font-size:85%;color:#555">{made}</details>' if origin else ""
+
+
+class Caption:
+    """A figure's caption as a notebook's output: the sentence, and below it, folded, where its numbers come from."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def _repr_html_(self) -> str:
+        sentence, origin = parts_of(self.text)
+        return f"<p><em>{html.escape(sentence)}</em></p>{folded(origin)}"
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 class Shown:
     """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time."""
 
     def __init__(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2):
-        style = shown(table, digits).style.hide(axis="index").set_caption(html.escape(caption)).set_uuid(name)
+        sentence, origin = parts_of(plain(caption))
+        cells = shown(table, digits)
+        style = cells.style.hide(axis="index").set_caption(html.escape(sentence)).set_uuid(name)
         style = style.format(escape="html").format_index(escape="html", axis="columns")
-        self._html = style.set_table_attributes('class="dataframe"').to_html()
+        words = [column for column, text in zip(cells, cells.map(_is_words).any(), strict=True) if text]
+        style = style.set_properties(subset=words, **{"text-align": "left"})
+        self._html = style.set_table_attributes('class="dataframe"').to_html() + folded(origin)
         self._markdown = markdown(table, caption, digits)
 
     def _repr_html_(self) -> str:
@@ -75,12 +114,16 @@ class Shown:
         return self._markdown
 
 
+def _is_words(cell: str) -> bool:
+    return bool(re.search("[A-Za-z]{2}", cell))
+
+
 def markdown(table: pd.DataFrame, caption: str, digits: int = 2) -> str:
     """The table in Markdown, caption below."""
     cells = shown(table, digits)
     rows = [[markdown_text(cell) for cell in row] for row in [list(cells.columns), *cells.to_numpy().tolist()]]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * table.shape[1], *lines[1:], "", markdown_text(caption), ""])
+    return "\n".join([lines[0], "|" + " --- |" * cells.shape[1], *lines[1:], "", markdown_text(caption), ""])
 
 
 def latex(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> str:
@@ -90,7 +133,7 @@ def latex(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> str:
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str, digits: int = 2) -> None:
-    """Write ``name``.csv (every digit, identifiers), .md and .tex (as people read them)."""
-    write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    """Write ``name``.csv (every digit, identifiers, no formulas of spreadsheets), .md and .tex (as people read them)."""
+    write_text(folder / f"{name}.csv", table.apply(no_formula).to_csv(index=False))
     write_text(folder / f"{name}.md", markdown(table, caption, digits))
     write_text(folder / f"{name}.tex", latex(table, name, caption, digits))

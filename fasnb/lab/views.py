@@ -36,18 +36,21 @@ def split_table(sources: Mapping[str, Source]) -> pd.DataFrame:
 
 
 def of_each_kind(frames: pd.DataFrame, subjects: int = 3, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
-    """``subjects`` frames of bona fide and of each attack, kind by kind, and a label for each kind (Figure 1).
+    """Frames of bona fide and of each attack, kind by kind and of as many people each, and a label for each kind (Figure 1).
+
+    Args:
+        subjects: people of each kind; where a kind has fewer, as many as it has.
 
     Raises:
-        ValueError: a kind has fewer subjects.
+        ValueError: less than one.
     """
+    if subjects < 1:
+        raise ValueError(f"subjects is {subjects}; show at least 1")
     frames = frames.sample(frac=1, random_state=seed)
     kinds = sorted(frames["attack"].unique())
-    chosen = [frames[frames["attack"] == kind].drop_duplicates("subject").head(subjects) for kind in kinds]
-    fewest = min(map(len, chosen))
-    if not 1 <= subjects <= fewest:
-        raise ValueError(f"subjects is {subjects}; there are 1 to {fewest} that have frames of every kind")
-    return pd.concat(chosen), ["bona fide" if kind == 0 else f"attack {kind}" for kind in kinds]
+    people = [frames[frames["attack"] == kind].drop_duplicates("subject") for kind in kinds]
+    count = min(subjects, *map(len, people))
+    return pd.concat([part.head(count) for part in people]), ["bona fide" if k == 0 else f"attack {k}" for k in kinds]
 
 
 def images_of(source: Source, samples: Sequence[str]) -> np.ndarray | None:
@@ -64,7 +67,7 @@ def attack_examples(profile: Profile, size: int) -> tuple[np.ndarray, list[str]]
     """One subject bona fide and with all six attacks (Table 1), ``size`` pixels high; None but on the synthetic source."""
     if profile.source != "synthetic":
         return None
-    source = SynthSurf("valid", 4, 1, size=size, preset=profile.preset, seed=profile.data_seed)
+    source = SynthSurf("valid", 4, 1, size=size, difficulty=profile.difficulty, seed=profile.data_seed)
     regions = ["+".join(r for r in ("eyes", "nose", "mouth") if getattr(row, r)) for row in TABLE1.itertuples()]
     names = [f"{row.attack}: {row.surface},\n{cut}" for row, cut in zip(TABLE1.itertuples(), regions, strict=True)]
     return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), ["bona fide", *names]

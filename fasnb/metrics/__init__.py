@@ -1,6 +1,6 @@
 """From scores to numbers: TPR at a fixed FPR and its kin (``pad``), how sure they are (``uncertainty``), the scores table
-and its means (``scores``), rows beside the published ones and verdicts on claims (``comparisons``, with the statistics
-of ``differences``), and ensembles.
+and its means (``scores``), rows beside the published ones (``comparisons``), differences that hold the luck of seeds
+(``differences``), verdicts on claims (``verdicts``) and what else they rest on (``evidence``), and ensembles.
 
 It knows neither frames nor networks, and imports ``paper`` and ``tools`` alone.
 """

@@ -1,22 +1,22 @@
-"""From scores to rows of a table: measured values with intervals, beside the published ones, differences, and verdicts.
+"""From scores to rows of a table: measured values with intervals, beside the published ones, and differences.
 
 Rates are in percent here, as the paper prints them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from fasnb.metrics.differences import Luck, Method, decide, difference, holm, luck_of
+from fasnb.metrics.differences import Method, difference, luck_of
 from fasnb.metrics.pad import apcer, apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
 from fasnb.metrics.provenance import carried
 from fasnb.metrics.scores import average, facts, matrix
 from fasnb.metrics.uncertainty import System, attacks_needed, bootstrap, interval, resolved, system
-from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
-from fasnb.paper.published import TABLE5, Finding
+from fasnb.paper.experiments import MEMBERS
+from fasnb.paper.published import TABLE5
 
 
 def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
@@ -130,18 +130,18 @@ def compare_all(
         ``a``, ``b``, ``difference``, ``low``, ``high`` (over frames or subjects, and seeds where any method has two),
         ``seeds`` of both, and ``clear`` (the interval does not hold zero), missing where a method has one seed.
     """
-    found, units = _compared(table, fpr, replicates)
+    found, units = methods_of(table, fpr, replicates)
     luck, rows = luck_of(list(found.values())), []
     for a, b in combinations(found, 2) if pairs is None else pairs:
         delta = difference(found[a], found[b], luck, units)
         clear = bool(delta.low > 0 or delta.high < 0) if delta.seeded else pd.NA
         limits = (100 * delta.value, 100 * delta.low, 100 * delta.high)
-        rows.append((a, b, *limits, _seeds(found[a], found[b]), clear))
+        rows.append((a, b, *limits, seeds_of(found[a], found[b]), clear))
     columns = ["a", "b", "difference", "low", "high", "seeds", "clear"]
-    return carried(pd.DataFrame(rows, columns=columns).astype({"clear": object}), table, [fpr], replicates)
+    return carried(pd.DataFrame(rows, columns=columns).astype({"clear": object}), table, [fpr], replicates, "seeds")
 
 
-def _compared(table: pd.DataFrame, fpr: float, replicates: int) -> tuple[dict[str, Method], int]:
+def methods_of(table: pd.DataFrame, fpr: float, replicates: int) -> tuple[dict[str, Method], int]:
     """Experiment -> its seeds' TPRs and replicates; and how many subjects, or frames, are drawn."""
     found = {name: seeds for (name,), seeds in _methods(table, fpr, ["experiment"], replicates).items()}
     frames = facts(table)
@@ -161,7 +161,8 @@ def _compared(table: pd.DataFrame, fpr: float, replicates: int) -> tuple[dict[st
     return methods, len(frames) if drawn is None else drawn.nunique()
 
 
-def _seeds(a: Method, b: Method) -> str:
+def seeds_of(a: Method, b: Method) -> str:
+    """How many seeds of each, for people."""
     return " and ".join(str(method.seeds) if method.single else "all" for method in (a, b))
 
 
@@ -191,19 +192,27 @@ def thresholds(table: pd.DataFrame, fpr: float) -> dict[str, float]:
 
 
 def seed_spread(measured: pd.DataFrame) -> pd.DataFrame:
-    """Standard deviation between the seeds of a method beside that between methods, in points of TPR.
+    """Standard deviation of TPR between the seeds of a method beside that between methods, in points.
 
-    Between methods each has its first seed, so that single networks' means are compared on both sides.
+    That of two or three seeds says next to nothing (with two, the truth may be half of it or thirty times as much), so one
+    pooled over all methods stands below: the root of the mean variance, each weighted by its seeds less one. Between
+    methods each has its first seed, so that single networks' means are compared on both sides; that spread holds the luck
+    of the seeds too.
 
     Args:
         measured: rows of ``measure`` by experiment and seed.
 
     Returns:
-        One row a method with two seeds or more, and a last row between methods.
+        One row a method with two seeds or more, and two last rows: pooled over the seeds of all these, and between
+        methods.
     """
     by = measured.groupby("experiment", sort=False)["measured"]
-    rows = [(name, len(seeds), seeds.mean(), seeds.std()) for name, seeds in by if len(seeds) > 1]
-    first = by.first()
+    several = [(name, len(seeds), seeds.mean(), seeds.std()) for name, seeds in by if len(seeds) > 1]
+    rows, first = list(several), by.first()
+    if several:
+        _, numbers, means, deviations = (np.array(column) for column in zip(*several, strict=True))
+        pooled = float(np.average(deviations**2, weights=numbers - 1) ** 0.5)
+        rows.append(("between seeds, pooled", int(numbers.sum()), float(np.average(means, weights=numbers)), pooled))
     rows.append(("between methods, first seeds", len(first), first.mean(), first.std()))
     return carried(pd.DataFrame(rows, columns=["method", "values", "mean", "standard deviation"]), measured)
 
@@ -215,11 +224,11 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
         valid, test: scores tables of the same networks, one score a frame and network.
 
     Returns:
-        One row a method and one for the ensemble: ``valid``, ``test``, its limits, and TPR and FPR on test with the
-        threshold of validation.
+        One row a method and one for the ensemble: ``valid``, ``test``, its limits ``test low`` and ``test high`` of the method
+        and ``attacks needed``, as of ``measure``, and TPR and FPR on test with the threshold of validation.
     """
     at = "at the threshold of valid"
-    columns = ["method", "valid", "test", "test low", "test high", f"test TPR {at}", f"test FPR {at}"]
+    columns = ["method", "valid", "test", "test low", "test high", "attacks needed", f"test TPR {at}", f"test FPR {at}"]
     rows = []
     for mean in (average, lambda table: average(table, over=["fold", "seed", "experiment"])):
         a, b = mean(valid), mean(test)
@@ -228,139 +237,9 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
         for name, threshold in thresholds(a, fpr).items():
             score = matrix(b)[name]
             rates = 1 - bpcer(labels, score, threshold), apcer(labels, score, threshold)
-            limits = on_test.loc[name, ["measured", "low", "high"]]
-            rows.append((name, on_valid.loc[name, "measured"], *limits, *(100 * rate for rate in rates)))
-    return carried(pd.DataFrame(rows, columns=columns), test, [fpr], replicates)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What another computation found on a claim: how far it speaks for it (above zero) or against it (below).
-
-    ``p`` is its two-sided p value and takes part in Holm's correction; NaN where there is no test, and ``reason`` says why.
-    """
-
-    difference: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    p: float = np.nan
-    seeds: str = "–"
-    reason: str = ""
-
-
-def judge(
-    models: pd.DataFrame,
-    findings: Sequence[Finding],
-    fpr: float,
-    replicates: int = 1000,
-    others: Sequence[float] = (),
-    evidence: Mapping[str, Evidence] | None = None,
-) -> pd.DataFrame:
-    """What a study's scores say of all the paper's claims, which share Holm's correction: give all of a report at once.
-
-    A claim of pairs says that one method has a higher TPR@FPR than another, in each pair. See ``differences`` for the
-    interval and the p value. Their error rates are simulated in ``benchmarks/verdicts.py``.
-
-    Args:
-        models: scores table with one score a frame, experiment and seed; the seed is missing for an ensemble of all seeds.
-        others: further FPRs, whose verdicts are added as columns, each corrected by itself.
-        evidence: name (``Finding.evidence``) -> what was found on claims without pairs, at ``fpr``.
-
-    Returns:
-        One row a claim: ``claim``, ``section``, ``verdict``, ``difference``, ``low``, ``high`` (points; of the pair that
-        speaks least for it), ``adjusted p``, ``seeds`` of the better and the worse method, and ``reason``. The verdict is
-        shown or opposite (adjusted p below 0.05), undecided (else, and wherever a method has one seed) or not measured.
-    """
-    methods, units = _compared(models, fpr, replicates)
-    luck = luck_of(list(methods.values()))
-    found = [_evidence(finding, methods, luck, units, evidence or {}) for finding in findings]
-    adjusted = holm({i: each.p if each else np.nan for i, each in enumerate(found)})
-    tested = sum(not np.isnan(p) for p in adjusted.values())
-    rows = [_verdict(*pair, adjusted[i], tested, methods) for i, pair in enumerate(zip(findings, found, strict=True))]
-    table = pd.DataFrame(rows)
-    for other in others:
-        if other != fpr:
-            table[f"at {fpr_name(other)}"] = judge(models, findings, other, replicates)["verdict"]
-    return carried(table, models, [fpr], replicates)
-
-
-def _evidence(
-    finding: Finding, methods: dict[str, Method], luck: Luck, units: int, given: Mapping[str, Evidence]
-) -> Evidence | None:
-    """Of a claim's pairs, or as given; None where there is none."""
-    if not finding.pairs:
-        return given.get(finding.evidence)
-    if _lacking(finding, methods):
-        return None
-    parts = [difference(methods[better], methods[worse], luck, units) for better, worse in finding.pairs]
-    decision = decide(parts)
-    part, names = parts[decision.least], finding.pairs[decision.least]
-    reason = f"least of {len(parts)}: {_title(names[0])} above {_title(names[1])}" if len(parts) > 1 else ""
-    if not all(each.seeded for each in parts):
-        reason = "; ".join(filter(None, [reason, _one_seed(finding, methods)]))
-    p = decision.p if all(each.seeded for each in parts) else np.nan
-    limits = (100 * part.value, 100 * part.low, 100 * part.high)
-    return Evidence(*limits, p, _seeds(*(methods[name] for name in names)), reason)
-
-
-def _title(name: str) -> str:
-    return EXPERIMENTS[name].title if name in EXPERIMENTS and name not in MEMBERS else name
-
-
-def _one_seed(finding: Finding, methods: dict[str, Method]) -> str:
-    names = [name for name in dict.fromkeys(sum(finding.pairs, ())) if methods[name].seeds == 1]
-    alone = [_title(name) for name in names if methods[name].single] or ["a member of the ensemble"] * bool(names)
-    what = f"one seed of {' and '.join(alone)}" if alone else "all seeds at 100%"
-    return f"{what}: what another seed would change is not known"
-
-
-def _lacking(finding: Finding, methods: dict[str, Method]) -> list[str]:
-    return [name for name in dict.fromkeys(sum(finding.pairs, ())) if name not in methods]
-
-
-def _verdict(finding: Finding, found: Evidence | None, p: float, tested: int, methods: dict[str, Method]) -> dict:
-    row = {"claim": finding.claim, "section": finding.section}
-    if found is None:
-        scores = "scores of " + "; ".join(_title(name) for name in _lacking(finding, methods))
-        found, verdict = Evidence(reason=f"it takes {finding.needs or scores}"), "not measured"
-    elif p < 0.05:
-        verdict = "shown" if found.difference > 0 else "opposite"
-    else:
-        verdict = "undecided"
-    clear = found.low > 0 or found.high < 0
-    why = ""
-    if verdict == "undecided" and not np.isnan(p):
-        held = "nothing here tells the two apart" if np.isnan(found.low) else "the interval holds zero"
-        why = f"clear alone, not among {tested} claims" if clear else held
-    reason = "; ".join(filter(None, [found.reason, why]))
-    numbers = {"difference": found.difference, "low": found.low, "high": found.high, "adjusted p": p}
-    return row | {"verdict": verdict} | numbers | {"seeds": found.seeds, "reason": reason}
-
-
-def answers(
-    models: pd.DataFrame,
-    findings: Sequence[Finding],
-    section: str,
-    fpr: float,
-    replicates: int = 1000,
-    evidence: Mapping[str, Evidence] | None = None,
-) -> str:
-    """What these scores say of the claims of one section of the paper, a sentence each.
-
-    All claims are judged, so that each has the verdict of the whole report; see ``judge``.
-
-    Args:
-        models, findings, evidence: as of ``judge``, of the whole report.
-    """
-    table = judge(models, findings, fpr, replicates, evidence=evidence)
-    lines = []
-    for row in table[(table["section"] == section) & (table["verdict"] != "not measured")].to_dict("records"):
-        limits = "" if np.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
-        limits = f"{row['difference']:+.2f} points{limits} at FPR = {fpr_name(fpr)}"
-        p = "" if np.isnan(row["adjusted p"]) else f", adjusted p = {row['adjusted p']:.3f}"
-        said = "; ".join(filter(None, [f"{limits}{p}", f"seeds: {row['seeds']}", row["reason"]]))
-        lines.append(f"{row['claim']}: {row['verdict']} here ({said}).")
-    return "\n".join(lines) or "None of the claims of this section can be measured on this source."
+            of_test = [on_test.at[name, column] for column in ("measured", "low", "high", "attacks needed")]
+            rows.append((name, on_valid.at[name, "measured"], *of_test, *(100 * rate for rate in rates)))
+    return carried(pd.DataFrame(rows, columns=columns).astype({"attacks needed": "Int64"}), test, [fpr], replicates)
 
 
 def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:

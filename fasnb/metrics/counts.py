@@ -29,9 +29,9 @@ def misses(tpr: float, frames: int, digits: int) -> int:
     return fitting[0]
 
 
-def fisher(a: int, b: int, frames: int) -> float:
+def fisher(a: int, b: int, frames: int, frames_of_b: int | None = None) -> float:
     """Fisher's exact test, two-sided: how likely are counts so different, of ``frames`` each, if the rates are equal?"""
-    return float(fisher_exact([[a, frames - a], [b, frames - b]]).pvalue)
+    return float(fisher_exact([[a, frames - a], [b, (frames_of_b or frames) - b]]).pvalue)
 
 
 def against_first(published: pd.DataFrame, frames: int, digits: int) -> pd.DataFrame:

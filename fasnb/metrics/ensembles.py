@@ -76,9 +76,8 @@ def leave_one_out(scores: pd.DataFrame, labels, fpr: float, groups=None, replica
     everything, rows = scores.mean(axis=1), []
     for name in scores:
         rest = scores.drop(columns=name).mean(axis=1)
-        delta = compare(labels, everything, rest, fpr, groups, replicates)
-        tpr = 100 * tpr_at_fpr(labels, rest, fpr)
-        rows.append((name, tpr, *(100 * x for x in (delta.difference, delta.low, delta.high))))
+        loss = compare(labels, everything, rest, fpr, groups, replicates)
+        rows.append((name, 100 * tpr_at_fpr(labels, rest, fpr), *(100 * x for x in loss)))
     return carried(pd.DataFrame(rows, columns=["without", "TPR %", "loss", "low", "high"]), scores, [fpr], replicates)
 
 

@@ -11,7 +11,6 @@ curve is not interpolated, so the answer equals scikit-learn's ``roc_curve(drop_
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score, roc_curve
 
 
 def fpr_name(fpr: float) -> str:
@@ -176,12 +175,16 @@ def eer(labels, scores) -> float:
 
 def auc(labels, scores) -> float:
     """Area under the ROC curve: P(bona fide score > attack score), ties count one half."""
+    from sklearn.metrics import roc_auc_score  # here, because few processes need it, and it takes half a second
+
     labels, scores = checked_scores(labels, scores)
     return float(roc_auc_score(labels, np.where(np.isinf(scores), np.copysign(np.finfo(float).max, scores), scores)))
 
 
 def roc(labels, scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """FPR, TPR and thresholds of every distinct score, from no frame accepted (threshold inf) to all."""
+    from sklearn.metrics import roc_curve
+
     labels, scores = checked_scores(labels, scores)
     _, ranks = np.unique(scores, return_inverse=True)  # ranks, so that infinite scores are ordered too
     fpr, tpr, at = roc_curve(labels, ranks, drop_intermediate=False)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from fasnb.metrics.provenance import carried
 from fasnb.tools.files import replace_file
+from fasnb.tools.text import no_formula
 
 NETWORK = ("experiment", "fold", "seed")
 
@@ -46,15 +47,19 @@ def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: i
 
 
 def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
-    """Write a scores table as parquet, or as CSV by the file's ending, atomically."""
+    """Write a scores table as parquet, or as CSV by the file's ending, atomically.
+
+    In CSV a sample that a spreadsheet would take for a formula has an apostrophe before it; parquet has checksums.
+    """
     ending = Path(path).suffix.lower()
     if ending not in (".csv", ".parquet"):
         raise ValueError(f"{path}: the ending must be .csv or .parquet")
     if ending == ".csv":
-        return replace_file(path, lambda to: scores.to_csv(to, index=False))
+        safe = scores.assign(sample=no_formula(scores["sample"])) if "sample" in scores else scores
+        return replace_file(path, lambda to: safe.to_csv(to, index=False))
     encoding = {name: how for name, how in PARQUET_ENCODING.items() if name in scores}
     few = [name for name in scores if name not in encoding]  # columns of few different values
-    options = {"compression": "zstd", "use_dictionary": few, "column_encoding": encoding}
+    options = {"compression": "zstd", "use_dictionary": few, "column_encoding": encoding, "write_page_checksum": True}
     return replace_file(path, lambda to: scores.to_parquet(to, index=False, **options))
 
 
@@ -70,17 +75,22 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     with open(path, "rb") as file:
         as_parquet = file.read(4) == b"PAR1"
     try:
-        table = pd.read_parquet(path) if as_parquet else _read_csv(path)
-    except (ValueError, UnicodeDecodeError, OSError, pd.errors.ParserWarning) as error:
-        raise ValueError(
-            f"{path} cannot be read as a table ({str(error).splitlines()[0]}); give CSV or parquet"
-        ) from None
+        table = _read_parquet(path) if as_parquet else _read_csv(path)
+    except (ValueError, OSError, pd.errors.ParserWarning, csv.Error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be read as a table ({reason}); give CSV or parquet") from None
     missing = [name for name in ("label", "score") if name not in table.columns]
     if missing:
-        raise ValueError(f"{path} has no column {' and no column '.join(missing)}; found {', '.join(table.columns)}")
+        found = ", ".join(map(str, table.columns))
+        raise ValueError(f"{path} has no column {' and no column '.join(missing)}; found {found}")
     if not len(table):
         raise ValueError(f"{path} has a header and no rows; give a table of scores")
+    _refuse_nested(table, path)
     for name in ("label", "score"):
+        if table[name].dtype == "Int8" and table[name].notna().all():  # as a scores table has its labels
+            table[name] = table[name].astype("int64")
+        if table[name].dtype in ("int64", "float64"):
+            continue
         given = table[name].astype(object)
         numbers = pd.to_numeric(given.where(given.map(lambda value: isinstance(value, Real | Decimal | str))), "coerce")
         bad = given[numbers.isna() & given.notna()]
@@ -88,6 +98,26 @@ def read_scores(path: str | Path) -> pd.DataFrame:
             raise ValueError(f"{path}, row {bad.index[0] + 1}: {name} {bad.iloc[0]!r} is not a number")
         table[name] = numbers.astype("float64" if numbers.dtype == object else numbers.dtype)
     return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path, page_checksum_verification=True)
+    except Exception as error:  # a damaged file can raise nearly anything; nothing of ours runs here
+        raise ValueError(str(error) or type(error).__name__) from None
+    if table.columns.has_duplicates or not all(isinstance(name, str) for name in table.columns):
+        raise ValueError("its columns are not named, or two by one name")
+    return table.reset_index(drop=True)
+
+
+def _refuse_nested(table: pd.DataFrame, path: Path) -> None:
+    """Lists and the like in a column that is looked at; whole columns of numbers or texts need no look at each value."""
+    for name in SCORE_COLUMNS:
+        if name in table and table[name].dtype == object:
+            nested = ~table[name].map(pd.api.types.is_hashable)
+            if nested.any():
+                row, kind = nested.argmax() + 1, type(table[name][nested].iloc[0]).__name__
+                raise ValueError(f"{path}, row {row}: {name} is a {kind}, not one value; give one value in each cell")
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -191,12 +221,6 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
 def first_seed(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of each experiment's first seed: the paper's rows of Table 3."""
     return scores[scores["seed"] == scores.groupby("experiment")["seed"].transform("min")]
-
-
-def common_seeds(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the seeds that all experiments have, so that none is compared with more networks than another."""
-    common = set.intersection(*(set(seeds) for _, seeds in scores.groupby("experiment")["seed"]))
-    return scores[scores["seed"].isin(common)] if common else first_seed(scores)
 
 
 def matrix(scores: pd.DataFrame, columns: str | Sequence[str] = "experiment") -> pd.DataFrame:

@@ -162,7 +162,7 @@ def mirror_gain(models: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.
         for name in mean:
             counts = [count_refused(labels, table[name], fpr) for table in (single, mean)]
             gain = compare(labels, mean[name], single[name], fpr, None, replicates)
-            rows.append((epoch, *name, *counts, *(100 * x for x in (gain.difference, gain.low, gain.high))))
+            rows.append((epoch, *name, *counts, *(100 * x for x in gain)))
     columns = ["epoch", "experiment", "seed", CROPS["crop0"], CROPS["mean"], "difference", "low", "high"]
     return carried(pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}), models, [fpr], replicates)
 
@@ -197,7 +197,7 @@ def helpers(models: pd.DataFrame) -> pd.DataFrame:
     columns = [*SNAPSHOT, "helper", "attacks wrong", "hard", "right on hard", "%", "low", "high"]
     columns += ["all others wrong", "right on these"]
     table = carried(pd.DataFrame(rows, columns=columns), first_seed(models))
-    table.attrs["exact"] = True
+    table.attrs["limits"] = "exact"
     return table
 
 

@@ -252,12 +252,12 @@ def _first_refused(attack: np.ndarray, units: np.ndarray, allowed: np.ndarray) -
 def _weights(labels: np.ndarray, codes: np.ndarray | None, replicates: int, rng) -> tuple[np.ndarray, np.ndarray]:
     """How often each unit is drawn, (replicates, units), for bona fide and attack frames: both the same with groups."""
     if codes is None:
-        return _drawn(int(labels.sum()), replicates, rng), _drawn(int((~labels).sum()), replicates, rng)
-    drawn = _drawn(int(codes.max()) + 1, replicates, rng)
+        return draws(int(labels.sum()), replicates, rng), draws(int((~labels).sum()), replicates, rng)
+    drawn = draws(int(codes.max()) + 1, replicates, rng)
     return drawn, drawn
 
 
-def _drawn(n: int, replicates: int, rng) -> np.ndarray:
+def draws(n: int, replicates: int, rng) -> np.ndarray:
     """Counts of n draws with replacement out of n, for each replicate: (replicates, n)."""
     draws = rng.integers(n, size=(replicates, n)) + n * np.arange(replicates)[:, None]
     return np.bincount(draws.ravel(), minlength=replicates * n).reshape(replicates, n)
@@ -274,26 +274,10 @@ def interval(replicates: np.ndarray, confidence: float = CONFIDENCE) -> tuple[fl
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """TPR@FPR of method a minus method b on the same frames, with its paired bootstrap interval."""
-
-    fpr: float
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def clear(self) -> bool:
-        """True where the interval does not hold zero."""
-        return self.low > 0 or self.high < 0
-
-
-def compare(labels, a, b, fpr: float, groups=None, replicates: int = 1000, seed: int = 0) -> Difference:
-    """Paired difference of two methods, a - b, in TPR@FPR; scores (n,) each, on the same frames."""
+def compare(labels, a, b, fpr: float, groups=None, replicates: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+    """Difference of two methods, a - b, in TPR@FPR, and its paired 95% bootstrap limits; scores (n,) each, same frames."""
     first, second = bootstrap(labels, np.stack([a, b]), fpr, groups, replicates, seed)
-    difference = tpr_at_fpr(labels, a, fpr) - tpr_at_fpr(labels, b, fpr)
-    return Difference(fpr, difference, *interval(first - second))
+    return tpr_at_fpr(labels, a, fpr) - tpr_at_fpr(labels, b, fpr), *interval(first - second)
 
 
 @dataclass(frozen=True)

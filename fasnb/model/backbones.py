@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from fasnb.paper.recipe import Normalisation
 
@@ -39,6 +38,11 @@ BACKBONES = {
 }
 
 
+NARROW = {"prelu": 16, "norm": 8}
+"""Below how many channels of a pixel the kernels that go pixel by pixel are slower than ours, on an AMD EPYC. A vector of
+that CPU takes 16 numbers; PyTorch's batch norm makes fewer passes over memory than ours, and so is as fast at 8."""
+
+
 class PReLU(nn.PReLU):
     """PyTorch's PReLU, one slope per channel, with a backward pass that is vectorised on CPUs as well.
 
@@ -46,9 +50,12 @@ class PReLU(nn.PReLU):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
-        return _PReLU.apply(x, self.weight.to(x.dtype))
+        slope = self.weight.to(x.dtype)
+        if _narrow(x, "prelu"):
+            return _images(_PReLU.apply(_lines(x), slope.repeat(x.shape[3])), x.shape)
+        return _PReLU.apply(x, slope) if torch.is_grad_enabled() else torch.prelu(x, slope)
 
 
 class _PReLU(torch.autograd.Function):
@@ -64,8 +71,75 @@ class _PReLU(torch.autograd.Function):
         # ReLU's gradient; torch.where on a mask says the same and takes far longer on a CPU
         where_positive = torch.ops.aten.threshold_backward(gradient, x, 0)
         where_negative = gradient - where_positive
-        per_channel = slope.view(1, -1, 1, 1)
-        return torch.addcmul(where_positive, where_negative, per_channel), (where_negative * x).sum(dim=(0, 2, 3))
+        per_channel, others = (slope, 0) if x.ndim == 2 else (slope.view(1, -1, 1, 1), (0, 2, 3))
+        of_x = where_positive.addcmul_(where_negative, per_channel)
+        return of_x, where_negative.mul_(x).sum(dim=others)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """PyTorch's batch norm, which trains faster on a CPU where there are few channels; equal up to rounding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.momentum is None or not _narrow(x, "norm"):
+            return super().forward(x)
+        y, mean, variance = _BatchNorm.apply(x, self.weight, self.bias, self.eps)
+        count = x.numel() // x.shape[1]
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        return y
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        lines, repeats, count = _lines(x), x.shape[3], x.numel() // len(weight)
+        mean = _by_channel(lines, len(weight)) / count
+        centred = lines - mean.repeat(repeats)
+        variance = _by_channel(centred.square(), len(weight)) / count
+        inverse = (variance + eps).rsqrt()
+        ctx.save_for_backward(centred, weight, inverse)
+        ctx.mark_non_differentiable(mean, variance)
+        y = torch.empty_like(x)  # no view, because a ReLU may overwrite it
+        torch.addcmul(bias.repeat(repeats), centred, (weight * inverse).repeat(repeats), out=_lines(y))
+        return y, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor, *_) -> tuple[Tensor, Tensor, Tensor, None]:
+        centred, weight, inverse = ctx.saved_tensors
+        lines, repeats, count = _lines(gradient), gradient.shape[3], gradient.numel() // len(weight)
+        of_bias, product = (_by_channel(part, len(weight)) for part in (lines, lines * centred))
+        scale = weight * inverse
+        shift, slope = -scale * of_bias / count, -scale * inverse.square() * product / count
+        of_x = torch.addcmul(shift.repeat(repeats), lines, scale.repeat(repeats))
+        of_x.addcmul_(centred, slope.repeat(repeats))
+        return _images(of_x, gradient.shape), product * inverse, of_bias, None
+
+
+def _narrow(x: Tensor, layer: str) -> bool:
+    """Whether to work on lines: float32 on a CPU, few channels, last in memory."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling():
+        return False
+    return x.shape[1] < NARROW[layer] and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _lines(images: Tensor) -> Tensor:
+    """(N, C, H, W), channels last in memory -> (N H, W C): every row of pixels one vector. A view."""
+    count, channels, height, width = images.shape
+    return images.permute(0, 2, 3, 1).reshape(count * height, width * channels)
+
+
+def _images(lines: Tensor, shape: torch.Size) -> Tensor:
+    """The way back, a view."""
+    count, channels, height, width = shape
+    return lines.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _by_channel(lines: Tensor, channels: int) -> Tensor:
+    """(N H, W C) -> sums (C,)."""
+    return lines.sum(dim=0).view(-1, channels).sum(dim=0)
 
 
 class FaceBlock(nn.Module):
@@ -74,10 +148,10 @@ class FaceBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNorm2d(channels)
         self.relu1 = PReLU(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = BatchNorm2d(channels)
         self.relu2 = PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,35 +168,39 @@ class IRUnit(nn.Module):
             self.shortcut = nn.MaxPool2d(1, stride)
         else:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), BatchNorm2d(channels)
             )
         self.residual = nn.Sequential(
-            nn.BatchNorm2d(in_channels),
+            BatchNorm2d(in_channels),
             nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
             PReLU(channels),
             nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.residual(x) + self.shortcut(x)
 
 
-def _resnet_stage(in_channels: int, planes: int, stride: int, count: int, block: type) -> nn.Sequential:
-    out_channels = planes * block.expansion
+def _resnet_stage(in_channels: int, planes: int, stride: int, count: int, expansion: int) -> nn.Sequential:
+    # here, because it takes a second that few processes need
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    block, out_channels = BasicBlock if expansion == 1 else Bottleneck, planes * expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
         downsample = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), BatchNorm2d(out_channels)
         )
-    first = block(in_channels, planes, stride, downsample)
-    return nn.Sequential(first, *[block(out_channels, planes) for _ in range(count - 1)])
+    first = block(in_channels, planes, stride, downsample, norm_layer=BatchNorm2d)
+    others = [block(out_channels, planes, norm_layer=BatchNorm2d) for _ in range(count - 1)]
+    return nn.Sequential(first, *others)
 
 
 def _face_stage(in_channels: int, channels: int, padding: int, count: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, 3, padding=padding, bias=False),
-        nn.BatchNorm2d(channels),
+        BatchNorm2d(channels),
         PReLU(channels),
         nn.MaxPool2d(2, 2),
         *[FaceBlock(channels) for _ in range(count)],
@@ -182,7 +260,7 @@ class Stages:
         else:
             conv = nn.Conv2d(3, channels, 3, stride=2 if small else 1, padding=1, bias=False)
         act = nn.ReLU(inplace=True) if family == "resnet" else PReLU(channels)
-        layers = [("conv", conv), ("norm", nn.BatchNorm2d(channels)), ("act", act)]
+        layers = [("conv", conv), ("norm", BatchNorm2d(channels)), ("act", act)]
         if family == "resnet" and not small:
             layers.append(("pool", nn.MaxPool2d(3, stride=2, padding=1)))
         return nn.Sequential(OrderedDict(layers))
@@ -195,8 +273,8 @@ class Stages:
             return _face_stage(in_channels, channels, int(self.small_images), count)
         if self.spec.family == "ir":
             return _ir_stage(in_channels, channels, 1 if number == 1 and self.small_images else 2, count)
-        block = BasicBlock if self.spec.expansion == 1 else Bottleneck
-        return _resnet_stage(in_channels, channels // self.spec.expansion, 1 if number == 1 else 2, count, block)
+        expansion, stride = self.spec.expansion, 1 if number == 1 else 2
+        return _resnet_stage(in_channels, channels // expansion, stride, count, expansion)
 
 
 class Branch(nn.Module):

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import SqueezeExcitation
 
 from fasnb.model.backbones import BACKBONES, Branch, Stages, global_average_pool, initial_weights
 from fasnb.paper.experiments import MODALITIES
@@ -37,6 +36,9 @@ class Fusion(nn.Module):
 
     def __init__(self, channels: int, squeeze: bool):
         super().__init__()
+        # here, because it takes a second that few processes need
+        from torchvision.ops import SqueezeExcitation
+
         hidden = max(4, channels // SE_REDUCTION)
         self.excitations = nn.ModuleList(
             [SqueezeExcitation(channels, hidden) if squeeze else nn.Identity() for _ in MODALITIES]

@@ -8,10 +8,13 @@ Three kinds of files are read:
 * our own networks (``save_network``, ``load_network``).
 
 Every file is opened with ``weights_only=True``, so a pickle that carries code is refused and not run, and is compared
-with what is expected by key and shape before anything is changed. All errors about content are ``WeightsError``, a
+with what is expected by key and shape before anything is changed. Files of ours, saved states of trainings too, carry a
+hash of all they hold, by which damage is noticed. All errors about content are ``WeightsError``, a
 ``ValueError``; a missing file is ``FileNotFoundError``.
 """
 
+import hashlib
+import io
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -64,6 +67,10 @@ _RELEASED_KEYS = (
 _UNUSED = ("fc.", "output_layer.")
 
 
+SEAL = "seal"
+_OURS = ("architecture", "backbone", "optimiser")  # one of these keys is in each file of ours
+
+
 class WeightsError(ValueError):
     """A weights file or dictionary that cannot be used; the message says which one, why, and what to do."""
 
@@ -74,7 +81,10 @@ class WeightsError(ValueError):
 
 
 def read(path: str | Path) -> dict:
-    """The dictionary in a weights file, tensors on the CPU. Raises ``WeightsError`` and FileNotFoundError."""
+    """The dictionary in a weights file, tensors on the CPU, checked against its seal if the file is one of ours.
+
+    Raises ``WeightsError`` and FileNotFoundError.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such weights file; check the path, or obtain it (data/README.md)")
@@ -95,17 +105,38 @@ def read(path: str | Path) -> dict:
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: it holds a {type(content).__name__}, not a dictionary; take a file of weights")
+    seal = content.pop(SEAL, None)
+    if seal != _seal(content) and (seal is not None or any(key in content for key in _OURS)):
+        raise WeightsError(
+            f"{path}: it is damaged, or was written by an earlier version; remove it and make it again, or take another"
+        )
     return content
 
 
 def write(content: dict, path: str | Path) -> None:
-    """Save a dictionary of tensors and plain values; ``path`` either keeps what it had or holds all of it."""
+    """Save a dictionary of tensors and plain values, with a seal; ``path`` keeps what it had or holds all of it."""
+    buffer = io.BytesIO()  # so that it is known what it takes before anything is written
+    torch.save(content | {SEAL: _seal(content)}, buffer)
+    replace_file(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()), need=buffer.tell())
 
-    def save(temporary: Path) -> None:
-        with open(temporary, "wb") as file:  # given a name instead, torch.save would write that name into the file
-            torch.save(content, file)
 
-    replace_file(path, save)
+def _seal(content) -> str:
+    """SHA-256 over keys, values and the bytes of all tensors."""
+    digest = hashlib.sha256()
+
+    def add(value) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        elif isinstance(value, Mapping | list | tuple):
+            digest.update(f"{len(value)}\n".encode())
+            for part in value.items() if isinstance(value, Mapping) else value:
+                add(part)
+        else:
+            digest.update(f"{type(value).__name__} {value!r}\n".encode())
+
+    add(content)
+    return digest.hexdigest()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -113,9 +144,9 @@ def write(content: dict, path: str | Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def save_network(network: ThreeBranchNetwork, path: str | Path) -> None:
-    """Save architecture and weights of a network."""
-    write({"architecture": asdict(network.architecture), "state_dict": _plain(network)}, path)
+def save_network(network: ThreeBranchNetwork, path: str | Path, **about) -> None:
+    """Save architecture and weights of a network and, in ``about``, plain values, such as its specification's ``key``."""
+    write({"architecture": asdict(network.architecture), "state_dict": _plain(network), "about": about}, path)
 
 
 def load_network(path: str | Path) -> ThreeBranchNetwork:
@@ -130,11 +161,6 @@ def load_network(path: str | Path) -> ThreeBranchNetwork:
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its architecture is unknown ({error}); take a file of this version") from error
     return _assemble(architecture, _state(content["state_dict"], f"{path}: its state_dict"), str(path))
-
-
-def is_released(path: str | Path) -> bool:
-    """Whether ``load_network`` takes this file for a checkpoint in the authors' format, not for one of ours."""
-    return "model_state_dict" in read(path)
 
 
 def save_backbone(backbone: Backbone, path: str | Path, **about) -> None:

@@ -26,6 +26,10 @@ PLACES = ("released_root", "data_root", "weights_root")
 class ProfileError(ValueError):
     """A profile or a setting that cannot be used; the message names it and the nearest valid one."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the sentence alone."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def _number(default, low, high=float("inf"), help=""):
     return field(default=default, metadata={"low": low, "high": high, "help": help})
@@ -47,21 +51,24 @@ class Profile:
 
     # released scores
     released_root: str = field(default="", metadata={"help": "clone of the authors' repository"})
-    released_epoch: int = _number(31, 0, help="snapshot of the released scores")
+    released_epoch: int = _number(31, 0, 1e6, help="snapshot of the released scores")
 
     # real data
     data_root: str = field(default="", metadata={"help": "folder of CASIA-SURF"})
     weights_root: str = field(default="", metadata={"help": "folder of backbone weights"})
 
     # synthetic data; sizes in frames over all kinds, images in pixels
-    preset: str = _choice("hard", "hard", "plausible", help="sensor and print values of the renderer")
-    data_seed: int = _number(0, 0, help="seed of subjects and frames")
-    train_subjects: int = _number(300, 6)
-    valid_subjects: int = _number(100, 1)
-    test_subjects: int = _number(600, 1)
-    train_frames: int = _number(29266, 24)
-    valid_frames: int = _number(9608, 8)
-    test_frames: int = _number(57710, 8)
+    difficulty: float = _number(
+        0.5, 0, 1, help="of the renderer's poses, light and prints; set by benchmarks/difficulty.py"
+    )
+    data_seed: int = _number(0, 0, 1e9, help="seed of subjects and frames")
+    worlds: int = _number(1, 1, 100, help="renderer seeds over which the rows of Table 5 are repeated")
+    train_subjects: int = _number(300, 6, 1e6)
+    valid_subjects: int = _number(100, 1, 1e6)
+    test_subjects: int = _number(600, 1, 1e6)
+    train_frames: int = _number(29266, 24, 1e7)
+    valid_frames: int = _number(9608, 8, 1e7)
+    test_frames: int = _number(57710, 8, 1e7)
 
     # networks
     width: float = _number(1.0, 0.03125, 4.0, help="multiplier of all channel counts")
@@ -70,25 +77,25 @@ class Profile:
     seeds: int = _number(2, 1, len(SEEDS), help="seeds of the ensemble's members A to D")
     row_seeds: int = _number(1, 1, len(SEEDS), help="seeds of the other experiments")
     appendix: bool = field(default=False, metadata={"help": "also the experiments of Sections 5.2 and 5.10"})
-    fold_seed: int = _number(0, 0, help="seed of the random assignment of subjects to folds")
+    fold_seed: int = _number(0, 0, 1e9, help="seed of the random assignment of subjects to folds")
     authors_folds: bool = field(default=False, metadata={"help": "attack folds of the authors' lists (casia-surf)"})
 
     # source tasks of the initialisations (synthetic)
-    pretrain_identities: int = _number(300, 2)
-    pretrain_captures: int = _number(30, 2)
-    pretrain_objects: int = _number(9000, 24, help="frames of generic objects, and of the gender task")
-    pretrain_epochs: int = _number(12, 1)
+    pretrain_identities: int = _number(300, 2, 1e6)
+    pretrain_captures: int = _number(30, 2, 1e4)
+    pretrain_objects: int = _number(9000, 24, 1e7, help="frames of generic objects, and of the gender task")
+    pretrain_epochs: int = _number(12, 1, 1e5)
     pretrain_learning_rate: float = _number(3e-3, 1e-9, 10)
-    pretrain_batch_size: int = _number(64, 2)
+    pretrain_batch_size: int = _number(64, 2, 1e5)
 
     # analysis
     fprs: tuple[float, ...] = field(default=(1e-2, 1e-3, 1e-4), metadata={"low": 0, "high": 1})
     headline_fpr: float = _number(1e-4, 0, 1, help="the FPR of Tables 3 and 4")
-    replicates: int = _number(1000, 10, help="bootstrap replicates")
+    replicates: int = _number(1000, 10, 1e6, help="bootstrap replicates")
 
     # execution; no result depends on these four but for rounding
     device: str = _choice("auto", "auto", "cpu", "cuda")
-    workers: int = _number(0, 0, help="networks trained at once on CPU, one thread each; 0 = one per core")
+    workers: int = _number(0, 0, 1e4, help="networks trained at once on CPU, one thread each; 0 = one per core")
     executor: str = _choice(
         "local", "local", "ray", help="where networks are trained; ray needs the extra of that name"
     )
@@ -160,7 +167,7 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
         raise ProfileError(f"no profile {name!r}{near}; give the path of a .toml file or one of {', '.join(names())}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not text, or a number of thousands of digits
         raise ProfileError(f"{path} is not TOML: {error}") from None
     own = values.pop("experiments", {})
     if not isinstance(own, dict) or not all(isinstance(pairs, dict) for pairs in own.values()):
@@ -240,7 +247,7 @@ def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> An
     if isinstance(value, str) and kind is not str:
         try:
             value = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             raise ProfileError(f"{key} = {value!r} is not {_named(kind)}") from None
     value = _cast(key, value, kind)
     parts = value if isinstance(value, tuple) else (value,)
@@ -257,6 +264,8 @@ def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> An
 
 
 def _cast(key: str, value: Any, kind: Any) -> Any:
+    if type(value) is int and value.bit_length() > 63:
+        raise ProfileError(f"{key} is a whole number of {value.bit_length()} bits; it must be below 2**63")
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise ProfileError(f"{key} = {value!r} is not {_named(kind)}")

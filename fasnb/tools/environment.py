@@ -1,4 +1,4 @@
-"""Where numbers were made: commit, package versions, device, threads."""
+"""Where numbers were made: commit, package versions, device, threads, memory."""
 
 import platform
 import subprocess
@@ -66,3 +66,15 @@ def device_name(device: str | torch.device) -> str:
         lines = []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.processor() or platform.machine())
+
+
+def peak_memory(process: int | str = "self") -> int | None:
+    """The most memory that a process has held, in bytes; None where it is gone, or the system does not say (not Linux).
+
+    ``ru_maxrss`` is another number: on Linux a new process begins with that of the process that started it.
+    """
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)

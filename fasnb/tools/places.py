@@ -16,6 +16,26 @@ def home() -> Path:
     return next((p for p in places if (p / "notebooks").is_dir() and (p / "fasnb" / "paper").is_dir()), here)
 
 
+def workplace() -> Path:
+    """Where a study writes: the repository at or above the working directory, else the working directory.
+
+    Unlike ``home`` never the package's own folder: an installation is read and not written.
+    """
+    here, repository = Path.cwd(), home()
+    return repository if repository in (here, *here.parents) else here
+
+
+def cache() -> Path:
+    """Folder of stores and hashes, which can be deleted at any time: ``FASNB_CACHE``, else ``data/cache``."""
+    return workplace() / (os.environ.get("FASNB_CACHE") or Path("data") / "cache")
+
+
+def spare_home() -> None:
+    """Where the user's home cannot be written matplotlib keeps its fonts in the cache, here and in processes started here."""
+    if not os.access(Path.home(), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
+
+
 def released_root(given: str = "") -> Path:
     """Where the authors' repository is: the given folder, else ``FASNB_RELEASED``, else ``data/released``.
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from fasnb.metrics.scores import NETWORK, SCORE_COLUMNS, IncompleteError, read_scores, write_scores
 from fasnb.tools.files import replace_file
+from fasnb.tools.seals import RESULT, check_sums, whole
 from fasnb.training.plan import PlannedBackbone, PlannedNetwork
 from fasnb.training.runs import facts_of, finished
 
@@ -25,16 +26,22 @@ class Published:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """``runs.csv``, indexed by the key of the network's specification."""
-        path = self.folder / "runs.csv"
-        return pd.read_csv(path).set_index("key") if path.is_file() else pd.DataFrame(index=pd.Index([], name="key"))
+        if not (self.folder / "runs.csv").is_file():
+            return pd.DataFrame(index=pd.Index([], name="key"))
+        return pd.read_csv(self._file("runs.csv")).set_index("key")
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        return pd.read_csv(self.folder / "history.csv")
+        return pd.read_csv(self._file("history.csv"))
+
+    def _file(self, name: str) -> Path:
+        """The path of one of the files, compared with ``sums.csv`` where that is there."""
+        check_sums(self.folder, [name])
+        return self.folder / name
 
     @cached_property
     def _scores(self) -> pd.DataFrame:
-        table = read_scores(self.folder / "scores.parquet")
+        table = read_scores(self._file("scores.parquet"))
         return table.set_index(["split", *NETWORK]).sort_index()
 
     def holds(self, network: PlannedNetwork) -> bool:
@@ -66,7 +73,7 @@ def write_published(networks: Sequence[PlannedNetwork], backbones: Iterable[Plan
     facts = pd.DataFrame([facts_of(run) for run in runs])
     replace_file(folder / "runs.csv", partial(facts.to_csv, index=False))
     folders = dict.fromkeys([run.folder for run in runs] + [backbone.folder for backbone in backbones])
-    histories = [pd.read_csv(each / "history.csv").assign(run=each.name) for each in folders]
+    histories = [pd.read_csv(whole(each, "history.csv")).assign(run=each.name) for each in folders]
     history = pd.concat(histories, ignore_index=True)
     history.insert(0, "run", history.pop("run"))
     replace_file(folder / "history.csv", partial(history.to_csv, index=False))
@@ -109,8 +116,7 @@ def load_facts(networks: Sequence[PlannedNetwork], published: Published) -> pd.D
 
 def load_history(item: PlannedNetwork | PlannedBackbone, published: Published) -> pd.DataFrame:
     """One row an epoch, of a network or a backbone: from its folder, else as published."""
-    path = item.folder / "history.csv"
-    if path.is_file():
-        return pd.read_csv(path)
+    if (item.folder / RESULT).is_file():
+        return pd.read_csv(whole(item.folder, "history.csv"))
     found = published.history[published.history["run"] == item.folder.name].drop(columns="run")
     return found.dropna(axis=1, how="all").reset_index(drop=True)

@@ -24,11 +24,18 @@ from fasnb.model.weights import initialise
 from fasnb.paper.recipe import Recipe
 from fasnb.tools.precision import autocast, exact, has_bfloat16
 from fasnb.tools.workers import choose_device
-from fasnb.training.inference import margins
+from fasnb.training.inference import folded, margins
 from fasnb.training.loop import Loop
 from fasnb.training.specification import Specification, frames_hash
 
 STATE_FILE = "state.pt"
+FEW = 64  # held-out frames that are watched however few are trained on
+WATCHED = 2000  # frames watched after an epoch, at most
+
+
+def watch_limit(trained: int, most: int = WATCHED) -> int:
+    """How many held-out frames at most are watched after an epoch of a training on so many frames."""
+    return min(most, max(FEW, trained // 8))
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -59,7 +66,7 @@ def fit(
     *,
     backbone: str | Path | Mapping[str, Tensor] | None = None,
     valid: tuple[Store, Sequence[int]] | None = None,
-    valid_limit: int = 2000,
+    valid_limit: int = WATCHED,
     fprs: Sequence[float] = (1e-2,),
     folder: str | Path | None = None,
     device: str | None = None,
@@ -72,8 +79,9 @@ def fit(
     Args:
         train_index: rows of ``store`` to train on; ``specification.frames`` is their hash.
         backbone: file or state dict of the backbone to start from, see ``fasnb.model.weights.initialise``.
-        valid: store and rows watched after every epoch, at most ``valid_limit`` of them, evenly spaced. They never
-            choose a snapshot: the network after the last epoch is the result.
+        valid: store and rows watched after every epoch, drawn at random: at most ``valid_limit`` of them, and an eighth
+            as many as are trained on (but 64), so that watching takes a twentieth of the time. They never choose a
+            snapshot: the network after the last epoch is the result.
         fprs: FPRs of the watched TPR.
         folder: where the state is saved after every epoch, and within an epoch every ``checkpoint_seconds``; a training
             that finds one goes on from there. None saves nothing.
@@ -91,7 +99,7 @@ def fit(
     """
     device, recipe = choose_device(device), specification.recipe
     index = _checked_frames(specification, store, train_index)
-    watched = None if valid is None else _watched(specification, valid, valid_limit)
+    watched = None if valid is None else _watched(specification, valid, watch_limit(len(index), valid_limit))
     with _reproducible(device), exact(specification.precision):
         network = initial_network(specification, backbone).to(device, memory_format=torch.channels_last)
         if not recipe.train_classifier:
@@ -220,14 +228,15 @@ def _require_both_classes(what: str, labels: pd.Series) -> None:
 def _watched(specification: Specification, valid, limit: int) -> tuple[Store, np.ndarray]:
     store, index = valid[0], np.asarray(valid[1])
     if len(index) > limit:
-        index = index[np.linspace(0, len(index) - 1, limit).round().astype(int)]
+        index = np.sort(np.random.default_rng(0).permutation(index)[:limit])
     _require_both_classes(f"{specification.title}: the validation set", store.frames["label"].iloc[index])
     return store, index
 
 
 def _validate(network, store, index, specification, device, fprs) -> dict:
-    margin = margins([network], store, index, specification.recipe, device=device, precision=specification.precision)
-    margin, label = margin[0, 0], store.frames["label"].iloc[index].to_numpy(dtype=int)
+    options = {"device": device, "precision": specification.precision}
+    margin = margins([folded(network)], store, index, specification.recipe, **options)[0, 0]
+    label = store.frames["label"].iloc[index].to_numpy(dtype=int)
     row = {"valid_loss": float(np.logaddexp(0, np.where(label == 1, -margin, margin)).mean())}
     row["valid_auc"] = auc(label, margin)
     return row | {f"valid_tpr_{fpr:g}": tpr_at_fpr(label, margin, fpr) for fpr in fprs}

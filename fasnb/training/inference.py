@@ -6,10 +6,13 @@ the order of scores that single precision would round to the same 0.0 or 1.0.
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from scipy.special import expit
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fasnb.data.augment import evaluation
 from fasnb.data.store import Store
@@ -41,7 +44,7 @@ def score_many(
     as the authors did. Raises FloatingPointError if a score is not finite.
     """
     views = margins(
-        networks,
+        [folded(network) for network in networks],
         store,
         index,
         recipe,
@@ -51,6 +54,17 @@ def score_many(
         precision=precision,
     )
     return expit(views).mean(axis=0)
+
+
+def folded(network: ThreeBranchNetwork) -> ThreeBranchNetwork:
+    """A copy for scoring: every batch norm that follows a convolution is part of it, equal up to rounding."""
+    network = copy.deepcopy(network).eval()
+    for module in list(network.modules()):
+        for (first, conv), (second, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(conv, norm))
+                setattr(module, second, nn.Identity())
+    return network
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fasnb.model.weights import read, write
+from fasnb.tools.workers import require_time, time_is_up
 
 
 class Loop:
@@ -69,7 +70,8 @@ class Loop:
         """Train to the end of the present epoch; ``losses`` are those of the batches not done.
 
         They must be computed one by one as they are asked for: a step lies between any two. Raises FloatingPointError
-        if a loss or gradient is not finite; the message names training, epoch and batch.
+        if a loss or gradient is not finite; the message names training, epoch and batch. Raises OutOfTime, the state
+        saved, where ``fasnb.tools.workers.time_limit`` is nearly up.
         """
         for module in self.modules.values():
             module.train()
@@ -77,9 +79,10 @@ class Loop:
         for loss in losses:
             self._take_step(loss)
             self.seconds = before + time.perf_counter() - started
-            if self.path is not None and time.monotonic() - saved > self.checkpoint_seconds:
+            if self.path is not None and (time.monotonic() - saved > self.checkpoint_seconds or time_is_up()):
                 self._save()
                 saved = time.monotonic()
+                require_time()
         self._require_finite()  # waits for the device
         self.seconds = before + time.perf_counter() - started
 

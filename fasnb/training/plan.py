@@ -22,7 +22,8 @@ from fasnb.paper.profile import Profile
 from fasnb.synthsurf import source_tasks
 from fasnb.synthsurf.dataset import SynthSurf
 from fasnb.tools.files import file_sha256
-from fasnb.tools.places import MissingData, home, released_root
+from fasnb.tools.places import MissingData, cache, home, released_root
+from fasnb.tools.seals import RESULT
 from fasnb.training.pretraining import Pretraining
 from fasnb.training.specification import Specification, frames_hash
 
@@ -72,9 +73,16 @@ class PlannedBackbone:
     folder: Path
     title: str  # such as "face: identity, 200 classes, face_resnet34"
 
+    def __str__(self) -> str:
+        return self.title
+
     @property
     def file(self) -> Path:
         return self.folder / "backbone.pt"
+
+    @property
+    def done(self) -> bool:
+        return self.file.is_file() and (self.folder / RESULT).is_file()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +98,10 @@ class PlannedNetwork:
     splits: tuple[str, ...] = ("valid",)  # scored once trained
     backbone: Path | None = None  # file whose weights are ``specification.initialisation``
     fprs: tuple[float, ...] = (1e-2,)
+    headline_fpr: float | None = None  # of ``fprs``, at which progress is told; None: the finest
+
+    def __str__(self) -> str:
+        return self.specification.title
 
     def __post_init__(self):
         missing = sorted({"train", *self.splits} - set(self.stores))
@@ -150,11 +162,6 @@ class Plan:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def cache() -> Path:
-    """Folder of stores and hashes, which can be deleted at any time."""
-    return home() / "data" / "cache"
-
-
 def crop_of(profile: Profile) -> int:
     """Height and width of what a network sees, in pixels."""
     return profile.recipe_of(EXPERIMENTS["A"]).crop
@@ -173,7 +180,7 @@ def sources_of(profile: Profile) -> dict[str, Source]:
     if profile.source == "synthetic":
         people = {split: getattr(profile, f"{split}_subjects") for split in SPLITS}
         frames = {split: getattr(profile, f"{split}_frames") for split in SPLITS}
-        look = {"size": size, "preset": profile.preset, "seed": profile.data_seed}
+        look = {"size": size, "difficulty": profile.difficulty, "seed": profile.data_seed}
         return {split: SynthSurf(split, people[split], frames=frames[split], **look) for split in SPLITS}
     if profile.source == "released":
         return {"valid": casia_surf.CasiaSurf(released_frames(released_root(profile.released_root)), root, size)}
@@ -321,7 +328,8 @@ class _Resolver:
             frames = self._hash_of(experiment, k, index)
             chosen = Specification(experiment.id, k, seed, network, recipe, source.fingerprint, frames, **start)
             folder = self.out / "runs" / chosen.name
-            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, profile.fprs)
+            watched = {"fprs": profile.fprs, "headline_fpr": profile.headline_fpr}
+            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, **watched)
 
     def _people(self, share: float) -> np.ndarray:
         """That share of the training subjects; a smaller share is part of a larger one."""

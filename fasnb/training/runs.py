@@ -7,7 +7,7 @@
     history.csv             one row an epoch
     scores-<split>.parquet  the scores table of a split
     checkpoint.pt           the network (``fasnb.model.load_network``)
-    result.json             metrics and times; written last: where it is, the run is done
+    result.json             metrics and times, and the SHA-256 of the other files; written last: where it is, the run is done
 
 and, while it is not done, ``state.pt`` from which an interrupted training goes on. ``run.lock`` is locked by the
 process that works on the run; the system unlocks it when that process ends, however it ends.
@@ -24,20 +24,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from fasnb.data.store import Store
 from fasnb.metrics.pad import auc, fpr_name, tpr_at_fpr
 from fasnb.metrics.scores import read_scores, score_table, write_scores
 from fasnb.model.network import ThreeBranchNetwork
 from fasnb.model.weights import identities, load_network, save_network
-from fasnb.tools.environment import device_name, environment
+from fasnb.tools.environment import device_name, environment, peak_memory
 from fasnb.tools.files import is_locked, locked, replace_file, write_text
-from fasnb.tools.workers import choose_device, devices_for, execute
+from fasnb.tools.seals import read_result, whole, write_result
+from fasnb.tools.workers import OutOfTime, choose_device, devices_for, execute, require_time
+from fasnb.training.cost import multiply_adds
 from fasnb.training.fit import STATE_FILE, fit
 from fasnb.training.inference import score
 from fasnb.training.plan import PlannedNetwork
+from fasnb.training.progress import EPOCHS_FILE, Display, Job, Watch, display_of, duration, recorder
 from fasnb.training.specification import Specification
+
+CHECKPOINT = "checkpoint.pt"
 
 
 class RunError(RuntimeError):
@@ -46,30 +50,44 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. ``result`` is the content of result.json."""
+    """A finished run. ``result`` is the content of result.json. What is read of a run is first compared with its SHA-256.
+
+    Raises, wherever a file is read:
+        Damaged: it is not what was written.
+    """
 
     specification: Specification
     folder: Path
     result: dict = field(repr=False)
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files, which is whole."""
+        return whole(self.folder, name)
+
+    def check(self) -> None:
+        """Read every file; only checkpoint.pt may be missing."""
+        for name in self.result["sha256"]:
+            if name != CHECKPOINT or (self.folder / name).exists():
+                self.file(name)
 
     def scores(self, split: str) -> pd.DataFrame:
         """The scores table of a split."""
         if split not in self.result["splits"]:
             scored = ", ".join(self.result["splits"])
             raise ValueError(f"{self.folder} has no scores of split {split!r}; it has {scored}")
-        return read_scores(_scores_path(self.folder, split))
+        return read_scores(self.file(_scores_name(split)))
 
     def history(self) -> pd.DataFrame:
         """One row an epoch, see ``fasnb.training.fit``."""
-        return pd.read_csv(self.folder / "history.csv")
+        return pd.read_csv(self.file("history.csv"))
 
     def network(self) -> ThreeBranchNetwork:
         """The trained network on the CPU, ready to score. FileNotFoundError where only its scores were kept."""
-        return load_network(self.folder / "checkpoint.pt")
+        return load_network(self.file(CHECKPOINT))
 
 
-def _scores_path(folder: Path, split: str) -> Path:
-    return folder / f"scores-{split}.parquet"
+def _scores_name(split: str) -> str:
+    return f"scores-{split}.parquet"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -114,23 +132,16 @@ def load_run(network: PlannedNetwork) -> Run | None:
     """The run of a network, None if it is not done.
 
     Raises:
-        ValueError: its result is damaged, or another specification's.
+        Damaged: its result is not what was written.
+        ValueError: its result is another specification's.
     """
-    result = _read_json(network.folder / "result.json")
-    if result is None:
+    try:
+        result = read_result(network.folder)
+    except FileNotFoundError:
         return None
     if result.get("key") != network.specification.key:
         raise ValueError(f"{network.folder} holds the run of another specification; move it away")
     return Run(network.specification, network.folder, result)
-
-
-def _read_json(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove the folder to train the run again") from None
 
 
 def _unscored(run: Run, network: PlannedNetwork) -> list[str]:
@@ -148,14 +159,16 @@ def _work(network: PlannedNetwork, device: torch.device, compile: bool, seconds:
         write_text(folder / "config.json", network.specification.to_json())
         write_text(folder / "environment.json", json.dumps(environment(device), indent=2) + "\n")
         model, result = _train(network, device, compile, seconds)
-        save_network(model, folder / "checkpoint.pt")
-        splits = network.splits
+        save_network(model, folder / CHECKPOINT, key=network.specification.key)
+        splits, written = network.splits, ["config.json", "environment.json", "history.csv", CHECKPOINT]
     else:
-        model, result, splits = _checkpoint(run), run.result, _unscored(run, network)
+        model, result, splits, written = _checkpoint(run), run.result, _unscored(run, network), []
     for split in splits:
         result["splits"][split] = _score(network, model, split, device)
-    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    (folder / STATE_FILE).unlink(missing_ok=True)
+        written.append(_scores_name(split))
+    write_result(folder, result, written)
+    for name in (STATE_FILE, EPOCHS_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tuple[ThreeBranchNetwork, dict]:
@@ -175,6 +188,7 @@ def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tu
         device=device,
         compile=compile,
         checkpoint_seconds=seconds,
+        progress=recorder(network.folder),
     )
     replace_file(network.folder / "history.csv", lambda temporary: history.to_csv(temporary, index=False))
     training = {
@@ -183,6 +197,7 @@ def _train(network: PlannedNetwork, device, compile: bool, seconds: float) -> tu
         "loss": float(history["loss"].iloc[-1]),
         "seconds": float(history["seconds"].sum()),
         "frames_per_second": float(history["frames_per_second"].median()),
+        "memory": peak_memory(),  # of this process, which may have trained others before
     }
     return model, {"key": network.specification.key, "device": device_name(device), "training": training, "splits": {}}
 
@@ -198,6 +213,7 @@ def _checkpoint(run: Run) -> ThreeBranchNetwork:
 
 def _score(network: PlannedNetwork, model: ThreeBranchNetwork, split: str, device) -> dict:
     """Score one split; what result.json says of it."""
+    require_time()
     started, specification = time.perf_counter(), network.specification
     store = Store.open(network.stores[split])
     rows = np.flatnonzero(store.frames["split"] == split)
@@ -207,7 +223,7 @@ def _score(network: PlannedNetwork, model: ThreeBranchNetwork, split: str, devic
     scores = score(model, store, rows, specification.recipe, device=device)
     named = (specification.experiment, specification.fold, specification.seed)
     table = score_table(store.frames.iloc[rows], scores, *named)
-    write_scores(table, _scores_path(network.folder, split))
+    write_scores(table, network.folder / _scores_name(split))
     found = {"data": store.fingerprint, "frames": len(rows), "seconds": time.perf_counter() - started}
     return found | _measured(table, network.fprs)
 
@@ -233,7 +249,7 @@ def run_many(
     threads: int = 0,
     device: str | None = None,
     executor: str = "local",
-    progress: bool | Callable[[str], object] = True,
+    progress: bool | Callable[[str], object] | Display = True,
     **options,
 ) -> list[Run]:
     """The finished runs of all networks, in their order; what is not done is trained.
@@ -244,7 +260,7 @@ def run_many(
     machines share. A script that calls this needs the guard ``if __name__ == "__main__"``: processes are spawned.
 
     Args:
-        progress: one bar and a line per network, or a function that takes the lines.
+        progress: one bar and a line per network, a function that takes the lines, or a ``Display``.
         options: ``compile`` and ``checkpoint_seconds`` of ``run_or_load``.
 
     Raises:
@@ -253,7 +269,9 @@ def run_many(
     """
     pending = [network for network in networks if not finished(network)]
     work = partial(_named_run, options=options)
-    with _Progress(len(networks), len(networks) - len(pending), progress) as report:
+    display = display_of(progress)
+    report = _Lines(networks, len(networks) - len(pending), display.line)
+    with Watch([job_of(network) for network in pending], display):
         for run in execute(work, pending, devices_for(device, workers, executor), threads, executor):
             report(run)
     return [load_run(network) for network in networks]
@@ -263,56 +281,54 @@ def _named_run(network: PlannedNetwork, device: str, *, options: dict) -> Run:
     title = network.specification.title
     try:
         return run_or_load(network, device=device, **options)
+    except OutOfTime:
+        raise
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise RunError(reason if reason.startswith(title) else f"{title}: {reason}") from error
 
 
-class _Progress:
-    """One bar for the study and a line for each network, with an estimate of the time left."""
+class _Lines:
+    """A line for each network that is done."""
 
-    def __init__(self, total: int, done: int, progress: bool | Callable[[str], object]):
-        self.total, self.done, self.loaded = total, done, done
-        self.started = time.monotonic()
-        self.bar = tqdm(total=total, initial=done, unit="network", disable=progress is not True)
-        self.write = progress if callable(progress) else (self.bar.write if progress else lambda line: None)
-
-    def __enter__(self):
-        if self.done:
-            self.write(f"{self.done} of {self.total} networks are done already")
-        return self
-
-    def __exit__(self, *error):
-        self.bar.close()
+    def __init__(self, networks: Sequence[PlannedNetwork], done: int, say: Callable[[str], object]):
+        self.total, self.done, self.say = len(networks), done, say
+        self.fprs = {network.specification.key: network.headline_fpr for network in networks}
+        if done:
+            say(f"{done} of {self.total} networks are done already")
 
     def __call__(self, run: Run) -> None:
         self.done += 1
-        self.bar.update()
-        left = (time.monotonic() - self.started) / (self.done - self.loaded) * (self.total - self.done)
-        after = f", about {_duration(left)} left" if left else ""
         seconds = run.result["training"]["seconds"] + sum(s["seconds"] for s in run.result["splits"].values())
-        what = f"[{self.done}/{self.total}] {run.specification.title}{_headline(run.result)}"
-        self.write(f"{what} ({_duration(seconds)}){after}")
+        measured = _headline(run.result, self.fprs[run.specification.key])
+        self.say(f"[{self.done}/{self.total}] {run.specification.title}{measured} ({duration(seconds)})")
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def job_of(network: PlannedNetwork) -> Job:
+    """The network as a job that a display waits for; its work is counted in multiply-adds."""
+    recipe, title = network.specification.recipe, network.specification.title
+    epochs = recipe.epochs + recipe.second_epochs
+    # a step costs about three forward passes; what is scored afterwards is about as much as one epoch more
+    work = 3.0 * multiply_adds(network) * len(network.train_index) * (epochs + 1)
+    return Job(title, network.folder, "result.json", epochs, work, lambda: _told(network))
 
 
-def _headline(result: dict) -> str:
-    """': TPR@1e-2 93.1%', at the finest FPR of the split that was scored first."""
-    name, value = _finest(result)
+def _told(network: PlannedNetwork) -> str:
+    return f"{network.specification.title}{_headline(load_run(network).result, network.headline_fpr)}"
+
+
+def _headline(result: dict, fpr: float | None) -> str:
+    """': TPR@1e-2 93.1%', at this or the finest FPR of the split that was scored first."""
+    name, value = _measured_at(result, fpr)
     return "" if name is None else f": {name} {100 * value:.1f}%"
 
 
-def _finest(result: dict) -> tuple[str | None, float]:
+def _measured_at(result: dict, fpr: float | None) -> tuple[str | None, float]:
     rates = next((split["tpr_at_fpr"] for split in result["splits"].values() if split.get("tpr_at_fpr")), None)
     if not rates:
         return None, math.nan
-    fpr = min(rates, key=float)
-    return f"TPR@{float(fpr):.0e}".replace("e-0", "e-"), rates[fpr]
+    key = f"{fpr:g}" if fpr is not None and f"{fpr:g}" in rates else min(rates, key=float)
+    return f"TPR@{fpr_name(float(key))}", rates[key]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -321,11 +337,13 @@ def _finest(result: dict) -> tuple[str | None, float]:
 
 
 def state_of(network: PlannedNetwork) -> str:
-    """done, running, partial, damaged, or missing."""
+    """done, running, partial, damaged, or missing; every byte of a run that is done is read."""
     try:
-        if load_run(network) is not None:
+        run = load_run(network)
+        if run is not None:
+            run.check()
             return "done"
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return "damaged"
     if not network.folder.is_dir():
         return "missing"
@@ -335,7 +353,7 @@ def state_of(network: PlannedNetwork) -> str:
 def facts_of(run: Run) -> dict:
     """One flat row of a run: what it is, how it was trained, where, and its metrics on each split."""
     it, result = run.specification, run.result
-    made = _read_json(run.folder / "environment.json") or {}
+    made = json.loads(run.file("environment.json").read_text(encoding="utf-8"))
     row = {"experiment": it.experiment, "fold": it.fold, "seed": it.seed, "run": run.folder.name, "key": it.key}
     row |= {"device": result["device"], "threads": made.get("threads"), "commit": made.get("commit")}
     row |= {"torch": made.get("packages", {}).get("torch"), "precision": it.precision} | result["training"]

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,9 @@ class Specification:
     version: int = TRAINING_VERSION
 
     def __post_init__(self):
+        for name, kind in (("experiment", str), ("fold", Integral), ("seed", Integral), ("precision", str)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be of type {kind.__name__}")
         if not _NAME.fullmatch(self.experiment):
             raise ValueError(f"experiment {self.experiment!r} must be a name of letters, digits, '.', '_' and '-'")
         if self.precision not in PRECISIONS:
@@ -74,6 +78,8 @@ class Specification:
     def from_json(cls, text: str) -> "Specification":
         """Raises ValueError for an unknown or missing field, of the recipe and the architecture too."""
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a specification is a dictionary, not a {type(values).__name__}")
         for name, part in (("architecture", Architecture), ("recipe", Recipe)):
             values[name] = _from_fields(part, values.get(name, {}))
         return _from_fields(cls, values)
@@ -87,13 +93,15 @@ def _plain(part) -> dict:
 
 
 def _from_fields(part: type, values: Mapping):
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{part.__name__} is a dictionary, not a {type(values).__name__}")
     known = [field.name for field in fields(part)]
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"{part.__name__} field {unknown[0]!r} is unknown; the fields are {', '.join(known)}")
     try:
         return part(**values)
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"{part.__name__}: {error}") from None
 
 
