@@ -311,7 +311,9 @@ def test_the_report_explores_without_a_kernel(browser, smoke, study, tmp_path):
     watched.page.goto(report.as_uri())
     scope = watched.page.frame_locator("iframe.explorer")
     scope.get_by_test_id("frame").first.wait_for()
-    watched.page.locator("iframe.explorer").screenshot(path=PICTURES / "report-explorer.png")
+    watched.page.locator("iframe.explorer").evaluate("(frame) => frame.scrollIntoView()")
+    watched.page.wait_for_timeout(1000)  # a frame that was out of sight is painted a moment later
+    watched.page.screenshot(path=PICTURES / "report-explorer.png")
     drive(scope, watched.page, study.table, study.fprs)
     choose(scope, "filter-class", "0")
     rows = exported(scope, watched.page, tmp_path / "frames.csv")
