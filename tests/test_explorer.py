@@ -8,6 +8,7 @@ from base64 import b64decode
 import numpy as np
 import pandas as pd
 import pytest
+from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from fasnb.command.report import _chapter
@@ -107,6 +108,6 @@ def test_the_report_holds_the_explorer_where_its_figure_stood(tmp_path):
     Show(profile.load("smoke"), tmp_path)(Explorer(table()), "x", "All frames")
     output = new_output("display_data", {"image/png": "iVBORw0KGgo="}, metadata={"fasnb": {"page": "explorer/x.html"}})
     cells = [new_markdown_cell("# A & B"), new_code_cell("explorer", outputs=[output])]
-    body = _chapter("07", new_notebook(cells=cells), tmp_path)["body"]
+    body = _chapter("07", new_notebook(cells=cells), tmp_path, HTMLExporter(template_name="basic"))["body"]
     assert body.count("<iframe") == 1 and "image/png" not in body
     assert "allow-same-origin" not in body and "startPage(" in body
