@@ -82,7 +82,8 @@ def test_a_notebook_on_a_full_disk_is_one_sentence(small_disk, released):
         execute("09_released", given, small_disk)
 
 
-def test_results_that_cannot_be_written_are_named(small_disk, capsys):
+def test_results_that_cannot_be_written_are_named(small_disk, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASNB_CACHE", str(tmp_path / "cache"))
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
         assert main(["run", "--profile", "smoke", "--only", "01", "--out", str(small_disk / "smoke")]) == 2
