@@ -22,6 +22,8 @@ from pathlib import Path
 
 import torch
 
+from fasnb.tools.files import is_locked
+
 PHASES = {  # name -> files below the study's folder, of which a first one says that the phase has begun
     "start": (),
     "stores": ("cache/*.partial/finished",),
@@ -84,7 +86,8 @@ def wait_for(phase: str, folder: Path, study: subprocess.Popen, begun: float) ->
     """Whether the phase has begun in this process's time, and the study still runs."""
     while study.poll() is None:
         there = (path for pattern in PHASES[phase] for path in folder.glob(pattern))
-        if not PHASES[phase] or any(_changed(path) > begun for path in there):
+        held = phase == "pre-training"  # its file may be there from before the last kill
+        if not PHASES[phase] or any(is_locked(path) if held else _changed(path) > begun for path in there):
             return True
         time.sleep(0.02)
     return False
@@ -148,7 +151,7 @@ def main() -> None:
         for phase in phases:
             begun, study = time.time(), start(args.only, folder)
             if wait_for(phase, folder, study, begun):
-                time.sleep(draw.uniform(0, 5))
+                time.sleep(draw.uniform(0, 2))
             if study.poll() is None:
                 kill(study)
                 counts[phase] += 1

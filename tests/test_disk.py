@@ -23,10 +23,10 @@ from fasnb.training.runs import run_or_load, state_of
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of one megabyte."""
+    """A disk of four megabytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip("a small tmpfs cannot be mounted here")
     yield folder
@@ -41,7 +41,7 @@ def leave(disk: Path, free: int) -> None:
 
 def test_whatever_there_is_no_room_for_is_named_and_the_run_goes_on(stores, small_disk, tmp_path):  # noqa: F811
     network, missing = planned(stores, small_disk), set()
-    for free in range(0, 2**20, 2**16):
+    for free in range(0, 2**22, 2**18):
         leave(small_disk, free)
         try:
             run = run_or_load(network, device="cpu")
@@ -82,7 +82,8 @@ def test_a_notebook_on_a_full_disk_is_one_sentence(small_disk, released):
         execute("09_released", given, small_disk)
 
 
-def test_results_that_cannot_be_written_are_named(small_disk, capsys):
+def test_results_that_cannot_be_written_are_named(small_disk, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASNB_CACHE", str(tmp_path / "cache"))
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
         assert main(["run", "--profile", "smoke", "--only", "01", "--out", str(small_disk / "smoke")]) == 2

@@ -23,7 +23,7 @@ from fasnb.metrics.scores import SCORE_COLUMNS, IncompleteError
 from fasnb.model.backbones import Backbone
 from fasnb.model.weights import save_backbone
 from fasnb.tools.files import file_sha256, write_text
-from fasnb.tools.seals import write_sealed
+from fasnb.tools.seals import read_result, write_sealed
 from fasnb.training import fit as training
 from fasnb.training import runs
 from fasnb.training.archive import Published, load_facts, load_history, load_scores, write_published
@@ -124,7 +124,7 @@ def test_a_run_is_trained_once_and_loaded_after(stores, tmp_path):
     config = Specification.from_json((run.folder / "config.json").read_text())
     assert config == network.specification and config.key == network.specification.key
 
-    table, result = run.scores("valid"), json.loads((run.folder / "result.json").read_text())
+    table, result = run.scores("valid"), read_result(run.folder)
     assert tuple(table.columns) == SCORE_COLUMNS and len(table) == 40
     assert set(zip(table["experiment"], table["fold"], table["seed"], strict=True)) == {("A", 1, 7)}
     assert result["splits"]["valid"]["tpr_at_fpr"] == {

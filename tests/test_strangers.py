@@ -203,6 +203,8 @@ def test_a_spreadsheet_finds_no_formula(tmp_path):
     assert no_formula(cells) == ["'=1+1", "'+a", "'-a", "'@a", "-", "-1.5", "a=b", 3, None]
     write_table(pd.DataFrame({"frame": ["=1+1"], "x": [-2.5]}), tmp_path, "t", "c")
     assert (tmp_path / "t.csv").read_text() == "frame,x\n'=1+1,-2.5\n"
+    write_table(pd.DataFrame({"frame": [], "x": []}), tmp_path, "t", "c")
+    assert (tmp_path / "t.csv").read_text() == "frame,x\n"
     table = pd.DataFrame({"sample": ["=1+1", "b"], "label": [1, 0], "score": [0.5, 0.25]})
     assert "'=1+1" in scores.write_scores(table, tmp_path / "s.csv").read_text()
 
