@@ -139,7 +139,7 @@ def tell_differences(found: np.ndarray, truth: np.ndarray) -> None:
 
 
 def surf(split: str, frames: int) -> SynthSurf:
-    return SynthSurf(split, subjects=SUBJECTS, frames=frames, size=RECIPE.resize, preset="hard", seed=SEED)
+    return SynthSurf(split, subjects=SUBJECTS, frames=frames, size=RECIPE.resize, seed=SEED)
 
 
 def trained(architecture: Architecture, folder: Path, device: str) -> ThreeBranchNetwork:

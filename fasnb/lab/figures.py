@@ -24,6 +24,7 @@ from fasnb.lab.palette import (
     log_ticks,
     method_colour,
 )
+from fasnb.lab.pictures import picture
 from fasnb.metrics.pad import det
 from fasnb.metrics.snapshots import snapshot_name
 
@@ -242,25 +243,26 @@ def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping
     return fig
 
 
-def frame_grid(images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1) -> Figure:
+def frame_grid(
+    images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1, cell: float = 0.62
+) -> Figure:
     """Frames as pictures of their three modalities: one row a frame, or ``across`` frames side by side in a row.
 
     Args:
         images: uint8 (n, C, size, size) in a store's channel order; n = len(rows) * across.
         rows: label of each row.
-        channels: modality -> number of channels, in order.
+        channels: modality -> number of channels, in order. Depth is stretched, see ``pictures.stretched``.
+        cell: inches a picture, at most.
     """
-    edges = np.cumsum([0, *channels.values()])
     columns = len(channels) * across
-    cell = min(0.62, PAGE * 0.92 / columns)
+    cell = min(cell, PAGE * 0.92 / columns)
     size = (cell * columns + 1.25, cell * len(rows) + 0.2)
     fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="none")
     fig.subplots_adjust(left=1.2 / size[0], right=1, bottom=0, top=1 - 0.18 / size[1], wspace=0.03, hspace=0.03)
     for i, image in enumerate(images):
         for j, name in enumerate(channels):
             ax = plain(axes[i // across, i % across * len(channels) + j])
-            part = image[edges[j] : edges[j + 1]]
-            ax.imshow(part.transpose(1, 2, 0) if len(part) == 3 else part[0], cmap="gray", vmin=0, vmax=255)
+            ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
             if i < across:
                 ax.set_title({"rgb": "RGB", "depth": "depth", "ir": "IR"}[name], fontsize=7, pad=2)
     for ax, label in zip(axes[:, 0], rows, strict=True):

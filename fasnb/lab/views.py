@@ -67,7 +67,7 @@ def attack_examples(profile: Profile, size: int) -> tuple[np.ndarray, list[str]]
     """One subject bona fide and with all six attacks (Table 1), ``size`` pixels high; None but on the synthetic source."""
     if profile.source != "synthetic":
         return None
-    source = SynthSurf("valid", 4, 1, size=size, preset=profile.preset, seed=profile.data_seed)
+    source = SynthSurf("valid", 4, 1, size=size, difficulty=profile.difficulty, seed=profile.data_seed)
     regions = ["+".join(r for r in ("eyes", "nose", "mouth") if getattr(row, r)) for row in TABLE1.itertuples()]
     names = [f"{row.attack}: {row.surface},\n{cut}" for row, cut in zip(TABLE1.itertuples(), regions, strict=True)]
     return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), ["bona fide", *names]

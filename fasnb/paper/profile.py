@@ -58,8 +58,11 @@ class Profile:
     weights_root: str = field(default="", metadata={"help": "folder of backbone weights"})
 
     # synthetic data; sizes in frames over all kinds, images in pixels
-    preset: str = _choice("hard", "hard", "plausible", help="sensor and print values of the renderer")
+    difficulty: float = _number(
+        0.5, 0, 1, help="of the renderer's poses, light and prints; set by benchmarks/difficulty.py"
+    )
     data_seed: int = _number(0, 0, help="seed of subjects and frames")
+    worlds: int = _number(1, 1, help="renderer seeds over which the rows of Table 5 are repeated")
     train_subjects: int = _number(300, 6)
     valid_subjects: int = _number(100, 1)
     test_subjects: int = _number(600, 1)

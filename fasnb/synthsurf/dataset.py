@@ -17,8 +17,8 @@ from torch import Tensor
 from fasnb.data.frames import ATTACK_FOLDERS, TRAIN_ATTACKS, frame_table
 from fasnb.synthsurf import sensors
 from fasnb.synthsurf.draws import Draws, row_keys
-from fasnb.synthsurf.faces import draw_identities, draw_pose, drifted, view_of
-from fasnb.synthsurf.prints import Sheet, draw_printer, draw_sheets, printed
+from fasnb.synthsurf.faces import crop_of_face, draw_identities, draw_pose, drifted, view_of
+from fasnb.synthsurf.prints import Sheet, crop_of_sheet, draw_printer, draw_sheets, page_crop, printed
 from fasnb.synthsurf.rendering import (
     STREAMS,
     blocks,
@@ -31,9 +31,9 @@ from fasnb.synthsurf.rendering import (
     tiles,
 )
 from fasnb.synthsurf.scenes import Capture, Scene, behind_sheet, distances, living_face, portrait, registered_frames
-from fasnb.synthsurf.sensors import HARD, PLAUSIBLE, PRESETS, Camera, Preset
+from fasnb.synthsurf.sensors import Camera, Look, look, power
 
-__all__ = ["CHALLENGE", "HARD", "PLAUSIBLE", "PRESETS", "Preset", "SynthSurf"]
+__all__ = ["CHALLENGE", "Look", "SynthSurf", "look"]
 
 BONA_FIDE = 0
 SPLIT_KINDS = {"train": (BONA_FIDE, *TRAIN_ATTACKS), "valid": (BONA_FIDE, 1, 2, 3), "test": (BONA_FIDE, 1, 2, 3)}
@@ -57,7 +57,7 @@ class Spec:
     subjects: int
     frames: tuple[tuple[int, int], ...]  # (kind, frames over all subjects)
     size: int
-    preset: Preset
+    look: Look
     seed: int
 
 
@@ -72,9 +72,10 @@ class SynthSurf:
         subjects: people in the split.
         frames_per_video: frames of every video. Give either this or ``frames``.
         size: height and width in pixels, at least 16.
-        preset: "plausible", "hard" or a ``Preset``.
+        difficulty: from 0 (easy) to 1 (hard), see ``fasnb.synthsurf.sensors.look``, or a ``Look`` of one's own.
         seed: of everything.
-        frames: frames of the whole split, or {kind: frames of that kind}, dealt out evenly over the videos.
+        frames: frames of the whole split, in the proportions of kinds of CASIA-SURF, or {kind: frames of that kind}; dealt out
+            evenly over the videos of a kind.
         device: where to render. Integer parts are equal on every device; rounding can differ by one grey level between
             the kinds of device, so this is not part of the fingerprint.
 
@@ -93,7 +94,7 @@ class SynthSurf:
         subjects: int,
         frames_per_video: int | None = None,
         size: int = 64,
-        preset: str | Preset = "hard",
+        difficulty: float | Look = 0.5,
         seed: int = 0,
         *,
         frames: int | Mapping[int, int] | None = None,
@@ -103,11 +104,12 @@ class SynthSurf:
             raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLIT_KINDS)}")
         require_positive(subjects=subjects)
         require_common(size, seed)
-        if isinstance(preset, str) and preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}; it must be one of {', '.join(PRESETS)} or a Preset")
-        counts = _frames_of_kinds(SPLIT_KINDS[split], subjects, frames_per_video, frames)
-        preset = PRESETS[preset] if isinstance(preset, str) else preset
-        self.spec = Spec(split, int(subjects), counts, int(size), preset, int(seed))
+        if not isinstance(difficulty, Look):
+            if isinstance(difficulty, bool) or not isinstance(difficulty, int | float) or not 0 <= difficulty <= 1:
+                raise ValueError(f"difficulty is {difficulty!r}; it must be a number from 0 (easy) to 1 (hard)")
+            difficulty = look(float(difficulty))
+        counts = _frames_of_kinds(split, subjects, frames_per_video, frames)
+        self.spec = Spec(split, int(subjects), counts, int(size), difficulty, int(seed))
         self.size = int(size)
         self.channels = {"rgb": 3, "depth": 1, "ir": 1}
         self.device = torch.device(device)
@@ -124,6 +126,13 @@ class SynthSurf:
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_pages": OrderedDict()}
+
+    def at_size(self, size: int) -> "SynthSurf":
+        """The same frames drawn with more or fewer pixels: the same people, poses, light and prints; noise is its own."""
+        it = self.spec
+        return SynthSurf(
+            it.split, it.subjects, None, size, it.look, it.seed, frames=dict(it.frames), device=self.device
+        )
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Frames as uint8 (n, 5, size, size): R, G, B, depth (nearer is brighter, 0 = hole), infrared.
@@ -163,10 +172,11 @@ class SynthSurf:
             capture, sheet = self._parameters(*who)
             scene = self._scene(capture, sheet, *who[:2], slice(1))
             parts = {"reflectance": scene.reflectance, "normal": scene.normal, "inside": scene.inside}
-            parts["depth"] = distances(scene, capture.camera.take(slice(1)))
+            parts["depth"] = distances(scene.z, scene.middle, capture.camera.take(slice(1)))
             if kind != BONA_FIDE:
-                parts |= {"page": self._pages[subject, kind].float()[None], "opening": scene.opening}
-            parts = {name: part[0, ..., : self.size, :].cpu().numpy().copy() for name, part in parts.items()}
+                page = self._pages[subject, kind].float()[None, :, : 2 * self.size]
+                parts |= {"page": page, "opening": scene.opening[:, : self.size]}
+            parts = {name: part[0, ..., : part.shape[-1], :].cpu().numpy().copy() for name, part in parts.items()}
             frame = np.empty((1, 5, self.size, self.size), dtype=np.uint8)
             self._render(*who, frame, np.array([0]))
         return {"frame": frame[0]} | parts
@@ -177,7 +187,7 @@ class SynthSurf:
         for tile in tiles(len(subject), self.size, self.device):
             scene = self._scene(capture, sheet, subject, kind, tile)
             part = capture.take(tile)
-            frames = registered_frames(scene, part.camera, part.keys, self.spec.preset, self.size)
+            frames = registered_frames(scene, part.camera, part.crop, part.keys, self.spec.look, self.size)
             out[place[tile]] = frames.cpu().numpy()
         self._forget_pages()
 
@@ -186,26 +196,32 @@ class SynthSurf:
             return living_face(capture.take(tile), self.size)
         videos = zip(subject[tile].tolist(), kind[tile].tolist(), strict=True)
         pages = torch.stack([self._pages[video] for video in videos]).float()
-        return behind_sheet(capture.take(tile), sheet.take(tile), pages, self.spec.preset, self.size)
+        return behind_sheet(capture.take(tile), sheet.take(tile), pages, self.spec.look, self.size)
 
     def _keys(self, part: int, *words: Tensor) -> Tensor:
         return row_keys(len(words[0]), self.spec.seed, STREAMS[self.spec.split], part, *words, device=self.device)
 
     def _parameters(self, subject, kind, number) -> tuple[Capture, Sheet | None]:
         """All parameters of a block of frames, rows padded; its prints are made if they are not there yet."""
-        preset = self.spec.preset
+        look = self.spec.look
         row_subject, row_kind, row_number = padded(subject, kind, number)
         face = draw_identities(Draws(self._keys(0, row_subject)))
         video = Draws(self._keys(1, row_subject, row_kind))
         frame = Draws(self._keys(2, row_subject, row_kind, row_number))
-        pose = drifted(draw_pose(video, preset), draw_pose(frame, preset))
-        camera = _jittered(sensors.draw_camera(video, preset), frame, preset)
-        keys = self._keys(3, row_subject, row_kind, row_number)
-        capture = Capture(face, pose, view_of(pose), camera, keys)
+        pose = drifted(draw_pose(video, look), draw_pose(frame, look))
+        camera = sensors.draw_camera(Draws(self._keys(6, row_subject)), video, look)
+        camera = replace(camera, distance=camera.distance + 12.0 * frame.normal())  # people sway
+        view, keys = view_of(pose), self._keys(3, row_subject, row_kind, row_number)
         if kind[0] == BONA_FIDE:
-            return capture, None
+            crop = crop_of_face(face, pose, view)
+            return Capture(face, pose, view, crop, camera, keys), None
         self._print(set(zip(subject.tolist(), kind.tolist(), strict=True)))
-        return capture, draw_sheets(video, face, pose, row_kind.to(self.device), preset)
+        sheet = draw_sheets(video, face, pose, row_kind.to(self.device), look, self._care(row_subject, row_kind))
+        return Capture(face, pose, view, crop_of_sheet(sheet, face, pose), camera, keys), sheet
+
+    def _care(self, subject: Tensor, kind: Tensor) -> Tensor:
+        """How good an attacker's work on one print is, from 0 to 1: who prints well also cuts and wears it well."""
+        return power(Draws(self._keys(7, subject, kind)).uniform(0.0, 1.0), self.spec.look.care)
 
     def _print(self, videos: set[tuple[int, int]]) -> None:
         """Print the page of each video (subject, kind) that has none yet: another, nearly frontal photograph.
@@ -219,14 +235,15 @@ class SynthSurf:
             return
         subject, kind = padded(*np.array(missing).T)
         draws = Draws(self._keys(4, subject, kind))
-        pose = draw_pose(draws, replace(self.spec.preset, pose=(5.0, 4.0, 0.0)))
-        middle = torch.zeros_like(pose.shift_x)
-        pose = replace(pose, zoom=torch.ones_like(pose.zoom), shift_x=middle, shift_y=middle)
-        camera = sensors.draw_camera(draws, self.spec.preset)
-        capture = Capture(draw_identities(Draws(self._keys(0, subject))), pose, view_of(pose), camera, draws.keys)
-        printer = draw_printer(draws, self.spec.preset)
-        for tile in tiles(len(missing), self.size, self.device):
-            photograph, _ = portrait(capture.take(tile), self.size)
+        aside = self.spec.look.photo_pose
+        pose = draw_pose(draws, replace(self.spec.look, pose=(aside, 0.7 * aside, 0.0)))
+        camera = _studio(sensors.draw_camera(draws, draws, self.spec.look))
+        face = draw_identities(Draws(self._keys(0, subject)))
+        capture = Capture(face, pose, view_of(pose), page_crop(pose.zoom), camera, draws.keys)
+        printer = draw_printer(draws, self.spec.look, self._care(subject, kind))
+        size = 2 * self.size  # prints are finer than what the camera resolves of them
+        for tile in tiles(len(missing), size, self.device):
+            photograph, _ = portrait(capture.take(tile), size)
             pages = printed(photograph, printer.take(tile)).half()
             self._pages |= {video: page.clone() for video, page in zip(missing[tile], pages, strict=True)}
 
@@ -273,9 +290,10 @@ def _train_paths(subject: list[str], kind: np.ndarray, number: np.ndarray, folde
 
 
 def _frames_of_kinds(
-    kinds: tuple[int, ...], subjects: int, per_video: int | None, frames: int | Mapping[int, int] | None
+    split: str, subjects: int, per_video: int | None, frames: int | Mapping[int, int] | None
 ) -> tuple[tuple[int, int], ...]:
     """(kind, frames over all subjects) from one of the two ways to say it."""
+    kinds = SPLIT_KINDS[split]
     if (per_video is None) == (frames is None):
         raise ValueError("give either frames_per_video or frames, not both and not neither")
     if per_video is not None:
@@ -289,8 +307,18 @@ def _frames_of_kinds(
     require_positive(frames=frames)
     if frames < len(kinds):
         raise ValueError(f"frames is {frames}; a split needs at least one frame of each of its {len(kinds)} kinds")
-    share, extra = divmod(int(frames), len(kinds))
-    return tuple((kind, share + (place < extra)) for place, kind in enumerate(kinds))
+    return _dealt_out(int(frames), CHALLENGE[split]["frames"])
+
+
+def _dealt_out(total: int, of: Mapping[int, int]) -> tuple[tuple[int, int], ...]:
+    """``total`` frames in the proportions of the real split, at least one of each kind; the largest remainders round up."""
+    exact = {kind: total * count / sum(of.values()) for kind, count in of.items()}
+    dealt = {kind: max(1, int(value)) for kind, value in exact.items()}
+    while sum(dealt.values()) != total:
+        step = 1 if sum(dealt.values()) < total else -1
+        kind = max(dealt, key=lambda k: step * (exact[k] - dealt[k]))
+        dealt[kind] += step
+    return tuple(dealt.items())
 
 
 def _videos(spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -313,7 +341,14 @@ def _videos(spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.ascontiguousarray(column) for column in table)
 
 
-def _jittered(camera: Camera, frame: Draws, preset: Preset) -> Camera:
-    """A video's camera at one frame: the head moves by 20 mm, the zero of the depth map drifts."""
-    offset = 0.6 * camera.depth_offset + 0.8 * preset.depth_offset * frame.normal()
-    return replace(camera, distance=camera.distance + 20.0 * frame.normal(), depth_offset=offset)
+def _studio(camera: Camera) -> Camera:
+    """A camera whose photograph is meant to be printed: white light, right exposure."""
+    one = torch.ones_like(camera.gain)
+    return replace(
+        camera,
+        gain=0.92 * one,
+        flare=torch.zeros_like(one),
+        saturation=one,
+        colour=torch.ones_like(camera.colour),
+        gamma=one / 1.6,
+    )

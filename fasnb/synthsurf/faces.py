@@ -12,29 +12,29 @@ import torch
 from torch import Tensor
 
 from fasnb.synthsurf.draws import Draws, Rows
-from fasnb.synthsurf.sensors import Preset, pixel_grid
+from fasnb.synthsurf.sensors import HALF_FIELD, Crop, Look, pixel_grid
 
-# Relief in (|x|, y): centre x, centre y, standard deviations x, y, height; head units.
+# Relief in (|x|, y): centre x, y, standard deviations x, y, height; head units. Heights follow what anthropometry gives
+# for adults, in millimetres: nose 20 over the cheeks, brow 9 over the eye's inner corner, lips 6, chin 7.
 RELIEF = (
-    (0.00, 0.06, 0.09, 0.20, 0.09),  # bridge of the nose
-    (0.00, -0.12, 0.10, 0.15, 0.13),  # its back
-    (0.00, -0.30, 0.12, 0.10, 0.22),  # its tip
-    (0.14, -0.35, 0.06, 0.06, 0.09),  # its wings
-    (0.38, 0.10, 0.17, 0.11, -0.13),  # eye socket
-    (0.37, 0.08, 0.11, 0.07, 0.06),  # eyeball
-    (0.34, 0.30, 0.24, 0.07, 0.06),  # ridge of the brow
-    (0.56, -0.20, 0.20, 0.18, 0.07),  # cheekbone
-    (0.30, -0.50, 0.06, 0.15, -0.03),  # fold between cheek and lips
-    (0.06, -0.60, 0.15, 0.05, 0.055),  # upper lip
-    (0.00, -0.66, 0.20, 0.022, -0.05),  # between the lips
-    (0.00, -0.73, 0.15, 0.05, 0.065),  # lower lip
-    (0.00, -0.86, 0.20, 0.05, -0.04),  # hollow below it
-    (0.00, -1.04, 0.20, 0.14, 0.12),  # chin
+    (0.12, -0.33, 0.055, 0.06, 0.10),  # wings of the nose
+    (0.36, 0.08, 0.16, 0.10, -0.20),  # eye socket
+    (0.37, 0.07, 0.10, 0.06, 0.09),  # eyeball
+    (0.32, 0.29, 0.24, 0.07, 0.07),  # ridge of the brow
+    (0.55, -0.16, 0.20, 0.16, 0.10),  # cheekbone
+    (0.30, -0.50, 0.05, 0.16, -0.04),  # fold between cheek and lips
+    (0.06, -0.60, 0.15, 0.045, 0.085),  # upper lip
+    (0.00, -0.665, 0.20, 0.020, -0.06),  # between the lips
+    (0.00, -0.73, 0.14, 0.045, 0.095),  # lower lip
+    (0.00, -0.86, 0.18, 0.05, -0.08),  # hollow below it
+    (0.00, -1.03, 0.18, 0.13, 0.15),  # chin
     (0.78, 0.45, 0.18, 0.28, -0.08),  # temple
-    (0.00, 0.72, 0.35, 0.25, 0.05),  # forehead
+    (0.00, 0.68, 0.40, 0.25, 0.05),  # forehead
+    (0.62, -0.58, 0.16, 0.22, -0.05),  # hollow of the cheek
 )
-RELIEF_VARIATION = (0.03, 0.025, 0.10, 0.10, 0.22)  # of centres in head units, of the rest relative
-NOSE, WINGS, SOCKET, EYEBALL, RIDGE, MOUTH, CHIN = slice(0, 3), 3, 4, 5, 6, slice(9, 12), 13
+RELIEF_VARIATION = (0.02, 0.02, 0.08, 0.08, 0.20)  # of centres in head units, of the rest relative
+WINGS, SOCKET, EYEBALL, RIDGE, MOUTH, CHIN = 0, 1, 2, 3, slice(6, 9), 10
+NOSE_TOP, NOSE_TIP, NOSE_BASE = 0.20, -0.29, -0.42  # y where the nose begins to rise, is highest, ends
 EYE = (0.37, 0.08)
 MOUTH_Y = -0.66
 MOST_TURNED = math.radians(30)  # beyond it a face hides parts of itself, which a height field cannot show
@@ -53,7 +53,9 @@ class Identity(Rows):
     height: Tensor
     depth: Tensor
     jaw: Tensor  # how much the face narrows downwards
-    relief: Tensor  # (n, 16, 5, 1, 1): centre x, y, standard deviations x, y, height
+    relief: Tensor  # (n, 14, 5, 1, 1): centre x, y, standard deviations x, y, height
+    nose: Tensor  # height of its tip
+    nose_width: Tensor  # standard deviation at the bridge
     skin: Tensor
     skin_waves: Tensor  # (n, 3, 4, 1, 1): wave numbers x, y, phase, amplitude
     moles: Tensor  # (n, 4, 4, 1, 1): x, y, radius, darkness
@@ -94,8 +96,8 @@ class Pose(Rows):
     yaw: Tensor
     pitch: Tensor
     roll: Tensor
-    zoom: Tensor
-    shift_x: Tensor
+    zoom: Tensor  # how loosely the detector's box lies around the face, relative
+    shift_x: Tensor  # and how far it is off
     shift_y: Tensor
     smile: Tensor
     open: Tensor  # mouth, 0..1
@@ -123,7 +125,7 @@ class Appearance:
 
     reflectance: Tensor  # (n, 4, rows, columns)
     z: Tensor  # towards the camera, head units
-    radius2: Tensor  # squared elliptic radius, 1 = outline of the face
+    edge: Tensor  # 1 on the outline of the face, less inside, see ``outline``
     gloss: Tensor  # factor of the highlight; eyes are wet
 
 
@@ -152,13 +154,15 @@ def draw_identities(draws: Draws, population: str = "all", trait: Tensor | float
         depth=0.92 + 0.06 * normal(),
         jaw=(uniform(0.02, 0.20) - 0.05 * trait).clamp(0, 0.26),
         relief=_draw_relief(draws, eye_x, eye_y, mouth_shift, lean, trait),
+        nose=0.30 * (1 + 0.10 * normal() + 0.10 * lean),
+        nose_width=0.095 * (1 + 0.10 * normal() - 0.08 * lean),
         skin=_with_infrared(skin.clamp(0.03, 0.95), uniform(0.55, 0.68)),
         skin_waves=torch.cat([5 * normal(3, 2), uniform(0, 2 * math.pi, 3, 1), uniform(0, 0.05, 3, 1)], 2),
         moles=_draw_moles(draws),
         blush=0.6 * uniform(0.1, 0.9) - 0.1 * trait,
         fold=uniform(0.0, 0.35),
         socket_shade=uniform(0.05, 0.40),
-        hair=_with_infrared(hair.clamp(0.02, 0.9), uniform(0.25, 0.45)),
+        hair=_with_infrared(hair.clamp(0.02, 0.9), uniform(0.38, 0.64)),
         hairline=uniform(0.62, 1.05) + 0.05 * trait,
         temple=uniform(0.0, 0.6) - 0.12 * trait,
         hair_phase=uniform(0, 2 * math.pi),
@@ -197,7 +201,7 @@ def _with_infrared(rgb: Tensor, infrared: Tensor) -> Tensor:
 
 
 def _draw_relief(draws: Draws, eye_x: Tensor, eye_y: Tensor, mouth: Tensor, lean: float, trait) -> Tensor:
-    """Bumps of the height field, (n, 16, 5, 1, 1); eyes and mouth lie where the painted ones do."""
+    """Bumps of the height field, (n, 14, 5, 1, 1); eyes and mouth lie where the painted ones do."""
     table = eye_x.new_tensor(RELIEF)[..., None, None]
     variation = eye_x.new_tensor(RELIEF_VARIATION)[:, None, None]
     change = draws.normal(len(RELIEF), 5) * variation
@@ -206,7 +210,6 @@ def _draw_relief(draws: Draws, eye_x: Tensor, eye_y: Tensor, mouth: Tensor, lean
     centre[:, SOCKET, 0] = centre[:, EYEBALL, 0] = eye_x
     centre[:, SOCKET, 1] = centre[:, EYEBALL, 1] = eye_y
     centre[:, MOUTH, 1] += mouth[:, None]
-    shape[:, NOSE, 2] *= 1 + 0.12 * lean
     shape[:, WINGS, 0] *= 1 - 0.12 * lean
     shape[:, RIDGE, 2] *= 1 + 0.5 * trait
     shape[:, CHIN, 2] *= 1 + 0.2 * trait
@@ -219,30 +222,29 @@ def _draw_moles(draws: Draws) -> Tensor:
     return torch.cat([*place, draws.uniform(0, 1, 4, 1) * present], 2)
 
 
-def draw_pose(draws: Draws, preset: Preset) -> Pose:
+def draw_pose(draws: Draws, look: Look) -> Pose:
     """One capture's pose and expression a row."""
-    yaw, pitch, roll = (math.radians(sd) * draws.normal() for sd in preset.pose)
+    yaw, pitch, roll = (math.radians(sd) * draws.normal() for sd in look.pose)
     return Pose(
         yaw=yaw,
         pitch=pitch,
         roll=roll,
-        zoom=1 + 0.05 * draws.normal(),
-        shift_x=0.04 * draws.normal(),
-        shift_y=0.04 * draws.normal(),
+        zoom=(look.crop * draws.normal()).exp(),
+        shift_x=look.crop * draws.normal(),
+        shift_y=look.crop * draws.normal(),
         smile=0.12 * draws.normal(),
         open=draws.uniform(0, 1) ** 4,
-        blink=draws.uniform(0.35, 1.1),
+        blink=draws.uniform(0.62, 1.15),
         gaze_x=0.025 * draws.normal(),
         gaze_y=0.012 * draws.normal(),
-        outline=1 + preset.outline * draws.normal(),
+        outline=1 + look.outline * draws.normal(),
     )
 
 
 def drifted(video: Pose, frame: Pose) -> Pose:
-    """A frame of a video: pose and smile keep about half of their variance, mouth and lids are the frame's own."""
-    kept = ("yaw", "pitch", "roll", "smile", "shift_x", "shift_y")
-    mixed = {name: 0.5 * getattr(video, name) + 0.87 * getattr(frame, name) for name in kept}
-    return replace(frame, **mixed, zoom=video.zoom)
+    """A frame of a video: pose and smile keep about half of their variance, mouth, lids and box are the frame's own."""
+    kept = ("yaw", "pitch", "roll", "smile")
+    return replace(frame, **{name: 0.5 * getattr(video, name) + 0.87 * getattr(frame, name) for name in kept})
 
 
 def view_of(pose: Pose, yaw: Tensor | float = 0.0, pitch: Tensor | float = 0.0) -> View:
@@ -281,41 +283,107 @@ def project(view: View, x: Tensor, y: Tensor, start: Tensor, surfaces) -> tuple[
     return on_x, on_y, z.sub_(view.cos_pitch * view.sin_yaw * on_x)
 
 
-def see(face: Identity, pose: Pose, view: View, size: int) -> Appearance:
+def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> Appearance:
     """A living face as seen from the camera, before light."""
-    x, y = pixel_grid(size, pose.zoom, pose.shift_x, pose.shift_y, view.cos_roll, view.sin_roll)
+    x, y = pixel_grid(size, crop, view.cos_roll, view.sin_roll)
     relief = _moved_relief(face, pose)
-    coarse = relief[:, NOSE]
 
     def rough(on_x: Tensor, on_y: Tensor) -> Tensor:
-        return height(face, coarse, on_x, on_y)
+        return height(face, None, on_x, on_y)
 
     def exact(on_x: Tensor, on_y: Tensor) -> Tensor:
         return height(face, relief, on_x, _smiling(pose, face, on_x, on_y))
 
     x, y, z = project(view, x, y, 0.8 * face.depth, (rough, exact))
     reflectance, gloss = _painted(face, pose, x, _smiling(pose, face, x, y))
-    return Appearance(reflectance, z, radius2(face, x, y), gloss)
+    return Appearance(reflectance, z, outline(face, x, y), gloss)
 
 
-def radius2(face: Identity, x: Tensor, y: Tensor) -> Tensor:
-    """Squared elliptic radius of the head: 1 on the outline of the face, which narrows towards the chin."""
+def _radii(face: Identity, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Squares of x and y relative to the half axes of the head, which narrows towards the chin."""
     below = (-y).clamp_(0.0, 2.0)
     below = below.sqrt().mul_(below)  # to the power 1.5
     half_width = below.mul_(-face.jaw).add_(1.0).mul_(face.width)
-    return (x / half_width).square_().add_(((y + 0.05) / face.height).square_())
+    return (x / half_width).square_(), ((y + 0.05) / face.height).square_()
 
 
-def height(face: Identity, relief: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Height z (head units) of the face above the plane of its outline, (n, rows, columns)."""
-    r2 = radius2(face, x, y).clamp_(max=2.0)
-    ax = x.abs()
-    bumps = torch.zeros_like(x)
-    for k in range(relief.shape[1]):
+def outline(face: Identity, x: Tensor, y: Tensor) -> Tensor:
+    """1 on the outline of the face, less inside: between an ellipse and a rectangle, as fitted face models are cut."""
+    across, up = _radii(face, x, y)
+    across.clamp_(max=2.0)
+    up.clamp_(max=2.0)
+    return (across * up).mul_(-0.5).add_(across).add_(up)
+
+
+def face_edge(face: Identity, pose: Pose) -> tuple[Tensor, Tensor]:
+    """x and y of 32 points on the outline of a face, (n, 32, 1) each."""
+    angle = torch.arange(32, device=face.width.device, dtype=torch.float32).mul_(math.pi / 16)[:, None]
+    cos, sin = angle.cos(), angle.sin()
+    cross = (cos * sin).square()
+    reach = (2 / (1 + (1 - 2 * cross).sqrt())).sqrt()  # solves X + Y - X Y / 2 = 1 along the ray
+    y = face.height * pose.outline * reach * sin - 0.05
+    below = (-y).clamp(0.0, 2.0)
+    return face.width * pose.outline * reach * cos * (1 - face.jaw * below.sqrt() * below), y
+
+
+def turned(view: View, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points of a turned surface are seen, before roll and crop (head units): the inverse of ``project``."""
+    above = z - TURNING_DEPTH
+    across = view.cos_yaw * x + view.sin_yaw * above
+    up = view.cos_pitch * y + view.sin_pitch * view.sin_yaw * x - view.sin_pitch * view.cos_yaw * above
+    return across, up
+
+
+def rolled(view: View, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Image coordinates after the roll."""
+    return view.cos_roll * x - view.sin_roll * y, view.sin_roll * x + view.cos_roll * y
+
+
+def crop_around(x: Tensor, y: Tensor, pose: Pose) -> Crop:
+    """The box of a face detector around points (n, k, 1), made a square frame.
+
+    Frames are resized to squares, whatever the box: half of its difference from a square is stretched away.
+    """
+    low_x, high_x, low_y, high_y = (
+        m.amin(1, True) if k % 2 == 0 else m.amax(1, True) for k, m in enumerate((x, x, y, y))
+    )
+    half_x, half_y = (high_x - low_x) / 2, (high_y - low_y) / 2
+    half_x = (half_x * half_y).sqrt()
+    scale = HALF_FIELD / (0.975 * pose.zoom)  # a tight box: it cuts off a little at chin and forehead
+    return Crop(
+        zoom_x=scale / half_x,
+        zoom_y=scale / half_y,
+        centre_x=(low_x + high_x) / 2 + pose.shift_x,
+        centre_y=(low_y + high_y) / 2 + pose.shift_y,
+    )
+
+
+def crop_of_face(face: Identity, pose: Pose, view: View) -> Crop:
+    """The frame around a living face."""
+    return crop_around(*rolled(view, *turned(view, *face_edge(face, pose), 0.15 * face.depth)), pose)
+
+
+def height(face: Identity, relief: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
+    """Height z (head units) of the face above the plane of its outline, (n, rows, columns); without relief the nose."""
+    across, up = _radii(face, x, y)
+    r2 = across.add_(up).clamp_(max=2.0)
+    ax = x.square().add_(0.01).sqrt_()  # |x|, without a crease in the middle of the face
+    bumps = _nose(face, x, y)
+    for k in range(0 if relief is None else relief.shape[1]):
         centre_x, centre_y, spread_x, spread_y, tall = relief[:, k].unbind(1)
         bumps.addcmul_(_bell(ax - centre_x, y - centre_y, spread_x, spread_y), tall)
     bumps.mul_((1.35 - r2).clamp_(0.0, 1.0))
-    return (r2 * -0.3 - 0.5).mul_(r2).add_(1.0).mul_(face.depth).add_(bumps)
+    return (r2 * -0.4 - 0.25).mul_(r2).add_(1.0).mul_(face.depth).add_(bumps)
+
+
+def _nose(face: Identity, x: Tensor, y: Tensor) -> Tensor:
+    """Height of the nose: a wedge that rises and widens from the bridge to the tip and ends above the lips."""
+    rise = (NOSE_TOP - y).mul_(1 / (NOSE_TOP - NOSE_TIP)).clamp_(0.0, 1.0)
+    start = (rise * 8.0).clamp_(max=1.0)
+    base = (y - NOSE_BASE).mul_(1 / (NOSE_TIP - NOSE_BASE)).clamp_(0.0, 1.0)
+    base = (base * -2.0 + 3.0).mul_(base).mul_(base)
+    half2 = (x / (rise * 0.4 + 0.8).mul_(face.nose_width)).square_().mul_(0.5).clamp_(max=FAR).neg_().exp_()
+    return rise.mul_(0.85).add_(0.15).mul_(start).mul_(base).mul_(half2).mul_(face.nose)
 
 
 def _moved_relief(face: Identity, pose: Pose) -> Tensor:
@@ -370,6 +438,7 @@ def _painted(face: Identity, pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, 
     nostrils = _ramp(_bell(ax - 0.075, y + 0.395, face.nostril, 0.026).sub_(0.55), 0.5)
     dark = torch.maximum(torch.maximum(lip_line, eye["dark"]), nostrils.mul_(0.75))
     _paint(canvas, (0.05, 0.03, 0.03, 0.20), dark)
+    _paint(canvas, (0.03, 0.02, 0.02, 0.03), eye["pupil"])
     _paint(canvas, face.hair, _brows(face, ax, y))
     _hair(canvas, face, x, y)
     _paint(canvas, (0.06, 0.06, 0.07, 0.10), _spectacles(face, ax, y))
@@ -417,7 +486,8 @@ def _eye(face: Identity, pose: Pose, x: Tensor, ax: Tensor, y: Tensor) -> dict[s
     return {
         "white": white,
         "iris": iris,
-        "dark": torch.maximum(torch.maximum(pupil, limbus), torch.maximum(lashes, shadow.mul_(opening))),
+        "pupil": pupil,
+        "dark": torch.maximum(limbus, torch.maximum(lashes, shadow.mul_(opening))),
         "crease": crease,
         "gloss": gloss,
     }

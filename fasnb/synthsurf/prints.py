@@ -8,13 +8,15 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from fasnb.synthsurf.draws import Draws, Rows
-from fasnb.synthsurf.faces import EYE, MOUTH_Y, Identity, Pose, View, view_of
-from fasnb.synthsurf.sensors import HALF_FIELD, Preset, blurred, power, to_grey
+from fasnb.synthsurf.faces import EYE, MOUTH_Y, Identity, Pose, View, crop_around, face_edge, rolled, turned, view_of
+from fasnb.synthsurf.sensors import HALF_FIELD, Crop, Look, blurred, power, to_grey
 
 CUT_OUTS = {1: (1, 0, 0), 2: (1, 0, 0), 3: (1, 1, 0), 4: (1, 1, 0), 5: (1, 1, 1), 6: (1, 1, 1)}
 """Attack of Table 1 -> are eyes, nose, mouth cut out. Even attacks are bent sheets, odd ones flat."""
 
-_HOLES = ((0.37, 0.08, 0.23, 0.13), (0.0, -0.14, 0.20, 0.36), (0.0, -0.66, 0.30, 0.15))  # x, y, half axes; head units
+PAGE = 1.38  # half width of a printed page, head units
+_HOLES = ((0.38, 0.08, 0.20, 0.11), (0.0, -0.14, 0.19, 0.31), (0.0, -0.67, 0.31, 0.15))  # x, y, half axes; head units
+_NARROWER = (0.0, 0.45, 0.0)  # how much narrower a cut-out is at its top: a nose is cut as a triangle
 
 
 # ---- the printer ----------------------------------------------------------------------------------------------------
@@ -38,25 +40,31 @@ class Printer(Rows):
     keys: Tensor  # (n, 2), of the toner's grain
 
 
-def draw_printer(draws: Draws, preset: Preset) -> Printer:
-    """A printer, paper and inks a row."""
-    gamut = preset.print_gamut
+def careful(draws: Draws, care: Tensor, ends: tuple[float, float]) -> Tensor:
+    """A value between a careless attacker's and a careful one's: care counts for most of it, chance for the rest."""
+    share = care * 0.8 + 0.2 * draws.uniform(0.0, 1.0)
+    return ends[0] + (ends[1] - ends[0]) * share
 
-    def uniform(low: float, high: float) -> Tensor:
-        return draws.uniform(low, high, 1)
 
+def draw_printer(draws: Draws, look: Look, care: Tensor) -> Printer:
+    """A printer, paper and inks a row; care (n, 1, 1) from 0 to 1 says how good the attacker's work is."""
+
+    def chosen(ends: tuple[float, float]) -> Tensor:
+        return careful(draws, care, ends)[:, None]
+
+    gamut = chosen(look.print_gamut)
     return Printer(
-        blur=preset.print_blur * uniform(0.0, 1.0),
-        black=uniform(0.0, 1.2 * gamut),
-        white=1 - uniform(0.0, 0.8 * gamut),
-        exposure=uniform(0.98, 1.18),
-        saturation=uniform(1 - 2.5 * gamut, 1.02),
-        cast=1 + 3.4 * preset.print_cast * draws.uniform(-0.5, 0.5, 3),
-        pitch=uniform(0.9, 1.5),
-        halftone=preset.print_halftone * uniform(0.0, 1.0),
-        carbon=uniform(*preset.carbon),
-        paper_ir=uniform(*preset.paper_ir),
-        dye=uniform(*preset.dye),
+        blur=chosen(look.print_blur),
+        black=1.2 * gamut * draws.uniform(0.0, 1.0, 1),
+        white=1 - 0.5 * gamut * draws.uniform(0.0, 1.0, 1),
+        exposure=draws.uniform(0.95, 1.12, 1),
+        saturation=1.02 - 2.5 * gamut * draws.uniform(0.0, 1.0, 1),
+        cast=1 + 2 * look.print_cast * draws.uniform(-0.5, 0.5, 3),
+        pitch=draws.uniform(0.9, 1.5, 1),
+        halftone=chosen(look.print_halftone),
+        carbon=chosen(look.carbon),
+        paper_ir=chosen(look.paper_ir),
+        dye=chosen(look.dye),
         keys=draws.words(2),
     )
 
@@ -113,6 +121,8 @@ class Sheet(Rows):
     wave_y: Tensor
     phase: Tensor
     bow: Tensor  # slight bend of the flat sheet
+    ridge: Tensor  # height of the fold over nose and mouth
+    mould: Tensor  # share of brow, cheeks and chin that the paper takes over
     shift_x: Tensor
     shift_y: Tensor
     scale: Tensor  # of the printed face
@@ -120,36 +130,58 @@ class Sheet(Rows):
     view: View
 
 
-def draw_sheets(draws: Draws, face: Identity, pose: Pose, kind: Tensor, preset: Preset) -> Sheet:
-    """One sheet a row; kind: attack ids (n,)."""
+def draw_sheets(draws: Draws, face: Identity, pose: Pose, kind: Tensor, look: Look, care: Tensor) -> Sheet:
+    """One sheet a row, held so that its eyes lie over the living ones; kind: attack ids (n,), care as of a printer."""
     normal, uniform = draws.normal, draws.uniform
     cut = face.depth.new_tensor([CUT_OUTS.get(k, (0, 0, 0)) for k in range(7)])[kind][..., None, None]
     bent = (kind % 2 == 0).float()[:, None, None]
     holes = face.depth.new_tensor(_HOLES)[..., None, None].repeat(len(kind), 1, 1, 1, 1)
-    change = preset.cut * normal(3, 4)
+    change = 0.06 * normal(3, 4)
     holes[:, :, :2] += 0.25 * change[:, :, :2] * (holes[:, :, :2] != 0)
-    holes[:, :, 2:] *= (1 + change[:, :, 2:]).clamp(0.5, 1.6)
+    holes[:, :, 2:] *= (1 + change[:, :, 2:]) * careful(draws, care, look.cut)[:, None, None]
     holes[:, 0, 0] += face.eye_x - EYE[0]
     holes[:, 0, 1] += face.eye_y - EYE[1]
     holes[:, 2, 1] += face.mouth_y - MOUTH_Y
     nose_free = cut[:, 1]
-    return Sheet(
+    view = view_of(pose, math.radians(look.tilt) * normal(), math.radians(look.tilt) * normal())
+    touching = face.depth + face.nose * (1 - nose_free) + 0.06 * nose_free  # the nose's tip, or brow and lips
+    ridge = (
+        careful(draws, care, look.ridge) * (0.6 + 0.4 * bent) * (1 - 0.7 * nose_free)
+    )  # a fold lets it lie on the cheeks
+    sheet = Sheet(
         cut=cut,
         holes=holes,
         bent=bent,
-        radius=uniform(*preset.curve),
-        ahead=face.depth + 0.32 - (0.20 - 0.02 * bent) * nose_free + preset.gap * uniform(0.0, 2.0),
-        view=view_of(pose, math.radians(4) * normal(), math.radians(4) * normal()),
-        wave=0.02 * normal(),
+        radius=careful(draws, care, look.curve),
+        ahead=touching + careful(draws, care, look.gap) - ridge * (1 - nose_free),
+        view=view,
+        wave=0.015 * normal(),
         wave_x=1.1 * (1 - bent),
         wave_y=2.2 + 0.3 * bent,
         phase=uniform(0.0, 2 * math.pi),
-        bow=-0.06 * normal().abs() * (1 - bent),
-        shift_x=0.03 * normal(),
-        shift_y=0.03 * normal(),
-        scale=1 + 0.04 * normal(),
-        gloss=uniform(0.0, 1.0),
+        bow=-look.bow * normal().abs() * (1 - bent),
+        mould=careful(draws, care, look.mould),
+        ridge=ridge,
+        shift_x=0.02 * normal(),
+        shift_y=0.02 * normal(),
+        scale=1 + 0.03 * normal(),
+        gloss=uniform(0.0, 1.6).square(),
     )
+    middle = torch.zeros_like(face.eye_y)
+    living_x, living_y = turned(view_of(pose), middle, face.eye_y, 0.85 * face.depth)
+    printed_x, printed_y = turned(view, middle, face.eye_y * sheet.scale, sheet.ahead)
+    sheet.shift_x += living_x - printed_x
+    sheet.shift_y += living_y - printed_y
+    return sheet
+
+
+def crop_of_sheet(sheet: Sheet, face: Identity, pose: Pose) -> Crop:
+    """The frame around the printed face."""
+    u, v = face_edge(face, pose)
+    u, y = u * sheet.scale, v * sheet.scale
+    x = u + ((u / sheet.radius).clamp(-1.5, 1.5).sin() * sheet.radius - u) * sheet.bent
+    x, y = turned(sheet.view, x, y, sheet_height(sheet, x, y))
+    return crop_around(*rolled(sheet.view, x + sheet.shift_x, y + sheet.shift_y), pose)
 
 
 def sheet_height(sheet: Sheet, x: Tensor, y: Tensor) -> Tensor:
@@ -157,7 +189,24 @@ def sheet_height(sheet: Sheet, x: Tensor, y: Tensor) -> Tensor:
     ripple = (sheet.wave_x * x).add_(sheet.wave_y * y).add_(sheet.phase).sin_().mul_(sheet.wave)
     square = x * x
     cylinder = (sheet.radius.square() - square).clamp_(min=0.05).sqrt_().sub_(sheet.radius).mul_(sheet.bent)
-    return ripple.addcmul_(square, sheet.bow).add_(cylinder).add_(sheet.ahead)
+    fold = (square * -14.0).exp_().mul_(((y + 0.25) / 0.55).square_().mul_(-0.5).exp_()).mul_(sheet.ridge)
+    return (
+        ripple.addcmul_(_pressed(x, y), sheet.mould)
+        .addcmul_(square, sheet.bow)
+        .add_(cylinder)
+        .add_(fold)
+        .add_(sheet.ahead)
+    )
+
+
+def _pressed(x: Tensor, y: Tensor) -> Tensor:
+    """The large forms of an average face: hollow eyes, brow and chin, which paper that is pressed against it takes."""
+    ax = x.abs()
+    eyes = ((ax - 0.37) / 0.20).square_().add_(((y - 0.08) / 0.14).square_()).clamp_(max=60.0).mul_(-0.5).exp_()
+    low = (x / 0.30).square_()
+    lips = (((y + 0.67) / 0.11).square_() + low).clamp_(max=60.0).mul_(-0.5).exp_()
+    chin = (((y + 1.02) / 0.16).square_() + low).clamp_(max=60.0).mul_(-0.5).exp_()
+    return eyes.mul_(-0.13).add_(lips.mul_(0.06)).add_(chin.mul_(0.10))
 
 
 def on_paper(sheet: Sheet, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,8 +221,9 @@ def openings(sheet: Sheet, u: Tensor, v: Tensor, pixel: float) -> Tensor:
     au = u.abs()
     for region in range(3):
         x, y, half_x, half_y = sheet.holes[:, region].unbind(1)
-        across = (au - x).abs_().div_(half_x)
-        up = (v - y).abs_().div_(half_y)
+        up = (v - y).div_(half_y)
+        across = (au - x).abs_().div_((up.clamp(-1.0, 1.0) + 1.0).mul_(-_NARROWER[region] / 2).add_(1.0).mul_(half_x))
+        up.abs_()
         excess = across.square().mul_(across).add_(up.square().mul_(up)).sub_(1.0)
         to_edge = excess.mul_((half_x + half_y) * (-1 / 6))  # to first order, head units
         edge = to_edge.mul_(1 / (1.2 * pixel)).add_(0.5).clamp_(0.0, 1.0)
@@ -184,6 +234,12 @@ def openings(sheet: Sheet, u: Tensor, v: Tensor, pixel: float) -> Tensor:
 def from_page(pages: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """The pages (n, 4, rows, columns) seen at paper coordinates."""
     rows, size = pages.shape[2:]
-    down = (HALF_FIELD - v).mul_(size / (HALF_FIELD * rows)).sub_(1.0)
-    grid = torch.stack([u / HALF_FIELD, down], 3)
+    down = (PAGE - v).mul_(size / (PAGE * rows)).sub_(1.0)
+    grid = torch.stack([u / PAGE, down], 3)
     return grid_sample(pages, grid, align_corners=False, padding_mode="border")
+
+
+def page_crop(like: Tensor) -> Crop:
+    """The part of a photograph that is printed: the face in the middle of the page."""
+    zoom, middle = torch.full_like(like, HALF_FIELD / PAGE), torch.zeros_like(like)
+    return Crop(zoom, zoom.clone(), middle, middle.clone())

@@ -8,9 +8,9 @@ from torch.nn.functional import pad
 
 from fasnb.synthsurf import sensors
 from fasnb.synthsurf.draws import Draws, Rows
-from fasnb.synthsurf.faces import Identity, Pose, View, project, radius2, see
+from fasnb.synthsurf.faces import Identity, Pose, View, outline, project, see
 from fasnb.synthsurf.prints import Sheet, from_page, on_paper, openings, sheet_height
-from fasnb.synthsurf.sensors import HALF_FIELD, MM_PER_UNIT, Camera, Preset
+from fasnb.synthsurf.sensors import HALF_FIELD, MM_PER_UNIT, Camera, Crop, Look, enlarged, halved
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Capture(Rows):
     face: Identity
     pose: Pose
     view: View
+    crop: Crop
     camera: Camera
     keys: Tensor  # (n, 2), of the pixels' noise
 
@@ -33,16 +34,21 @@ class Scene:
     z: Tensor  # head units, towards the camera
     gloss: Tensor
     inside: Tensor  # 1 on the face, 0 on the black background
+    middle: Tensor  # z of what stands at the camera's distance, (n, 1, 1)
     opening: Tensor | None = None  # 1 in a cut-out, 0 on paper
 
 
 def living_face(capture: Capture, size: int) -> Scene:
     """A living face."""
-    pose = capture.pose
-    seen = see(capture.face, pose, capture.view, size)
-    normal = sensors.surface_normals(seen.z, 2 * HALF_FIELD / size / pose.zoom)
-    inside = (seen.radius2 < 1.02 * pose.outline.square()).float()
-    return Scene(seen.reflectance, normal, seen.z, seen.gloss, inside)
+    seen = see(capture.face, capture.pose, capture.view, capture.crop, size)
+    normal = sensors.surface_normals(seen.z, *pixels(capture.crop, size))
+    inside = (seen.edge < capture.pose.outline.square()).float()
+    return Scene(seen.reflectance, normal, seen.z, seen.gloss, inside, 0.75 * capture.face.depth)
+
+
+def pixels(crop: Crop, size: int) -> tuple[Tensor, Tensor]:
+    """Width and height of a pixel, head units."""
+    return 2 * HALF_FIELD / size / crop.zoom_x, 2 * HALF_FIELD / size / crop.zoom_y
 
 
 def portrait(capture: Capture, size: int) -> tuple[Tensor, Tensor]:
@@ -51,23 +57,23 @@ def portrait(capture: Capture, size: int) -> tuple[Tensor, Tensor]:
     return sensors.colour_image(scene.reflectance, scene.normal, scene.gloss, capture.camera), scene.inside
 
 
-def behind_sheet(capture: Capture, sheet: Sheet, pages: Tensor, preset: Preset, size: int) -> Scene:
+def behind_sheet(capture: Capture, sheet: Sheet, pages: Tensor, look: Look, size: int) -> Scene:
     """The sheet before the live face, which shows through the cut-outs; the printed oval is the outline."""
-    live, pose, view = living_face(capture, size), capture.pose, sheet.view
-    pixel = 2 * HALF_FIELD / size
-    x, y = sensors.pixel_grid(size, pose.zoom, pose.shift_x, pose.shift_y, view.cos_roll, view.sin_roll)
+    live, view = living_face(capture, size), sheet.view
+    pixel_x, pixel_y = pixels(capture.crop, size)
+    x, y = sensors.pixel_grid(size, capture.crop, view.cos_roll, view.sin_roll)
 
     def surface(on_x: Tensor, on_y: Tensor) -> Tensor:
         return sheet_height(sheet, on_x, on_y)
 
     x, y, z = project(view, x - sheet.shift_x, y - sheet.shift_y, sheet.ahead, (surface, surface))
     u, v = on_paper(sheet, x, y)
-    opening = openings(sheet, u, v, pixel)
-    rim = (1 - opening).mul_(opening).mul_(-2.0 * preset.shadow).add_(1.0)
-    skin_shadow = (_box5(opening) - 1).mul_(opening).mul_(0.8 * preset.shadow).add_(1.0)
+    opening = openings(sheet, u, v, pixel_y)
+    rim = (1 - opening).mul_(opening).mul_(-2.0 * look.shadow).add_(1.0)
+    skin_shadow = (_box5(opening) - 1).mul_(opening).mul_(0.8 * look.shadow).add_(1.0)
     paper = from_page(pages, u, v)
     reflectance = paper.lerp_(live.reflectance.mul_(skin_shadow[:, None]), opening[:, None]).mul_(rim[:, None])
-    normal = sensors.surface_normals(z, pixel / pose.zoom).lerp_(live.normal, opening[:, None])
+    normal = sensors.surface_normals(z, pixel_x, pixel_y).lerp_(live.normal, opening[:, None])
     squared = normal[:, 0].square().add_(normal[:, 1].square()).add_(normal[:, 2].square())
     open_ = (opening > 0.5).float()
     return Scene(
@@ -75,7 +81,8 @@ def behind_sheet(capture: Capture, sheet: Sheet, pages: Tensor, preset: Preset, 
         normal=normal.mul_(squared.rsqrt_()[:, None]),
         z=z.mul_(1 - open_).add_(live.z.mul_(open_)),
         gloss=(live.gloss - sheet.gloss).mul_(opening).add_(sheet.gloss),
-        inside=(radius2(capture.face, u, v) < 1.02 * pose.outline.square()).float(),
+        inside=(outline(capture.face, u, v) < capture.pose.outline.square()).float(),
+        middle=sheet.ahead - 0.10 * sheet.bent,
         opening=opening,
     )
 
@@ -88,18 +95,31 @@ def _box5(m: Tensor) -> Tensor:
     return sum(lines[..., k : k + columns] for k in range(5)) * (1 / 25)
 
 
-def registered_frames(scene: Scene, camera: Camera, keys: Tensor, preset: Preset, size: int) -> Tensor:
-    """The three registered frames R, G, B, depth, IR, uint8 (n, 5, size, size)."""
+def registered_frames(scene: Scene, camera: Camera, crop: Crop, keys: Tensor, look: Look, size: int) -> Tensor:
+    """The three registered frames R, G, B, depth, IR, uint8 (n, 5, size, size).
+
+    Depth and infrared come from one sensor of half the colour camera's resolution, and are enlarged to it.
+    """
     draws = Draws(keys)
     image = sensors.colour_image(scene.reflectance, scene.normal, scene.gloss, camera)
-    colour = sensors.colour_frame(image, scene.inside, camera, draws, preset)
-    depth = distances(scene, camera)
-    signal = sensors.infrared_signal(scene.reflectance[:, 3], scene.normal[:, 2], scene.gloss, depth, camera)
-    infrared, signal = sensors.infrared_frame(signal, scene.inside, camera, draws, preset)
-    distance = sensors.depth_frame(depth, signal, scene.inside, camera, draws, preset)
-    return torch.cat([colour, distance[:, None], infrared[:, None]], 1)[:, :, :size].to(torch.uint8)
+    colour = sensors.colour_frame(image, camera, draws, look)[:, :, :size].clamp_(0.0, 255.0)
+    maps = scene.reflectance[:, 3], scene.normal[:, 2], scene.gloss, scene.z, scene.inside
+    reflectance, facing, gloss, z, inside = (halved(m, size) for m in maps)
+    depth = distances(z, scene.middle, camera)
+    signal = sensors.infrared_signal(reflectance, facing, gloss, depth, camera)
+    infrared = sensors.infrared_frame(signal, inside, camera, draws, look)
+    pixel = MM_PER_UNIT * pixels(crop, (size + 1) // 2)[1]
+    distance, works = sensors.depth_frame(depth, pixel, camera, draws, look)
+    works = works.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, :size, :size]
+    inside = scene.inside[:, None, :size]
+    colour = sensors.colour_compressed(colour, look.jpeg)
+    planes = torch.stack([enlarged(distance, size), enlarged(infrared, size).clamp_(0.0, 255.0)], 1)
+    planes = sensors.compressed(planes, look.jpeg)
+    frames = torch.cat([colour, planes], 1).round_().clamp_(0.0, 255.0)
+    frames[:, 3].clamp_(min=1.0).mul_(works)
+    return frames.mul_(inside).to(torch.uint8)
 
 
-def distances(scene: Scene, camera: Camera) -> Tensor:
-    """Millimetres from the camera to each point; a face's middle surface lies 0.8 head units above its outline."""
-    return camera.distance - MM_PER_UNIT * (scene.z - 0.8)
+def distances(z: Tensor, middle: Tensor, camera: Camera) -> Tensor:
+    """Millimetres from the camera to heights ``z``: face or sheet stand at the camera's distance."""
+    return camera.distance - MM_PER_UNIT * (z - middle)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fasnb.synthsurf import sensors
 from fasnb.synthsurf.draws import Draws, Rows, row_keys
-from fasnb.synthsurf.faces import draw_identities, draw_pose, view_of
+from fasnb.synthsurf.faces import crop_of_face, draw_identities, draw_pose, view_of
 from fasnb.synthsurf.rendering import (
     STREAMS,
     blocks,
@@ -26,9 +26,12 @@ from fasnb.synthsurf.rendering import (
     tiles,
 )
 from fasnb.synthsurf.scenes import Capture, portrait
-from fasnb.synthsurf.sensors import PLAUSIBLE
+from fasnb.synthsurf.sensors import HALF_FIELD, Crop, look
 
 __all__ = ["SourceTask", "faces", "gender", "generic"]
+
+
+_LOOK = look(0.5)  # the same at every difficulty of the data set
 
 
 class SourceTask:
@@ -91,12 +94,15 @@ class _FaceTask(SourceTask):
         identity, capture = padded(index // self._captures, index % self._captures)
         face = draw_identities(Draws(self._keys(0, identity)), self._population, self._trait(identity))
         draws = Draws(self._keys(1, identity, capture))
-        pose, camera = draw_pose(draws, PLAUSIBLE), sensors.draw_camera(draws, PLAUSIBLE)
-        return Capture(face, pose, view_of(pose), camera, self._keys(2, identity, capture))
+        pose, camera = draw_pose(draws, _LOOK), sensors.draw_camera(draws, draws, _LOOK)
+        view = view_of(pose)
+        crop = crop_of_face(face, pose, view)
+        return Capture(face, pose, view, crop, camera, self._keys(2, identity, capture))
 
     def _render(self, parameters: Capture) -> Tensor:
         image, inside = portrait(parameters, self.size)
-        return sensors.colour_frame(image, inside, parameters.camera, Draws(parameters.keys), PLAUSIBLE)
+        frame = sensors.colour_frame(image, parameters.camera, Draws(parameters.keys), _LOOK)
+        return frame.round_().clamp_(0.0, 255.0).mul_(inside[:, None])
 
     def _trait(self, identity: Tensor) -> Tensor | float:
         if not self._gendered:
@@ -112,9 +118,7 @@ class _Object(Rows):
     texture: Tensor  # number in _TEXTURES
     cos: Tensor
     sin: Tensor
-    scale: Tensor
-    shift_x: Tensor
-    shift_y: Tensor
+    crop: Crop
     wave: Tensor  # wave number of stripes and checks
     colour: Tensor  # (n, 3, 1, 1)
     background: Tensor  # (n, 3, 1, 1)
@@ -133,9 +137,7 @@ class _GenericTask(SourceTask):
             texture=label // len(_SHAPES),
             cos=turn.cos(),
             sin=turn.sin(),
-            scale=1.4 * draws.uniform(0.35, 0.8),
-            shift_x=0.2 * draws.normal(),
-            shift_y=0.2 * draws.normal(),
+            crop=_around(1.4 * draws.uniform(0.35, 0.8), 0.2 * draws.normal(), 0.2 * draws.normal()),
             wave=draws.uniform(8.0, 16.0),
             colour=draws.uniform(0.0, 1.0, 3),
             background=draws.uniform(0.0, 1.0, 3),
@@ -144,7 +146,7 @@ class _GenericTask(SourceTask):
 
     def _render(self, parameters: _Object) -> Tensor:
         it, noise = parameters, Draws(parameters.keys)
-        x, y = sensors.pixel_grid(self.size, it.scale, it.shift_x, it.shift_y, it.cos, it.sin)
+        x, y = sensors.pixel_grid(self.size, it.crop, it.cos, it.sin)
         rows, columns = x.shape[1:]
         cover = _chosen(_shapes(x, y), it.shape).mul_(-12.0).sigmoid_()[:, None]
         grain, blemish = noise.normal_maps(rows, columns)
@@ -152,6 +154,12 @@ class _GenericTask(SourceTask):
         behind = sensors.smooth_pattern(noise, 6, rows, columns)[:, None] * 0.15 + it.background
         picture = behind.lerp(it.colour + 0.2 * texture, cover).add_(blemish[:, None], alpha=0.03)
         return picture.clamp_(0.0, 1.0).mul_(255.0).round_()
+
+
+def _around(scale: Tensor, x: Tensor, y: Tensor) -> Crop:
+    """A crop in which a shape of unit size is that large and stands there."""
+    zoom = scale * (HALF_FIELD / 1.38)
+    return Crop(zoom, zoom.clone(), -x, -y)
 
 
 _SHAPES = ("disc", "square", "triangle", "ring", "cross", "star")

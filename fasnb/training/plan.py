@@ -174,7 +174,7 @@ def sources_of(profile: Profile) -> dict[str, Source]:
     if profile.source == "synthetic":
         people = {split: getattr(profile, f"{split}_subjects") for split in SPLITS}
         frames = {split: getattr(profile, f"{split}_frames") for split in SPLITS}
-        look = {"size": size, "preset": profile.preset, "seed": profile.data_seed}
+        look = {"size": size, "difficulty": profile.difficulty, "seed": profile.data_seed}
         return {split: SynthSurf(split, people[split], frames=frames[split], **look) for split in SPLITS}
     if profile.source == "released":
         return {"valid": casia_surf.CasiaSurf(released_frames(released_root(profile.released_root)), root, size)}
