@@ -28,7 +28,7 @@ from fasnb.paper.experiments import MEMBERS
 if os.environ.get("FASNB_BROWSER") != "1":
     pytest.skip("make test-browser runs the tests in a browser", allow_module_level=True)
 
-from playwright.sync_api import sync_playwright  # noqa: E402
+from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURES = REPOSITORY / "screenshots"
