@@ -91,4 +91,5 @@ def test_choices_and_names_are_read_as_people_write_them():
 def test_every_answer_is_readable_by_its_own_kind_and_says_something(study):
     for name, exercise in exercises.all_exercises().items():
         assert re.fullmatch(r"\d\d-\d", name)
-        assert exercise.right.endswith(".") and exercise.wrong.endswith(".") and "\n" not in exercise.right
+        for sentence in (exercise.right, exercise.wrong, *exercise.mistakes):
+            assert sentence.endswith((".", "?", ")")) and "\n" not in sentence, name

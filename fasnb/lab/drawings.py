@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from fasnb.lab.figures import plain
 from fasnb.lab.palette import CLASS_COLOURS, COLUMN, MODALITY_COLOURS, PAGE
 
+HIGHLIGHT = "#DDAA33"
 FOLD_COLOURS = ("#88CCEE", "#44AA99", "#DDCC77", "#CC6677", "#AA4499")
 NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR"}
 
@@ -102,7 +103,7 @@ def filters(rows: Mapping[str, np.ndarray], count: int = 8) -> Figure:
 
 
 def neighbours(images: np.ndarray, people: np.ndarray, rows: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
-    """Query frames and their nearest neighbours; a green frame around the same person, a red one around another.
+    """Query pictures and their nearest neighbours; those that show the same person are framed.
 
     Args:
         images: uint8 (n, 3, H, W); ``people``: (n,), who is on each.
@@ -117,9 +118,8 @@ def neighbours(images: np.ndarray, people: np.ndarray, rows: Mapping[str, Sequen
         for j, (ax, number) in enumerate(zip(axes[i], line, strict=False)):
             plain(ax).imshow(images[number].transpose(1, 2, 0))
             if j:
-                same = people[number] == people[line[0]]
                 for spine in ax.spines.values():
-                    spine.set(visible=True, lw=2, color=CLASS_COLOURS["bona fide" if same else "attack"])
+                    spine.set(visible=people[number] == people[line[0]], lw=3, color=HIGHLIGHT)
             if i == 0:
                 ax.set_title("query" if j == 0 else f"neighbour {j}", fontsize=7)
         axes[i, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)

@@ -364,13 +364,14 @@ def _name_at_the_right(ax: Axes, ends: Sequence[tuple[float, str, str]], step: f
     """Names of lines beside the axes, each as near to its line's end as they do without touching each other.
 
     Args:
-        ends: of each line its last value, its name and its colour.
+        ends: of each line its last value (without one it gets no name), its name and its colour.
         step: least distance of two names, as a share of the axes' height.
     """
     ax.autoscale_view()
     to_axes = ax.transData + ax.transAxes.inverted()
     x = ax.get_xlim()[1]
-    ends = sorted((to_axes.transform((x, value))[1], name, colour) for value, name, colour in ends)
+    known = ((value, name, colour) for value, name, colour in ends if np.isfinite(value))
+    ends = sorted((to_axes.transform((x, value))[1], name, colour) for value, name, colour in known)
     places: list[float] = []
     for height, _, _ in ends:
         places.append(max(height, places[-1] + step) if places else height)

@@ -95,7 +95,7 @@ def frame_pairs(large: np.ndarray, small: np.ndarray, rows: Sequence[str], chann
         rows: label of each.
         channels: modality -> number of channels, in order.
     """
-    width, left, top = 6.875, 0.85, 0.34
+    width, left, top = 6.875, 1.05, 0.34
     cell = (width - left) / (1.5 * len(channels))
     size = (width, cell * len(rows) + top)
     fig, axes = plt.subplots(
