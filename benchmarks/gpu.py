@@ -6,8 +6,8 @@ In this order: the tests that need CUDA, which hold batches, pictures, trainings
 training step (train.py: frames/s, share of the card's bfloat16 peak, loss of the first step beside the CPU's) and scoring
 (score.py: frames/s, differences to the CPU's scores) of the released networks beside the plain way; batches from the store
 (feed.py); then ``fasnb run`` with the time that is left, the ensemble's networks first. What is printed is kept in
-``OUT/gpu.txt``. The archive ``OUT.tar`` holds what is done of the study without the networks' weights: unpack it in
-``results/`` of another machine, and the same ``fasnb run`` goes on from there.
+``OUT/gpu.txt``. The archive ``OUT.tar`` holds what is done of the study without the weights of finished networks: unpack
+it in ``results/`` of another machine, and the same ``fasnb run`` goes on from there.
 
 Without a GPU small sizes go through every step: ``--device cpu --profile smoke --batch 4 --rounds 1 --frames 128 --minutes 10``.
 """
