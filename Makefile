@@ -2,15 +2,16 @@
 # make test    all tests
 # make lab     JupyterLab on the notebooks
 # make gpu     on a machine with a GPU: its tests, benchmarks, and as much of profile gpu as MINUTES (120) allow
+# make fuzz    damaged lists, profiles and score files for five minutes (MINUTES=5); prints its seed
 # Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
 
 PYTHON ?= python3
 PROFILE ?= tiny
-MINUTES ?= 120
+MINUTES ?= 5
 GPU ?= --device cuda --profile gpu
 BIN := .venv/bin
 
-.PHONY: study test lab gpu setup clean
+.PHONY: study test lab gpu fuzz setup clean
 
 study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)
@@ -23,8 +24,12 @@ test: setup
 lab: setup
 	$(BIN)/jupyter lab notebooks
 
+gpu: MINUTES = 120
 gpu: setup
 	$(BIN)/python benchmarks/gpu.py $(GPU) --minutes $(MINUTES)
+
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES)
 
 setup: .venv/.installed
 

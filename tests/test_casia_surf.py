@@ -214,7 +214,7 @@ def test_all_damage_is_reported_together(copy):
 
 def test_reading_a_damaged_frame_names_file_and_reason(copy):
     damage(copy)
-    for row, words in enumerate(["cut off", "missing", "not equal", "mode L", "I;16", "directory"]):
+    for row, words in enumerate(["cut off", "missing", "not equal", "mode L", "I;16", "folder"]):
         with pytest.raises(ValueError, match=f"00000{row}.*{words}"):
             source_of(copy).read([row])
 

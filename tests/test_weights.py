@@ -226,11 +226,11 @@ def test_another_architecture_is_told_apart_with_counts_and_first_keys():
 def test_missing_extra_and_wrong_shapes_of_a_checkpoint(tmp_path):
     network = build(Architecture("resnet18", "se", False, **TINY))
     weights.save_network(network, tmp_path / "net.pt")
-    content = torch.load(tmp_path / "net.pt", weights_only=True)
+    content = weights.read(tmp_path / "net.pt")
     state = content["state_dict"]
     state["surplus"] = state.pop("head.bias")
     state["head.weight"] = torch.zeros(3, 64)
-    torch.save(content, tmp_path / "net.pt")
+    weights.write(content, tmp_path / "net.pt")
     with pytest.raises(WeightsError) as error:
         weights.load_network(tmp_path / "net.pt")
     for part in ("net.pt", "1 missing (head.bias)", "1 extra (surplus)", "head.weight (3, 64) instead of (2, 64)"):
@@ -297,14 +297,14 @@ TENSORS = {"rgb_backbone.conv1.weight": torch.zeros(1)}
     ],
 )
 def test_malformed_checkpoints_are_refused(tmp_path, content, what):
-    torch.save(content, tmp_path / "bad.pt")
+    weights.write(content, tmp_path / "bad.pt")
     with pytest.raises(WeightsError, match=rf"bad\.pt: .*{re.escape(what)}.*; take a"):
         weights.load_network(tmp_path / "bad.pt")
 
 
 @pytest.mark.parametrize("state", [3, {7: torch.zeros(1)}])
 def test_malformed_backbones_are_refused(tmp_path, state):
-    torch.save({"backbone": {"backbone": "resnet18"}, "state_dict": state}, tmp_path / "bad.pt")
+    weights.write({"backbone": {"backbone": "resnet18"}, "state_dict": state}, tmp_path / "bad.pt")
     network = build(Architecture("resnet18", "se", False, **TINY))
     with pytest.raises(WeightsError, match=r"bad\.pt: it has \d entries .*; take a"):
         weights.initialise(network, tmp_path / "bad.pt")

@@ -15,6 +15,7 @@ from fasnb import __version__, metrics
 from fasnb.metrics.scores import NETWORK, average, read_scores, write_scores
 from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper import profile as profiles
+from fasnb.tools.places import spare_home
 from fasnb.tools.text import plain
 from fasnb.tools.workers import OutOfTime, time_limit
 
@@ -125,6 +126,7 @@ def _add_run(commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    spare_home()
     from fasnb.command.study import run
 
     with time_limit(args.minutes):

@@ -17,7 +17,7 @@ from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.environment import commit_name, peak_memory
 from fasnb.tools.files import explained, replace_file, temporary_folder
-from fasnb.tools.places import cache, home
+from fasnb.tools.places import home
 from fasnb.tools.workers import OutOfTime
 
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
@@ -115,22 +115,21 @@ def _kernel_in(folder: Path, peaks: list[int | None]) -> type[AsyncKernelManager
         await AsyncKernelManager.shutdown_kernel(self, *given, **options)
 
     where = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{folder}/kernel"}
-    return type("LocalKernel", (AsyncKernelManager,), where | {"shutdown_kernel": shutdown_kernel})
+    where |= {"connection_file": f"{folder}/kernel.json", "shutdown_kernel": shutdown_kernel}
+    return type("LocalKernel", (AsyncKernelManager,), where)
 
 
 @contextmanager
 def _kernel_writes_to(folder: Path) -> Iterator[None]:
-    """What a kernel writes beside its work: into the folder, not into the home, which need not be writable."""
-    places = {"JUPYTER_RUNTIME_DIR": str(folder), "IPYTHONDIR": str(folder / "ipython")}
-    if "MPLCONFIGDIR" not in os.environ and not os.access(Path.home(), os.W_OK):
-        places["MPLCONFIGDIR"] = str(cache() / "matplotlib")
-    before = {name: os.environ.get(name) for name in places}
-    os.environ.update(places)
+    """What IPython writes beside its work: into the folder, not into the home, which need not be writable."""
+    before = os.environ.get("IPYTHONDIR")
+    os.environ["IPYTHONDIR"] = str(folder / "ipython")
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        del os.environ["IPYTHONDIR"]
+        if before is not None:
+            os.environ["IPYTHONDIR"] = before
 
 
 def _check_parameters(source: Path, parameters: dict) -> None:

@@ -1,5 +1,7 @@
 """``fasnb run``: from a profile to its report, with the progress of the whole study."""
 
+import errno
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from fasnb.command.report import write_report
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.files import sweep
+from fasnb.tools.files import explained, sweep
 from fasnb.tools.places import cache, home, released_root
 from fasnb.tools.seals import check_sums, write_sums
 from fasnb.tools.workers import choose_device, require_time
@@ -48,7 +50,8 @@ def run(
     print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
     if session.profile.source == "released":
         released_root(session.profile.released_root)
-    else:
+    _require_writable(session.out)
+    if session.profile.source != "released":
         _train(session, names, from_scores)
     given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
     given |= {"out": out and shown_path(session.out)}
@@ -61,6 +64,14 @@ def run(
     write_sums(session.out, shown_files(session.out))
     print(f"report: {shown_path(path)}")
     return path
+
+
+def _require_writable(folder: Path) -> None:
+    """Say at the start, not after the first training, that the results cannot be written."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def shown_files(out: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fasnb.tools.files import is_regular
 
-FORMATS = ("BMP", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # none that starts other programs, as EPS would
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none that starts other programs, as EPS would
 MOST_PIXELS = 50_000_000  # 150 MB in colour
 LONGEST = 20  # width over height, or height over width: resizing a thin strip would take what the limit on pixels saves
 

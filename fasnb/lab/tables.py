@@ -6,6 +6,7 @@ from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from fasnb.metrics.uncertainty import bound_name
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
@@ -92,6 +93,7 @@ def latex(table: pd.DataFrame, name: str, caption: str, digits: int = 2) -> str:
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, caption: str, digits: int = 2) -> None:
     """Write ``name``.csv (every digit, identifiers, no formulas of spreadsheets), .md and .tex (as people read them)."""
-    write_text(folder / f"{name}.csv", table.apply(no_formula).to_csv(index=False))
+    texts = {column: no_formula(table[column]) for column, kind in table.dtypes.items() if not is_numeric_dtype(kind)}
+    write_text(folder / f"{name}.csv", table.assign(**texts).to_csv(index=False))
     write_text(folder / f"{name}.md", markdown(table, caption, digits))
     write_text(folder / f"{name}.tex", latex(table, name, caption, digits))

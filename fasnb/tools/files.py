@@ -74,7 +74,7 @@ def explained(path: Path, need: int | None = None) -> Iterator[None]:
         what = f"{path} cannot be written ({reason}); allow it, or choose another folder"
         if error.errno in FULL_DISK:
             free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.is_dir())).free
-            needs = f"more than the {free:,} bytes that" if need is None else f"{need:,} bytes and {free:,}"
+            needs = f"more than the {free:,} bytes that" if need is None else f"{need:,} bytes and {free:,} bytes"
             what = (
                 f"no room for {path} ({reason}): it needs {needs} are free; free some and run the same command "
                 "again, which goes on from what is finished"
@@ -116,7 +116,7 @@ def sweep(*folders: Path) -> None:
     for folder in (found for place in places for found in place.glob(f"{PREFIX}*")):
         lock = folder / "alive.lock"
         with suppress(OSError):  # another user's, or gone meanwhile
-            new = time.time() - folder.stat().st_mtime < 60  # its lock may not be there yet
+            new = time.time() - folder.stat().st_mtime < 24 * 3600  # its lock may not be there yet
             if not is_locked(lock) and (lock.exists() or not new):
                 shutil.rmtree(folder)
 

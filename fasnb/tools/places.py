@@ -21,6 +21,12 @@ def cache() -> Path:
     return home() / (os.environ.get("FASNB_CACHE") or Path("data") / "cache")
 
 
+def spare_home() -> None:
+    """Where the user's home cannot be written matplotlib keeps its fonts in the cache, here and in processes started here."""
+    if not os.access(Path.home(), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))
+
+
 def released_root(given: str = "") -> Path:
     """Where the authors' repository is: the given folder, else ``FASNB_RELEASED``, else ``data/released``.
 

@@ -1,0 +1,169 @@
+"""SIGKILL at random moments of a study: does it end as if nothing had happened, and is nothing left behind?
+
+    python benchmarks/kills.py --out DIR --kills 50 --minutes 60
+
+One study (profile smoke, the notebooks of ``--only``) is run undisturbed, then again and again in folders of their own, each
+killed with all its processes in several random moments: each moment lies a random time after the study entered a phase
+that is drawn at random (stores, pre-training, training, notebooks, report). Results, cache and TMPDIR of every study
+are then compared with the undisturbed ones: the names of all files, the bytes of stores, backbones, scores and tables, the
+tensors of checkpoints. Prints the kills of each phase and every difference.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from fasnb.tools.files import is_locked
+
+PHASES = {  # name -> files below the study's folder, of which a first one says that the phase has begun
+    "start": (),
+    "stores": ("cache/*.partial/finished",),
+    "pre-training": ("results/backbones/*/backbone.lock",),
+    "training": ("results/runs/*/state.pt",),
+    "scoring": ("results/runs/*/checkpoint.pt",),
+    "notebooks": ("results/notebooks/*",),
+    "report": ("results/report.html", "results/notebooks/[!.]*[!d].ipynb"),
+}
+EQUAL = {".parquet", ".npy", ".csv", ".pt", ".json", ""}
+TIMES = ("history.csv", "result.json", "sums.csv", "environment.json")  # hold seconds
+
+
+def command(only: list[str], folder: Path) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "fasnb",
+        "run",
+        "--profile",
+        "smoke",
+        "--out",
+        str(folder / "results"),
+        "--only",
+        *only,
+    ]
+
+
+def start(only: list[str], folder: Path) -> subprocess.Popen:
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    places = os.environ | {"FASNB_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}
+    log = open(folder / "log.txt", "a")
+    return subprocess.Popen(command(only, folder), env=places, stdout=log, stderr=log, start_new_session=True)
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one: kernels have sessions of their own, which a signal to the group would not reach."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True).stdout
+    children: dict[int, list[int]] = {}
+    for line in listed.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found, todo = [], [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found, todo = found + below, todo + below
+    return found
+
+
+def kill(study: subprocess.Popen) -> None:
+    for pid in (study.pid, *descendants(study.pid)):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    study.wait()
+
+
+def wait_for(phase: str, folder: Path, study: subprocess.Popen, begun: float) -> bool:
+    """Whether the phase has begun in this process's time, and the study still runs."""
+    while study.poll() is None:
+        there = (path for pattern in PHASES[phase] for path in folder.glob(pattern))
+        held = phase == "pre-training"  # its file may be there from before the last kill
+        if not PHASES[phase] or any(is_locked(path) if held else _changed(path) > begun for path in there):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def differences(folder: Path, whole: Path) -> list[str]:
+    def listed(of: Path) -> set[str]:
+        places = (of / "results", of / "cache", of / "tmp")
+        paths = (path for place in places for path in place.rglob("*"))
+        names = {path.relative_to(of).as_posix() for path in paths if path.is_file()}
+        return {name for name in names if "torchinductor" not in name and "/matplotlib" not in name}
+
+    names, expected = listed(folder), listed(whole)
+    found = [f"left behind: {name}" for name in sorted(names - expected)]
+    found += [f"missing: {name}" for name in sorted(expected - names)]
+    for name in sorted(names & expected):
+        path = Path(name)
+        if (
+            path.suffix in EQUAL
+            and path.name not in TIMES
+            and "costs" not in name
+            and not _same(folder / name, whole / name)
+        ):
+            found.append(f"differs: {name}")
+    return found
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.suffix != ".pt":
+        return one.read_bytes() == other.read_bytes()
+    states = [torch.load(path, weights_only=True)["state_dict"] for path in (one, other)]
+    return all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--per-study", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=["03"])
+    parser.add_argument("--minutes", type=float, default=60, help="begin no study after so long")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    began, draw, counts, found = time.monotonic(), random.Random(args.seed), Counter(), []
+    whole = args.out.absolute() / "whole"
+    if not (whole / "results" / "sums.csv").is_file():
+        assert start(args.only, whole).wait() == 0, "the undisturbed study failed, see its log.txt"
+    print(f"seed {args.seed}; undisturbed: {time.monotonic() - began:.0f} s", flush=True)
+    number = 0
+    while counts.total() < args.kills and time.monotonic() - began < 60 * args.minutes:
+        folder = args.out.absolute() / f"study-{number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        phases = sorted(draw.choices(list(PHASES), k=args.per_study), key=list(PHASES).index)
+        for phase in phases:
+            begun, study = time.time(), start(args.only, folder)
+            if wait_for(phase, folder, study, begun):
+                time.sleep(draw.uniform(0, 2))
+            if study.poll() is None:
+                kill(study)
+                counts[phase] += 1
+        status = start(args.only, folder).wait()
+        news = [f"exit {status}"] * bool(status) + differences(folder, whole)
+        found += [f"study {number}: {what}" for what in news]
+        print(f"study {number}: killed in {', '.join(phases)}; {'; '.join(news) or 'equal, nothing left'}", flush=True)
+        if not news:
+            shutil.rmtree(folder)
+        number += 1
+    print(f"{counts.total()} kills in {number} studies ({dict(counts)}): {len(found)} differences")
+
+
+if __name__ == "__main__":
+    main()
