@@ -6,10 +6,10 @@ In this order: the tests that need CUDA, which hold batches, pictures, trainings
 training step (train.py: frames/s, share of the card's bfloat16 peak, loss of the first step beside the CPU's) and scoring
 (score.py: frames/s, differences to the CPU's scores) of the released networks beside the plain way; batches from the store
 (feed.py); then ``fasnb run`` with the time that is left, the ensemble's networks first. What is printed is kept in
-``OUT/gpu.txt``. The archive ``OUT.tar`` holds what is done of the study without the networks' weights: unpack it in
-``results/`` of another machine, and the same ``fasnb run`` goes on from there.
+``OUT/gpu.txt``. The archive ``OUT.tar`` holds what is done of the study without the weights of finished networks: unpack
+it in ``results/`` of another machine, and the same ``fasnb run`` goes on from there.
 
-Without a GPU small sizes go through every step: ``--device cpu --profile smoke --batch 4 --rounds 1 --minutes 10``.
+Without a GPU small sizes go through every step: ``--device cpu --profile smoke --batch 4 --rounds 1 --frames 128 --minutes 10``.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def steps(options: argparse.Namespace) -> dict[str, list[str]]:
         "training step": train,
         **compiled,
         "scoring": [str(HERE / "score.py"), *sizes],
-        "batches": [str(HERE / "feed.py"), "--device", options.device, "--rounds", str(options.rounds)],
+        "batches": [str(HERE / "feed.py"), *sizes[:2], *sizes[4:], "--frames", str(options.frames)],
     }
 
 
@@ -78,12 +78,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=120, help="for everything; default 120")
     parser.add_argument("--batch", type=int, default=256, help="frames of a step in the benchmarks")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=1024, help="of the benchmark of batches")
+    parser.add_argument("--only", nargs="*", metavar="STEP", help="of the steps before the study, those that begin so")
     parser.add_argument("--out", type=Path, help="results folder; default results/<profile>")
     options = parser.parse_args()
     started, out = time.monotonic(), (options.out or home() / "results" / options.profile).absolute()
     out.mkdir(parents=True, exist_ok=True)
     run = partial(said, log=out / "gpu.txt", device=options.device)
-    status = {name: run(name, command) for name, command in steps(options).items()}
+    chosen = tuple(options.only) if options.only is not None else ("",)
+    status = {name: run(name, each) for name, each in steps(options).items() if name.startswith(chosen)}
     left = max(1.0, options.minutes - (time.monotonic() - started) / 60)
     study = ["--profile", options.profile, "--set", f"device={options.device}", "--out", str(out)]
     status["study"] = run("study", ["-m", "fasnb", "run", *study, "--minutes", f"{left:.1f}"])
@@ -92,7 +95,7 @@ def main() -> int:
     print(", ".join(f"{name}: {'done' if code == 0 else f'exit status {code}'}" for name, code in status.items()))
     if status["study"] == 3:
         print("the study is not whole: the same command goes on")
-    return max(code for name, code in status.items() if (name, code) != ("study", 3))
+    return max(0 if (name, code) == ("study", 3) else code for name, code in status.items())
 
 
 if __name__ == "__main__":

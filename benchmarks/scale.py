@@ -5,7 +5,7 @@
 Random pictures, five channels of ``--size`` pixels, 1,000 subjects, a third of the frames bona fide; three networks whose
 scores overlap. Every step runs in a process of its own, whose peak is the kernel's VmHWM, of its workers too. What a
 step holds before it begins (Python, PyTorch, pandas) is measured by the step ``start``. The last column is what each
-further frame takes, between the smallest and the largest number. Limits of a step that is alike at all sizes: 0 bytes.
+further frame takes, between the first and the last number.
 """
 
 import argparse

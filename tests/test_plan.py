@@ -12,6 +12,7 @@ from fasnb.lab.session import Session
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.synthsurf.dataset import SynthSurf
+from fasnb.training.cost import Work, work_of_plan
 from fasnb.training.fit import initial_network
 from fasnb.training.inference import score
 from fasnb.training.plan import WEIGHT_FILES, plan, sources_of
@@ -178,3 +179,14 @@ def test_authors_fold_lists_are_refused_where_they_name_other_frames(real, weigh
 def test_frames_that_are_not_there_are_asked_for_in_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="no CASIA-SURF data at .*data/README.md"):
         sources_of(profiles.load("casia-surf", {"data_root": str(tmp_path)}))
+
+
+def test_the_work_told_grows_with_what_is_trained_and_scored(tmp_path):
+    def work(**settings):
+        return work_of_plan(plan_of(settings, tmp_path))
+
+    before = work()
+    assert work(epochs=4, pretrain_epochs=2, schedule_epochs=4).training == pytest.approx(2 * before.training)
+    scored = work(valid_frames=240, test_frames=240)
+    assert scored.training == before.training and scored.scoring > 1.5 * before.scoring
+    assert before.seconds(Work(1e9, 1e9)) == pytest.approx((before.training + before.scoring) / 1e9)

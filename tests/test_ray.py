@@ -1,6 +1,7 @@
 """A Ray cluster of two nodes of this machine: one dies, the driver dies, a task fails. Needs the extra ``ray``."""
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -8,13 +9,17 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from test_runs import planned
+from test_training import RECIPE, Stripes, equal
 
+from fasnb.data import store
 from fasnb.tools.workers import ATTEMPTS, WorkerError, execute
+from fasnb.training.runs import load_run, run_many
 
 SLOW_MACHINE = {  # more time to start than Ray gives by default; read when it is imported
     "RAY_raylet_start_wait_time_s": "300",
@@ -86,36 +91,47 @@ def test_a_task_that_fails_is_told_once_and_one_that_is_killed_not_for_ever(clus
     assert attempts(log, "die") == ATTEMPTS
 
 
-def study(out: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--set", "executor=ray", "--out", str(out)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def train(networks: str) -> None:
+    """In a driver of its own: train on the cluster."""
+    run_many(pickle.loads(Path(networks).read_bytes()), executor="ray", progress=False, checkpoint_seconds=0.2)
 
 
-def wait_for(process: subprocess.Popen, out: Path, networks: int) -> None:
-    """Until so many networks of a study are done."""
-    while len(list(out.glob("runs/*/result.json"))) < networks:
+def driver(networks: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", f"import test_ray; test_ray.train({str(networks)!r})"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(process: subprocess.Popen, networks: list, count: int) -> None:
+    """Until so many networks are done."""
+    while sum((network.folder / "result.json").is_file() for network in networks) < count:
         assert process.poll() is None, process.communicate()[0][-4000:]
         time.sleep(0.02)
 
 
-def test_a_study_outlives_its_driver_and_one_of_its_two_machines(cluster, smoke, tmp_path):
+def test_a_study_outlives_its_driver_and_one_of_its_two_machines(cluster, tmp_path):
     whole, second = cluster
-    driver = study(tmp_path / "out")
-    wait_for(driver, tmp_path / "out", 3)
-    driver.kill()
-    driver.communicate()
+    for split, count in (("train", 96), ("valid", 40)):
+        store.build(Stripes(count, split), tmp_path / split, workers=1, progress=False)
+    stores = {split: tmp_path / split for split in ("train", "valid")}
+    recipe = replace(RECIPE, epochs=20, schedule_epochs=20)
+    serial, networks = (
+        [planned(stores, tmp_path / out, seed, recipe=recipe) for seed in range(6)] for out in ("serial", "cluster")
+    )
+    expected = run_many(serial, workers=1, threads=1, device="cpu", progress=False)
 
-    done = len(list((tmp_path / "out").glob("runs/*/result.json")))
-    driver = study(tmp_path / "out")
-    wait_for(driver, tmp_path / "out", done + 5)
+    (tmp_path / "networks.pickle").write_bytes(pickle.dumps(networks))
+    first = driver(tmp_path / "networks.pickle")
+    wait_for(first, networks, 1)
+    first.kill()
+    first.communicate()
+    again = driver(tmp_path / "networks.pickle")
+    wait_for(again, networks, 3)
     whole.remove_node(second, allow_graceful=False)
-    said, _ = driver.communicate(timeout=1200)
-    assert driver.returncode == 0, said[-4000:]
+    said, _ = again.communicate(timeout=1200)
+    assert again.returncode == 0, said[-4000:]
 
-    runs = sorted(path.relative_to(smoke) for path in smoke.glob("runs/*/scores-*.parquet"))
-    tables = sorted(path.relative_to(smoke) for path in smoke.glob("tables/*.csv"))
-    assert runs and tables
-    for path in runs:
-        assert pd.read_parquet(tmp_path / "out" / path).equals(pd.read_parquet(smoke / path)), path
-    for path in tables:
-        assert (tmp_path / "out" / path).read_text() == (smoke / path).read_text(), path
+    for network, run in zip(networks, expected, strict=True):
+        found = load_run(network)
+        assert found.scores("valid").equals(run.scores("valid"))
+        assert equal(found.network().state_dict(), run.network().state_dict())
+        assert not (network.folder / "state.pt").exists()
