@@ -20,7 +20,9 @@ def scores(accepted: dict[int, int]) -> pd.DataFrame:
 
 
 def test_deviations_between_worlds_and_between_seeds():
-    table = between_worlds({1: scores({7: 80, 704: 84}), 2: scores({7: 90, 704: 94}), 3: scores({7: 70, 704: 74})}, [1e-2])
+    table = between_worlds(
+        {1: scores({7: 80, 704: 84}), 2: scores({7: 90, 704: 94}), 3: scores({7: 70, 704: 74})}, [1e-2]
+    )
     row = table.iloc[0]
     assert [row[f"world {k}"] for k in (1, 2, 3)] == [82, 92, 72] and row["mean"] == 82
     assert row["between worlds"] == pytest.approx(10)

@@ -52,7 +52,10 @@ def between_worlds(tables: Mapping[int, pd.DataFrame], fprs: Sequence[float]) ->
         Deviations are missing where there is one world or one seed.
     """
     measured = pd.concat(
-        [measure(table, fprs, ["experiment", "seed"], replicates=10).assign(world=seed) for seed, table in tables.items()]
+        [
+            measure(table, fprs, ["experiment", "seed"], replicates=10).assign(world=seed)
+            for seed, table in tables.items()
+        ]
     )
     by = ["experiment", "FPR"]
     of_worlds = measured.groupby([*by, "world"], sort=False)["measured"]
