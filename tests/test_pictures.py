@@ -1,0 +1,69 @@
+"""Pictures for people: the same scenes with more pixels, depth that can be seen, and numbers that tell faces from prints."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from fasnb.lab import figures, pictures
+from fasnb.paper import profile as profiles
+from fasnb.synthsurf.dataset import SynthSurf
+
+CHANNELS = {"rgb": 3, "depth": 1, "ir": 1}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return profiles.load("tiny")
+
+
+def test_stretched_depth_uses_the_grey_levels_and_keeps_holes_black():
+    depth = np.tile(np.arange(40, 60, dtype=np.uint8), (20, 1))
+    depth[5, 5] = 0
+    shown = pictures.stretched(depth)
+    assert shown[5, 5] == 0 and shown.max() > 240 and shown[depth > 0].min() >= 20
+    assert (np.diff(shown[0].astype(int)) >= 0).all()
+    assert not pictures.stretched(np.zeros((4, 4), np.uint8)).any()
+
+
+def test_a_picture_is_the_cameras_own():
+    image = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 6, 6), np.uint8)
+    assert pictures.picture(image, "rgb", CHANNELS).shape == (6, 6, 3)
+    assert (pictures.picture(image, "ir", CHANNELS) == 4).all()
+    assert (pictures.picture(image[[3, 0, 1, 2, 4]], "rgb", {"depth": 1, "rgb": 3, "ir": 1})[0, 0] == [0, 1, 2]).all()
+
+
+def test_larger_images_are_the_same_frames():
+    source = SynthSurf("valid", 3, frames=24, size=48, seed=5)
+    samples = source.frames["sample"].iloc[[7, 2]]
+    large, small = pictures.larger_images(source, samples, 96), source.read([7, 2])
+    assert large.shape == (2, 5, 96, 96)
+    shrunk = large.reshape(2, 5, 48, 2, 48, 2).mean((3, 5))
+    for k in range(2):
+        assert np.corrcoef(shrunk[k, :3].ravel(), small[k, :3].ravel())[0, 1] > 0.95
+
+
+def test_one_person_is_drawn_alive_and_with_six_attacks(tiny):
+    large, small = pictures.one_person(tiny, 64), pictures.one_person(tiny, 32)
+    assert large.shape == (7, 5, 64, 64) and len(pictures.kind_names()) == 7
+    plt.close(pictures.frame_pairs(large, small, pictures.kind_names(), CHANNELS))
+    plt.close(figures.frame_grid(large, pictures.kind_names(), CHANNELS, cell=1.2))
+    assert pictures.one_person(profiles.load("released"), 64) is None
+    assert pictures.depth_sections(profiles.load("released")) is None
+
+
+def test_a_section_shows_the_nose_of_the_living_and_the_holes_of_a_print(tiny):
+    table = pictures.depth_sections(tiny, 112)
+    middle = table[table["mm"].abs() < 4].groupby(["kind", "line"])["height"].max()
+    cheek = table[(table["mm"].abs() - 40).abs() < 5].groupby(["kind", "line"])["height"].median()
+    assert middle[0, "nose"] - cheek[0, "nose"] > 15 > middle[1, "nose"] - cheek[1, "nose"]
+    eyes = table[(table["mm"].abs() - 30).abs() < 3].groupby(["kind", "line"])["height"].median()
+    assert middle[1, "eyes"] - eyes[1, "eyes"] > 5  # the living eyes lie behind the paper
+    plt.close(pictures.sections(table))
+
+
+def test_the_depth_camera_sees_relief_that_prints_lack():
+    table = pictures.camera_statistics(SynthSurf("valid", 30, frames=240, size=64, seed=9), per_kind=40)
+    assert list(pictures.CAMERA_STATISTICS) == list(table.columns[:3]) and len(table) == 160
+    auc = {name: roc_auc_score(table["label"].astype(int), table[name]) for name in pictures.CAMERA_STATISTICS}
+    assert auc["relief"] > 0.9 and min(auc.values()) > 0.5
