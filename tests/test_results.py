@@ -68,6 +68,23 @@ def test_what_is_published_is_small_and_whole(published):
     assert scores.groupby("split")["score"].size().to_dict() == {"valid": 61 * 120, "test": 24 * 120}
 
 
+def test_publishing_says_of_each_table_and_figure_what_made_it(clone, published):
+    text = (clone / "codecheck.yml").read_text()
+    made = [*published.glob("tables/*"), *published.glob("figures/*")]
+    assert text.count("  - file:") == text.count("    sha256:") == len(made) > 50
+    assert 'cell: "table3"' in text and 'command: "fasnb run --profile smoke --only 05"' in text
+
+
+def test_what_an_earlier_run_left_is_not_published(clone, published):
+    left = clone / "results" / "smoke" / "tables" / "05-old.csv"
+    left.write_text("x\n1\n")
+    try:
+        done = fasnb(clone, "publish", "--profile", "smoke")
+    finally:
+        left.unlink()
+    assert done.returncode == 2 and "shows tables/05-old.csv; delete what an earlier run left" in done.stderr
+
+
 def test_ones_own_study_equals_what_it_was_published_from(clone, published):
     done = fasnb(clone, "compare", "results/smoke")
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {
 DASH = "–"
 
 _FPR_COLUMNS = ("FPR up to", "FPR up to, clips")
+_COLUMN_TITLES = {"a": "method", "b": "compared with", "multiply_adds": "multiply-adds"}
 _NAMED_COLUMNS = ("experiment", "a", "b", "refused by")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {special: f"\\{special}" for special in "&%$#_{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
@@ -54,7 +55,8 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     for column in _NAMED_COLUMNS:
         if column in cells:
             cells[column] = cells[column].map(lambda name: NAMES.get(name, name))
-    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else str(NAMES.get(name, name)))
+    titles = NAMES | _COLUMN_TITLES
+    return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else str(titles.get(name, name)))
 
 
 def latex_text(text: str) -> str:
@@ -103,6 +105,8 @@ class Shown:
         style = style.format(escape="html").format_index(escape="html", axis="columns")
         words = [column for column, text in zip(cells, cells.map(_is_words).any(), strict=True) if text]
         style = style.set_properties(subset=words, **{"text-align": "left"})
+        left = [{"selector": f"th.col{cells.columns.get_loc(name)}", "props": "text-align: left"} for name in words]
+        style = style.set_table_styles(left)
         self._html = style.set_table_attributes('class="dataframe"').to_html() + folded(origin)
         self._markdown = markdown(table, caption, digits)
 
