@@ -11,6 +11,8 @@ PYTHON ?= python3
 PROFILE ?= tiny
 GPU ?= --device cuda --profile gpu
 BIN := .venv/bin
+# compiled at once; pip would take half of its time to compile thousands of files that nothing here imports
+COMPILED := fasnb.command.main, fasnb.command.study, ipykernel.kernelapp, sklearn.linear_model, seaborn, torchvision, pytest, nbval
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
 .PHONY: study test test-browser lab paper fuzz gpu setup clean
@@ -48,7 +50,8 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fasnb needs Python 3.11 or newer; make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[test]"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import $(COMPILED)'
 	touch $@
 
 clean:
