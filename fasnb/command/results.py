@@ -1,8 +1,11 @@
 """Publish results in the repository, and hold one's own against the published ones, number by number."""
 
+import io
 import os
 import re
 import shutil
+from base64 import b64decode, b64encode
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -17,7 +20,7 @@ from fasnb.metrics.scores import NETWORK, average
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.environment import commit_name
-from fasnb.tools.files import explained
+from fasnb.tools.files import explained, write_text
 from fasnb.tools.places import home
 from fasnb.tools.seals import check_sums, write_sums
 from fasnb.training.archive import load_scores, write_published
@@ -65,13 +68,29 @@ def _gather(session: Session, made: Path, scores: bool) -> None:
         (made / folder).mkdir(parents=True)
         for path in sorted((session.out / folder).glob(pattern)):
             shutil.copyfile(path, made / folder / path.name)
-    for path in (made / "figures").iterdir():  # 256 colours: less than half the size, and no difference to be seen
-        with Image.open(path) as image:
-            small = image.convert("RGB").quantize(256)
-        small.save(path, optimize=True)
-    shutil.copyfile(session.out / "report.html", made / "report.html")
+    for path in (made / "figures").iterdir():
+        path.write_bytes(_fewer_colours(path.read_bytes()))
+    for path in (made / "notebooks").iterdir():
+        notebook = nbformat.read(path, as_version=4)
+        for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+            if picture := output.get("data", {}).get("image/png"):
+                output.data["image/png"] = b64encode(_fewer_colours(b64decode(picture))).decode()
+        nbformat.write(notebook, path)
+    report = (session.out / "report.html").read_text(encoding="utf-8")
+    for path in sorted((session.out / "explorer").glob("*.methods.html")):
+        whole = path.with_name(path.name.replace(".methods", ""))
+        report = report.replace(escape(whole.read_text(encoding="utf-8")), escape(path.read_text(encoding="utf-8")))
+    write_text(made / "report.html", report)
     if scores and session.plan.networks:
         write_published(session.plan.networks, session.plan.backbones.values(), made)
+
+
+def _fewer_colours(png: bytes) -> bytes:
+    """A picture in 256 colours: less than half the size, and hardly a difference to be seen."""
+    with Image.open(io.BytesIO(png)) as image:
+        small, file = image.convert("RGB").quantize(256), io.BytesIO()
+    small.save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def _require_whole(source: Path) -> None:

@@ -32,7 +32,7 @@ from fasnb.tools.files import write_text
 
 SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{ending}") for ending in ("js", "css"))
 LIVE_PIXELS, PAGE_PIXELS = 112, 64  # height and width of a camera's picture in a notebook, and in a page
-PAGE_PICTURES = 300  # frames whose pictures a page holds
+PAGE_PICTURES = 240  # frames whose pictures a page holds
 CAMERAS = {"rgb": "RGB", "depth": "depth", "ir": "IR"}
 
 
@@ -110,12 +110,13 @@ class Explorer(anywidget.AnyWidget):
             shown |= {"application/vnd.jupyter.widget-view+json": view}
         return shown
 
-    def packed(self, shown: Sequence[int] = ()) -> bytes:
+    def packed(self, shown: Sequence[int] = (), singles: bool = True) -> bytes:
         """Everything that explorer.js needs; with the pictures of some frames (rows of ``table``) for a page."""
         found = zip(shown, self.pictures(shown, PAGE_PIXELS), strict=True)
         pictures = {frame: picture for frame, picture in found if picture}
         at_hand = bool(pictures) if len(shown) else any(row is not None for row in self._rows)
-        columns = {name: "method" for name in self.methods} | {name: "network" for name in self.singles}
+        columns = {name: "method" for name in self.methods}
+        columns |= {name: "network" for name in self.singles if singles}
         subjects = pd.Categorical(self.table["subject"].astype(object))
         attacks = self.table["attack"].fillna(-1).to_numpy("int8")
         header = {
@@ -180,9 +181,13 @@ class Explorer(anywidget.AnyWidget):
         turns = np.stack([order[:count] for order in orders], axis=1).ravel()
         return [int(frame) for frame in dict.fromkeys(turns.tolist())][:count]
 
-    def write_page(self, path: Path) -> Path:
-        """A page of its own with the explorer, which asks nothing of any kernel or network."""
-        packed = base64.b64encode(gzip.compress(self.packed(self.telling()), 9, mtime=0)).decode()
+    def write_page(self, path: Path, singles: bool = True) -> Path:
+        """A page of its own with the explorer, which asks nothing of any kernel or network.
+
+        ``singles``: with every single network; without them it takes half of the space and less.
+        """
+        packed = self.packed(self.telling(), singles)
+        packed = base64.b64encode(gzip.compress(packed, 9, mtime=0)).decode()
         style = STYLE.read_text(encoding="utf-8")
         script = SCRIPT.read_text(encoding="utf-8").replace("</script", r"<\/script")
         return write_text(

@@ -99,10 +99,14 @@ class Show:
         display(Caption(caption))
 
     def _explorer(self, explorer: Explorer, name: str, caption: str) -> None:
-        """The page that the report holds in the place of the output, whose metadata name it; and the explorer itself."""
+        """The page that the report holds in the place of the output, whose metadata name it; and the explorer itself.
+
+        A second page without single networks, half as large, is for the report that the repository shows.
+        """
         page = {}
         if self.out is not None:
             explorer.write_page(self.out / "explorer" / f"{name}.html")
+            explorer.write_page(self.out / "explorer" / f"{name}.methods.html", singles=False)
             page = {"fasnb": {"page": f"explorer/{name}.html"}}
         display(explorer, metadata=page)
         display(Caption(caption))

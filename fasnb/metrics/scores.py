@@ -59,7 +59,13 @@ def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
         return replace_file(path, lambda to: safe.to_csv(to, index=False))
     encoding = {name: how for name, how in PARQUET_ENCODING.items() if name in scores}
     few = [name for name in scores if name not in encoding]  # columns of few different values
-    options = {"compression": "zstd", "use_dictionary": few, "column_encoding": encoding, "write_page_checksum": True}
+    options = {
+        "compression": "zstd",
+        "compression_level": 19,
+        "use_dictionary": few,
+        "column_encoding": encoding,
+        "write_page_checksum": True,
+    }
     return replace_file(path, lambda to: scores.to_parquet(to, index=False, **options))
 
 
