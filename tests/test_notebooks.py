@@ -148,7 +148,7 @@ def test_smoke_tables_say_what_they_come_from(smoke):
         assert (
             "synthetic stand-in" in caption
             and "profile smoke" in caption
-            and "120 frames (30 bona fide, 90 attack)" in caption
+            and "120 frames (37 bona fide, 83 attack)" in caption
         )
     table3 = pd.read_csv(smoke / "tables" / "08-table3.csv")
     assert len(table3) == 10 and table3["measured"].between(0, 100).all()
