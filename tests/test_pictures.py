@@ -26,6 +26,16 @@ def test_stretched_depth_uses_the_grey_levels_and_keeps_holes_black():
     assert not pictures.stretched(np.zeros((4, 4), np.uint8)).any()
 
 
+def test_a_frame_on_its_way_into_a_network_is_drawn_with_visible_depth():
+    """A depth map whose values lie close together is nearly black unless it is stretched."""
+    triple = np.full((3, 3, 16, 16), 0.2)
+    triple[1] = np.linspace(30, 60, 16) / 255
+    fig = figures.views([("stored", triple)])
+    shown = fig.axes[1].images[0].get_array()
+    assert shown.max() == 255 and np.ptp(shown) > 150 and "stretched" in fig.axes[1].get_ylabel()
+    plt.close(fig)
+
+
 def test_a_picture_is_the_cameras_own():
     image = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 6, 6), np.uint8)
     assert pictures.picture(image, "rgb", CHANNELS).shape == (6, 6, 3)

@@ -107,7 +107,7 @@ def test_a_figure_carries_what_its_table_is_made_of(table, show, tmp_path, monke
 
 def test_people_read_names_and_files_keep_identifiers(table, show, tmp_path):
     show(comparisons.compare_all(table, 0.1, [("A", "resnet34-face")], 20), "t", "Pairs")
-    assert "A: resnet-34, faces, MLFA | resnet-34, faces" in (tmp_path / "tables" / "t.md").read_text()
+    assert "A: resnet-34, faces, MLFA | face network, faces" in (tmp_path / "tables" / "t.md").read_text()
     assert pd.read_csv(tmp_path / "tables" / "t.csv")["b"].tolist() == ["resnet34-face"]
 
 

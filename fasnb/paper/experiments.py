@@ -37,7 +37,7 @@ class Experiment:
 _A = Experiment("A", "A: resnet-34, faces, MLFA", "face_resnet34", True, "face", "attack", member=True)
 
 _APART = replace(_A, member=False, like="A", appendix=True)
-_FACE = Experiment("resnet34-face", "resnet-34, faces", "face_resnet34", False, "face", "attack")
+_FACE = Experiment("resnet34-face", "face network, faces", "face_resnet34", False, "face", "attack")
 
 EXPERIMENTS = {
     experiment.id: experiment
