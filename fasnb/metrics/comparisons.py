@@ -83,6 +83,16 @@ def _row(seeds: list[_Seed], fpr: float) -> dict:
     return row | {"attacks needed": pd.NA if enough else attacks_needed(fpr)}
 
 
+def effective_attacks(table: pd.DataFrame, fpr: float) -> pd.Series:
+    """How many independent attack frames those of each method (column ``experiment``) are worth at its threshold for ``fpr``.
+
+    The number of attack frames divided by the design effect; of several seeds the smallest. It decides whether ``measure``
+    gives a lower limit.
+    """
+    found = _methods(table, fpr, ["experiment"], 2)
+    return pd.Series({name: min(seed.system.effective_attack for seed in seeds) for (name,), seeds in found.items()})
+
+
 def groups(frames: pd.DataFrame) -> pd.Series | None:
     """The subjects to resample, or None where they are unknown and frames are resampled."""
     return None if frames["subject"].isna().any() else frames["subject"]
