@@ -24,7 +24,7 @@ from fasnb.lab.palette import (
     log_ticks,
     method_colour,
 )
-from fasnb.lab.pictures import picture
+from fasnb.lab.pictures import picture, stretched
 from fasnb.metrics.pad import det
 from fasnb.metrics.snapshots import snapshot_name
 
@@ -275,12 +275,14 @@ def views(batches: Sequence[tuple[str, np.ndarray]]) -> Figure:
     """One frame on its way into a network: one row of three images for each step.
 
     Args:
-        batches: (label, array (3, 3, H, W): rgb, depth, ir in [0, 1]).
+        batches: (label, array (3, 3, H, W): rgb, depth, ir in [0, 1]). Depth is stretched, see ``pictures.stretched``.
     """
     fig, axes = plt.subplots(3, len(batches), figsize=(0.85 * len(batches) + 0.4, 2.9), squeeze=False)
     for j, (label, triple) in enumerate(batches):
         for i, (name, image) in enumerate(zip(("RGB", "depth", "IR"), triple, strict=True)):
-            plain(axes[i, j]).imshow(np.clip(image, 0, 1).transpose(1, 2, 0))
+            shown = np.clip(image, 0, 1)
+            shown = np.repeat(stretched(255 * shown[0])[None] / 255, 3, axis=0) if name == "depth" else shown
+            plain(axes[i, j]).imshow(shown.transpose(1, 2, 0))
             if j == 0:
                 axes[i, j].set_ylabel(name)
         axes[0, j].set_title(label, fontsize=7)
