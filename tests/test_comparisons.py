@@ -298,3 +298,17 @@ def test_released_d_refuses_attacks_that_two_of_the_others_accept(released):
     refused = (wide["D"][label == 0][two] <= 0.5).sum()
     table = ensembles.outvoted(wide, label, "D").set_index("class")
     assert table.loc["attack", ["others mostly wrong", "D right on these"]].tolist() == [two.sum(), refused]
+
+
+def test_a_pair_has_the_interval_of_the_whole_study_wherever_it_is_shown():
+    """The variance between seeds is that of the study's methods, not of the two that a table happens to show."""
+    pair = STUDY[STUDY["experiment"].isin(["strong", "weak"])]
+    of_study = comparisons.compare_all(STUDY, 0.1, [("strong", "weak")], 50).iloc[0]
+    shown = comparisons.compare_all(pair, 0.1, [("strong", "weak")], 50, study=STUDY).iloc[0]
+    assert shown[["low", "high"]].tolist() == of_study[["low", "high"]].tolist()
+
+
+def test_a_difference_of_rates_has_limits_that_rates_can_have():
+    methods = [differences.Method(np.array(tpr), np.tile(tpr, (50, 1)).T, 2) for tpr in ([0.1, 0.9], [0.2, 1.0])]
+    found = differences.difference(*methods, differences.luck_of(methods), 10)
+    assert found.low == -1 and found.high == 1 and found.p < 1

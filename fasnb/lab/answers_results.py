@@ -237,7 +237,7 @@ def _living(study: Session, most: int = 240) -> tuple[np.ndarray, np.ndarray]:
     "10-2",
     Choice(("rgb", "depth", "ir")),
     right="This camera invites learning people by heart; whether a network accepts the invitation is what the table of people tests.",
-    wrong="The cell of step 3 prints the rate of each camera.",
+    wrong="The table of step 3 has the rate of each camera.",
 )
 def _most_telling_camera(study: Session) -> str:
     source, (living, people) = study.sources["train"], _living(study)

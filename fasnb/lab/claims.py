@@ -4,6 +4,8 @@ A verdict depends on all claims of the report (Holm's correction) and on all its
 every notebook takes it from the same table.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from fasnb.data.casia_check import KNOWN
@@ -11,6 +13,7 @@ from fasnb.data.released import read_released
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.lab.session import Session
 from fasnb.metrics import evidence, verdicts
+from fasnb.metrics.comparisons import compare_all
 from fasnb.metrics.pad import fpr_name
 from fasnb.metrics.scores import IncompleteError, average
 from fasnb.paper.experiments import MEMBERS
@@ -80,20 +83,46 @@ def findings(session: Session, networks: pd.DataFrame, *others: float) -> pd.Dat
     return tables[0].assign(**further)
 
 
-def answers(session: Session, *sections: str) -> str:
+def pairs(session: Session, table: pd.DataFrame, wanted: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
+    """Paired differences at the headline FPR with the interval that notebook 08 gives the same pair.
+
+    While networks of the study are missing, the variance between seeds is that of the table alone, and a sentence says so.
+    See ``fasnb.metrics.comparisons.compare_all``.
+
+    Args:
+        table: scores table with one score a frame, experiment and seed.
+        wanted: (a, b) for a - b; by default all pairs.
+    """
+    networks = _networks(session)
+    if networks is None:
+        print("Not all networks of the study are trained yet, so these intervals count the seeds of this table alone.")
+    study = None if networks is None else average(networks, over=["fold"])
+    return compare_all(table, session.profile.headline_fpr, wanted, session.profile.replicates, study)
+
+
+def answers(session: Session, *sections: str, unmeasured: bool = False) -> str:
     """What this study says of the claims of some sections: the verdicts of notebook 08, a sentence each.
 
     They need the networks of all notebooks; nothing is trained for them.
+
+    Args:
+        unmeasured: also the claims that were not measured, with the reason.
     """
+    networks = _networks(session)
+    if networks is None:
+        return (
+            "A verdict counts all claims and all networks of the study, and some of the networks are not trained yet: "
+            "notebook 08 trains them and judges every claim."
+        )
+    return verdicts.sentences(findings(session, networks), sections, unmeasured)
+
+
+def _networks(session: Session) -> pd.DataFrame | None:
+    """Scores table of all networks that are judged, or None where some are not trained yet."""
     served = [name for name in EXPERIMENTS_JUDGED if session.serves(name)]
     if session.profile.source == "released":
-        networks = session.scores(*served)
-    else:
-        try:
-            networks = load_scores(session.plan.of(*served), "valid", session.published)
-        except IncompleteError:
-            return (
-                "A verdict counts all claims and all networks of the study, and some of the networks are not trained yet: "
-                "notebook 08 trains them and judges every claim."
-            )
-    return verdicts.sentences(findings(session, networks), sections)
+        return session.scores(*served)
+    try:
+        return load_scores(session.plan.of(*served), "valid", session.published)
+    except IncompleteError:
+        return None

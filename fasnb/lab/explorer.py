@@ -23,6 +23,8 @@ from PIL import Image
 
 from fasnb.data.store import Source
 from fasnb.lab.figures import CLASS_COLOURS, PAGE, label_of
+from fasnb.lab.palette import log_ticks
+from fasnb.lab.pictures import stretched
 from fasnb.metrics.ensembles import disagreement
 from fasnb.metrics.pad import allowed_attacks, checked_scores, fpr_name, threshold_at_fpr
 from fasnb.metrics.provenance import provenance
@@ -147,7 +149,7 @@ class Explorer(anywidget.AnyWidget):
         return b"".join([len(text).to_bytes(4, "little"), text, *parts.values()])
 
     def pictures(self, frames: Sequence[int], pixels: int) -> list[bytes]:
-        """The cameras of each frame side by side, as WebP; empty where it cannot be read on this machine."""
+        """The cameras of each frame side by side, as WebP, depth stretched for the eye; empty where it cannot be read on this machine."""
         rows = [self._rows[frame] for frame in frames]
         try:
             return [self._webp(image, pixels) for image in np.asarray(self.source.read(rows))]
@@ -156,7 +158,10 @@ class Explorer(anywidget.AnyWidget):
 
     def _webp(self, image: np.ndarray, pixels: int) -> bytes:
         edges = np.cumsum([0, *self.source.channels.values()])
-        parts = [np.broadcast_to(image[a:b], (3, *image.shape[1:])) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [
+            np.broadcast_to(stretched(image[a])[None] if name == "depth" else image[a:b], (3, *image.shape[1:]))
+            for name, a, b in zip(self.source.channels, edges, edges[1:], strict=False)
+        ]
         side = Image.fromarray(np.concatenate(parts, axis=2).transpose(1, 2, 0).copy())
         if image.shape[1] > pixels:
             side = side.resize((pixels * len(parts), pixels), Image.Resampling.LANCZOS)
@@ -202,11 +207,13 @@ class Explorer(anywidget.AnyWidget):
         for value, cls, marker in ((1, "bona fide", "s"), (0, "attack", "+")):
             style = {"color": CLASS_COLOURS[cls], "label": cls}
             part = self.table[label == value]
-            top.hist(part[name], np.linspace(min(0, score.min()), max(1, score.max()), 81), histtype="step", **style)
+            shape = {"histtype": "stepfilled", "alpha": 0.7} if value else {"histtype": "step"}  # areas, and an outline
+            top.hist(part[name], np.linspace(min(0, score.min()), max(1, score.max()), 81), **shape, **style)
             below.scatter(part[name], part["disagreement"], 8, marker=marker, linewidths=0.6, rasterized=True, **style)
         for ax in (top, below):
             ax.axvline(threshold_at_fpr(label, score, self.fpr), color="k", lw=0.8, ls="--")
         top.set(yscale="log", ylabel="frames")
+        log_ticks(top.yaxis)
         below.set(xlabel=f"score of {label_of(name)}", ylabel="disagreement")
         top.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return fig

@@ -158,13 +158,14 @@ def two_models(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
     for label, name in ((1, "bona fide"), (0, "attack")):
         place = {"ms": 2.5, "alpha": 0.5, "mew": 0, "rasterized": True, "color": CLASS_COLOURS[name]}
         ax.plot(x[labels == label], y[labels == label], "os"[1 - label], label=name, **place)
-    across = 1 / (1 + np.exp(-np.linspace(-11.5, 11.5, 400)))
+    even = 1 / (1 + np.exp(-np.linspace(-11.5, 11.5, 400)))
+    across = np.sort(np.concatenate([even, 2 * thresholds["mean"] - even]))  # fine towards both axes
     border = 2 * thresholds["mean"] - across
     first, second = scores.columns
     line = {"color": INK, "lw": 1.0}
     ax.axvline(np.clip(thresholds[first], low, high), ls=":", label=f"threshold of {label_of(first)}", **line)
     ax.axhline(np.clip(thresholds[second], low, high), ls="--", label=f"threshold of {label_of(second)}", **line)
-    inside = (border > low) & (border < high)
+    inside = (np.minimum(across, border) > low) & (np.maximum(across, border) < high)
     ax.plot(across[inside], border[inside], label="threshold of their mean", **line)
     ax.set(xscale="logit", yscale="logit", xlim=(low, high), ylim=(low, high))
     ax.set(xlabel=f"score of {label_of(first)}", ylabel=f"score of {label_of(second)}")

@@ -13,10 +13,11 @@ from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 from fasnb.tools.files import write_text
 from fasnb.tools.text import no_formula, plain
 
-NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "mean of all members"}
+NAMES = {name: experiment.title for name, experiment in EXPERIMENTS.items()} | {"ensemble": "ensemble"}
 """Identifier of an experiment -> the name that people read."""
 
 DASH = "–"
+LONG = 60  # characters of a cell; a column with longer ones is wrapped
 
 _FPR_COLUMNS = ("FPR up to", "FPR up to, clips")
 _COLUMN_TITLES = {"a": "method", "b": "compared with", "multiply_adds": "multiply-adds"}
@@ -107,6 +108,9 @@ class Shown:
         style = style.format(escape="html").format_index(escape="html", axis="columns")
         words = [column for column, text in zip(cells, cells.map(_is_words).any(), strict=True) if text]
         style = style.set_properties(subset=words, **{"text-align": "left"})
+        for column in (column for column in words if cells[column].str.len().max() > LONG):
+            width = "14em" if column == cells.columns[0] else "18em"
+            style = style.set_properties(subset=[column], **{"white-space": "normal", "min-width": width})
         left = [{"selector": f"th.col{cells.columns.get_loc(name)}", "props": "text-align: left"} for name in words]
         style = style.set_table_styles(left)
         self._html = style.set_table_attributes('class="dataframe"').to_html() + folded(origin)

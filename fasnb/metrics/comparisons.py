@@ -83,6 +83,16 @@ def _row(seeds: list[_Seed], fpr: float) -> dict:
     return row | {"attacks needed": pd.NA if enough else attacks_needed(fpr)}
 
 
+def effective_attacks(table: pd.DataFrame, fpr: float) -> pd.Series:
+    """How many independent attack frames those of each method (column ``experiment``) are worth at its threshold for ``fpr``.
+
+    The number of attack frames divided by the design effect; of several seeds the smallest. It decides whether ``measure``
+    gives a lower limit.
+    """
+    found = _methods(table, fpr, ["experiment"], 2)
+    return pd.Series({name: min(seed.system.effective_attack for seed in seeds) for (name,), seeds in found.items()})
+
+
 def groups(frames: pd.DataFrame) -> pd.Series | None:
     """The subjects to resample, or None where they are unknown and frames are resampled."""
     return None if frames["subject"].isna().any() else frames["subject"]
@@ -117,7 +127,11 @@ def by_modality(table: pd.DataFrame, fprs: Sequence[float], replicates: int = 10
 
 
 def compare_all(
-    table: pd.DataFrame, fpr: float, pairs: Sequence[tuple[str, str]] | None = None, replicates: int = 1000
+    table: pd.DataFrame,
+    fpr: float,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    replicates: int = 1000,
+    study: pd.DataFrame | None = None,
 ):
     """Differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% intervals; see ``differences``.
 
@@ -125,20 +139,26 @@ def compare_all(
 
     Args:
         pairs: (a, b) for a - b; by default all pairs in order of appearance.
+        study: scores table like ``table`` of all methods whose seeds tell how far another seed moves a TPR, so that a pair
+            has one interval wherever it is shown; by default ``table`` itself.
 
     Returns:
         ``a``, ``b``, ``difference``, ``low``, ``high`` (over frames or subjects, and seeds where any method has two),
-        ``seeds`` of both, and ``clear`` (the interval does not hold zero), missing where a method has one seed.
+        ``seeds`` of both, ``clear`` (the interval does not hold zero), missing where a method has one seed, and ``note``,
+        which then says so.
     """
     found, units = methods_of(table, fpr, replicates)
-    luck, rows = luck_of(list(found.values())), []
+    luck, rows = luck_of(list((found if study is None else methods_of(study, fpr, 2)[0]).values())), []
     for a, b in combinations(found, 2) if pairs is None else pairs:
         delta = difference(found[a], found[b], luck, units)
         clear = bool(delta.low > 0 or delta.high < 0) if delta.seeded else pd.NA
         limits = (100 * delta.value, 100 * delta.low, 100 * delta.high)
-        rows.append((a, b, *limits, seeds_of(found[a], found[b]), clear))
-    columns = ["a", "b", "difference", "low", "high", "seeds", "clear"]
-    return carried(pd.DataFrame(rows, columns=columns).astype({"clear": object}), table, [fpr], replicates, "seeds")
+        alone = min(found[a].seeds, found[b].seeds) == 1
+        note = "one seed: what another would change is not known" if alone else pd.NA
+        rows.append((a, b, *limits, seeds_of(found[a], found[b]), clear, note))
+    columns = ["a", "b", "difference", "low", "high", "seeds", "clear", "note"]
+    kinds = {"clear": object, "note": object}
+    return carried(pd.DataFrame(rows, columns=columns).astype(kinds), table, [fpr], replicates, "seeds")
 
 
 def methods_of(table: pd.DataFrame, fpr: float, replicates: int) -> tuple[dict[str, Method], int]:

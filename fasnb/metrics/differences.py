@@ -43,7 +43,7 @@ class Luck:
 class Difference:
     """Difference of two methods in TPR, in [-1, 1], its 95% limits and two-sided p value against no difference.
 
-    Limits are NaN where nothing varies, as between two methods at 100%: no draw of these frames can say how far that holds.
+    Limits stay in [-1, 1], as the value does. They are NaN where nothing varies, as between two methods at 100%: no draw of these frames can say how far that holds.
     ``seeded`` is False where a method has one seed, or no method has two: then the p value cannot be trusted.
     """
 
@@ -111,7 +111,7 @@ def difference(a: Method, b: Method, luck: Luck, units: int, confidence: float =
     df = min(luck.df, units - 1) if known else units - 1
     half = student.ppf((1 + confidence) / 2, df) * variance**0.5
     p = 2 * student.sf(abs(value) / variance**0.5, df)
-    return Difference(value, value - half, value + half, float(p), seeded)
+    return Difference(value, max(value - half, -1.0), min(value + half, 1.0), float(p), seeded)
 
 
 def _own_errors(method: Method) -> float:

@@ -143,16 +143,22 @@ def _undecided(finding: Finding, found: Evidence, tested: int) -> str:
     return "; ".join(filter(None, [held, takes]))
 
 
-def sentences(table: pd.DataFrame, sections: Sequence[str]) -> str:
-    """The verdicts on the claims of some sections, a sentence each; ``table`` as of ``judge``, of the whole report."""
-    chosen = table[table["section"].isin(sections) & (table["verdict"] != "not measured")]
+def sentences(table: pd.DataFrame, sections: Sequence[str], unmeasured: bool = False) -> str:
+    """The verdicts on the claims of some sections, a sentence each; ``table`` as of ``judge``, of the whole report.
+
+    Args:
+        unmeasured: also the claims that were not measured, with the reason.
+    """
+    chosen = table[table["section"].isin(sections)]
+    tested = chosen["verdict"] != "not measured"
     lines = []
-    for row in chosen.to_dict("records"):
+    for row in chosen[tested].to_dict("records"):
         limits = "" if np.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
         p = "" if np.isnan(row["adjusted p"]) else f", adjusted p = {row['adjusted p']:.3f}"
         seeds = "" if row["seeds"] == "–" else f"seeds: {row['seeds']}"
         said = "; ".join(filter(None, [f"{row['difference']:+.2f} points{limits}{p}", seeds, row["reason"]]))
         lines.append(f"{row['claim']}: {row['verdict']} here ({said}).")
-    if not lines:
-        return "None of these claims can be measured on this source."
-    return "\n".join([f"At FPR = {table.attrs['fpr']}, where a TPR is compared:", *lines])
+    head = f"At FPR = {table.attrs['fpr']}, where a TPR is compared:"
+    told = [head, *lines] if lines else ["None of these claims can be measured on this source."]
+    left = chosen[~tested].to_dict("records") if unmeasured else ()
+    return "\n".join([*told, *(f"{row['claim']}: not measured here; {row['reason']}." for row in left)])
