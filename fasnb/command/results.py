@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from base64 import b64decode, b64encode
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 import nbformat
@@ -28,11 +28,14 @@ from fasnb.training.runs import finished
 
 SPREADS = 4.0  # deviations of one number between seeds; a difference of two numbers spreads over sqrt(2) of them
 
+SHOWN_ALONE = re.compile(r"table\d|figure\d|00-attacks|09-snapshots")
+"""Names of figures that are published as files: the paper's, and those of README. All others stand in their notebook."""
+
 
 def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``.
 
-    That is the report, the executed notebooks, tables as CSV, figures as PNG and, with ``scores``, one table of scores, of
+    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG and, with ``scores``, one table of scores, of
     runs and of histories. What was published before is replaced whole, at the end; then ``codecheck.yml`` is written anew.
 
     Raises:
@@ -69,6 +72,9 @@ def _gather(session: Session, made: Path, scores: bool) -> None:
         for path in sorted((session.out / folder).glob(pattern)):
             shutil.copyfile(path, made / folder / path.name)
     for path in (made / "figures").iterdir():
+        if not SHOWN_ALONE.search(path.name):
+            path.unlink()
+            continue
         path.write_bytes(_fewer_colours(path.read_bytes()))
     for path in (made / "notebooks").iterdir():
         notebook = nbformat.read(path, as_version=4)
@@ -78,8 +84,11 @@ def _gather(session: Session, made: Path, scores: bool) -> None:
         nbformat.write(notebook, path)
     report = (session.out / "report.html").read_text(encoding="utf-8")
     for path in sorted((session.out / "explorer").glob("*.methods.html")):
-        whole = path.with_name(path.name.replace(".methods", ""))
-        report = report.replace(escape(whole.read_text(encoding="utf-8")), escape(path.read_text(encoding="utf-8")))
+        whole = path.with_name(path.name.replace(".methods", "")).read_text(encoding="utf-8")
+        light = f'srcdoc="{escape(path.read_text(encoding="utf-8"))}"'
+        report = re.sub(
+            r'srcdoc="([^"]*)"', lambda at, new=light, old=whole: new if unescape(at[1]) == old else at[0], report
+        )
     write_text(made / "report.html", report)
     if scores and session.plan.networks:
         write_published(session.plan.networks, session.plan.backbones.values(), made)

@@ -191,7 +191,7 @@ class Explorer(anywidget.AnyWidget):
 
         ``singles``: with every single network; without them it takes half of the space and less.
         """
-        packed = self.packed(self.telling(), singles)
+        packed = self.packed(self.telling(PAGE_PICTURES if singles else PAGE_PICTURES // 2), singles)
         packed = base64.b64encode(gzip.compress(packed, 9, mtime=0)).decode()
         style = STYLE.read_text(encoding="utf-8")
         script = SCRIPT.read_text(encoding="utf-8").replace("</script", r"<\/script")

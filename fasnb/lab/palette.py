@@ -53,7 +53,7 @@ STYLE = {
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.2,
     "figure.dpi": 110,  # as notebooks and report hold them; files have the finer one
-    "savefig.dpi": 140,
+    "savefig.dpi": 125,
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
     "text.parse_math": False,  # names come from data: a dollar sign is a dollar sign
