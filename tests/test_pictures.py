@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fasnb.lab import figures, pictures
+from fasnb.lab.palette import log_ticks
 from fasnb.paper import profile as profiles
 from fasnb.synthsurf.dataset import SynthSurf
 
@@ -77,3 +78,14 @@ def test_the_depth_camera_sees_relief_that_prints_lack():
     assert list(pictures.CAMERA_STATISTICS) == list(table.columns[:3]) and len(table) == 160
     auc = {name: roc_auc_score(table["label"].astype(int), table[name]) for name in pictures.CAMERA_STATISTICS}
     assert auc["relief"] > 0.9 and min(auc.values()) > 0.5
+
+
+@pytest.mark.parametrize(("limits", "shown"), [((0.5, 0.7), {"0.5", "0.6", "0.7"}), ((0.02, 3.0), {"0.1", "1"})])
+def test_a_logarithmic_axis_has_numbers_whatever_its_range(limits, shown):
+    fig, ax = plt.subplots()
+    ax.set(yscale="log", ylim=limits)
+    log_ticks(ax.yaxis)
+    fig.canvas.draw()
+    texts = {tick.label1.get_text() for tick in ax.yaxis.get_major_ticks() + ax.yaxis.get_minor_ticks()}
+    plt.close(fig)
+    assert shown <= texts and not any("$" in text for text in texts)

@@ -46,7 +46,7 @@ def loss_curves(histories: dict[str, list[dict]]) -> bytes:
     methods = list(dict.fromkeys(title.split(" fold ")[0] for title in histories))
     for title, rows in histories.items():
         name = title.split(" fold ")[0]
-        colour, known = method_colour(name, methods.index(name)), name in ax.get_legend_handles_labels()[1]
+        colour, known = method_colour(name, methods.index(name)), label_of(name) in ax.get_legend_handles_labels()[1]
         epochs, losses = [row["epoch"] for row in rows], [row["loss"] for row in rows]
         ax.plot(epochs, losses, ".-", color=colour, lw=0.9, ms=3, label="_" if known else label_of(name))
     ax.set(xlabel="epoch", ylabel="loss", ylim=(0, None))

@@ -5,7 +5,7 @@ The colours are Paul Tol's (high-contrast, vibrant) and ColorBrewer's PRGn, whic
 """
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 
@@ -84,11 +84,20 @@ def label_of(name: str) -> str:
 def log_ticks(*axes) -> None:
     """Powers of ten as 0.01, 1, 100: with ``text.parse_math`` off, Matplotlib's own labels would show their markup.
 
+    An axis within a factor of ten, which may hold no power of ten at all, has its other ticks labelled too.
+
     Args:
         axes: an ``Axis`` each, such as ``ax.xaxis``.
     """
     for axis in axes:
-        axis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{value:g}" if value >= 1e-2 else f"{value:.0e}".replace("e-0", "e-"))
-        )
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+        axis.set_minor_formatter(FuncFormatter(lambda value, _, axis=axis: _power(value) if _is_short(axis) else ""))
+
+
+def _power(value: float) -> str:
+    return f"{value:.3g}" if value >= 1e-2 else f"{value:.0e}".replace("e-0", "e-")
+
+
+def _is_short(axis) -> bool:
+    low, high = sorted(axis.get_view_interval())
+    return 0 < low and high < 10 * low
