@@ -83,7 +83,7 @@ def _take_figure(session: Session, number: int, name: str) -> bool:
     sentence, origin = parts_of(source.with_suffix(".txt").read_text(encoding="utf-8").strip())
     sentence = sentence.removeprefix(f"Figure {number}: ").removeprefix(f"Figure {number}, ")
     sentence = latex_text(sentence[:1].upper() + sentence[1:]).replace("⊕", r"$\oplus$")
-    share = min(1.0, 0.8 / _tallness(source.with_suffix(".png")))  # a tall figure leaves room for others on the page
+    share = min(1.0, 0.6 / _tallness(source.with_suffix(".png")))  # a tall figure leaves room for others on the page
     write_text(
         folder / f"figure{number}.tex", f"% figures/{name}.pdf. {origin}\n{typeset.figure(number, sentence, share)}"
     )
