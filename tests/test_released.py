@@ -271,12 +271,12 @@ def test_readme_says_what_its_figure_shows():
     path = REPOSITORY / "results/published/tiny/tables/06-table5.csv"
     if not path.is_file():
         pytest.skip("the tiny profile is not published here")
-    assert (
-        "At FPR = 1e-3 all three cameras together are no better than depth alone"
-        in (REPOSITORY / "README.md").read_text()
-    )
-    found = pd.read_csv(path).query("FPR == '1e-3' or FPR == 0.001").set_index("modality")["measured"]
-    assert found["RGB+IR+Depth"] <= found["Depth"] + 0.01
+    text = " ".join((REPOSITORY / "README.md").read_text().split())
+    assert "RGB stays far below IR and IR below depth" in text
+    assert "depth alone stands above all three cameras together here" in text
+    for _, rows in pd.read_csv(path).groupby("FPR"):
+        found = rows.set_index("modality")["measured"]
+        assert found["RGB"] < 0.7 * found["IR"] and found["IR"] < found["Depth"] > found["RGB+IR+Depth"]
 
 
 def test_the_block_of_a_file_is_written_anew(released, tmp_path, capsys):
