@@ -172,7 +172,7 @@ def test_smoke_tables_say_what_they_come_from(smoke):
 def test_smoke_report_is_one_page_of_its_own(smoke):
     page = (smoke / "report.html").read_text()
     assert all(f'id="{name}"' in page and f"notebooks/{name}.ipynb" in page for name in SYNTHETIC)
-    assert page.count("data:image/png;base64") >= 15
+    assert page.count("data:image/webp;base64") >= 15
     outside = re.findall(r"(?:src|href)=\"(https?://[^\"]+)", page)
     assert not outside
     for path in (smoke / "figures").glob("*.png"):
