@@ -139,8 +139,8 @@ COUNTS = ("true-positives", "false-positives", "bona-fide", "attacks")
 def counts(scope) -> dict[str, int]:
     """What the explorer counts, read in one step."""
     read = """(one, names) => Object.fromEntries(names.map((name) =>
-        [name, Number(one.querySelector(`[data-testid="${name}"]`).textContent)]))"""
-    return scope.locator(".fasnb-explorer").evaluate(read, COUNTS)  # counts are drawn anew, it stays
+        [name, Number(one.closest(".fasnb-explorer").querySelector(`[data-testid="${name}"]`).textContent)]))"""
+    return scope.get_by_test_id("threshold").evaluate(read, COUNTS)  # counts are drawn anew, it stays
 
 
 def expected(table: pd.DataFrame, method: str, threshold: float, keep=None) -> dict[str, int]:
