@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import expit
 
 from fasnb import metrics
 from fasnb.data import store
@@ -16,7 +17,7 @@ from fasnb.model.backbones import BACKBONES
 from fasnb.model.network import Architecture, build
 from fasnb.paper.recipe import PAPER, RELEASED, Recipe
 from fasnb.training.fit import fit, last_linear, learning_rate, stage
-from fasnb.training.inference import folded, score, score_many
+from fasnb.training.inference import folded, meaningful, score, score_many
 from fasnb.training.loop import Loop
 from fasnb.training.specification import Specification, specify
 
@@ -408,3 +409,14 @@ def test_a_score_that_is_not_finite_names_the_frame(stripes, index):
         broken.head.bias[1] = math.nan
     with pytest.raises(FloatingPointError, match="train/0005.png"):
         score(broken, stripes, index[5:], RECIPE, device="cpu")
+
+
+def test_scores_keep_their_order_and_the_digits_that_float32_gives():
+    margins = np.sort(np.random.default_rng(0).normal(0, 12, 20_000))
+    scores = expit(margins)
+    kept = meaningful(scores)
+    smaller = np.minimum(scores, 1 - scores)
+    assert (np.diff(kept) >= 0).all() and (np.abs(kept - scores) <= 2.0**-18 * smaller).all()
+    assert len(np.unique(kept)) > 0.99 * len(np.unique(scores))
+    np.testing.assert_array_equal(meaningful(kept), kept)
+    np.testing.assert_array_equal(meaningful(np.array([0.0, 0.5, 1.0])), [0.0, 0.5, 1.0])

@@ -2,16 +2,16 @@
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from fasnb.lab import typeset
 from fasnb.lab.session import Session
 from fasnb.lab.tables import latex_text, parts_of
-from fasnb.tools.files import replace_file, write_text
+from fasnb.tools.files import replace_file, temporary_folder, write_text
 
 FIGURES = {1: "00-figure1", 2: "04-figure2", 3: "07-figure3", 4: "07-figure4"}
 """Number in the paper -> name of the study's figure."""
@@ -92,8 +92,6 @@ def _take_figure(session: Session, number: int, name: str) -> bool:
 
 def _tallness(picture: Path) -> float:
     """Height of a picture, as a share of its width."""
-    from PIL import Image
-
     with Image.open(picture) as image:
         return image.height / image.width
 
@@ -107,7 +105,7 @@ def compile_page(folder: Path) -> Path | None:
     latex = shutil.which("pdflatex")
     if latex is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="fasnb-") as build:
+    with temporary_folder() as build:
         options = ["-halt-on-error", "-interaction=nonstopmode", f"-output-directory={build}", "page.tex"]
         done = subprocess.run(
             [latex, *options], cwd=folder, capture_output=True, text=True, errors="replace", timeout=120
@@ -115,6 +113,6 @@ def compile_page(folder: Path) -> Path | None:
         if done.returncode:
             complaint = next((line for line in done.stdout.splitlines() if line.startswith("!")), "pdflatex failed")
             raise RuntimeError(f"{folder / 'page.tex'} does not compile: {complaint}")
-        replace_file(folder / "page.pdf", lambda to: shutil.copyfile(Path(build) / "page.pdf", to))
-        replace_file(folder / "page.log", lambda to: shutil.copyfile(Path(build) / "page.log", to))
+        replace_file(folder / "page.pdf", lambda to: shutil.copyfile(build / "page.pdf", to))
+        replace_file(folder / "page.log", lambda to: shutil.copyfile(build / "page.log", to))
     return folder / "page.pdf"

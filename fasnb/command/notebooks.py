@@ -1,4 +1,4 @@
-"""Execute one notebook with papermill, and keep a copy that says how it was made and nothing of this machine."""
+"""Execute notebooks with papermill, and keep of each a copy that says how it was made and nothing of this machine."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Answers of the exercises of chapters 04 to 10, computed from the study at hand, see ``fasnb.lab.exercises``."""
+"""Answers of the exercises of chapters 04 to 06, and 10, computed from the study at hand, see ``fasnb.lab.exercises``."""
 
 import numpy as np
 import pandas as pd

@@ -9,11 +9,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from fasnb.lab.figures import plain
-from fasnb.lab.palette import CLASS_COLOURS, COLUMN, MODALITY_COLOURS, PAGE
+from fasnb.lab.palette import CAMERA_NAMES, CLASS_COLOURS, COLUMN, MODALITY_COLOURS, PAGE
+from fasnb.paper.experiments import MODALITIES
 
 HIGHLIGHT = "#DDAA33"
 FOLD_COLOURS = ("#88CCEE", "#44AA99", "#DDCC77", "#CC6677", "#AA4499")
-NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR"}
 
 
 def score_line(labels: np.ndarray, scores: np.ndarray) -> Figure:
@@ -67,11 +67,11 @@ def factors(table: pd.DataFrame) -> Figure:
     """Factors that SE fusion gives the cameras, living faces beside prints.
 
     Args:
-        table: columns ``camera`` (of ``NAMES``), ``class`` (bona fide or attack) and ``factor`` (mean over the channels of a
+        table: columns ``camera`` (of ``MODALITIES``), ``class`` (bona fide or attack) and ``factor`` (mean over the channels of a
             frame, in (0, 1)), one row a frame and camera.
     """
     fig, ax = plt.subplots(figsize=(COLUMN * 1.3, 2.0))
-    for i, camera in enumerate(NAMES):  # noqa: B007, the query reads it
+    for i, camera in enumerate(MODALITIES):  # noqa: B007, the query reads it
         for side, name in ((-0.18, "bona fide"), (0.18, "attack")):
             values = table.query("camera == @camera and `class` == @name")["factor"].to_numpy()
             spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(values))
@@ -79,8 +79,12 @@ def factors(table: pd.DataFrame) -> Figure:
             ax.plot([i + side - 0.14, i + side + 0.14], [np.mean(values)] * 2, color="k", lw=1.2)
     for name in CLASS_COLOURS:
         ax.plot([], [], "o", ms=4, color=CLASS_COLOURS[name], label=name)
-    ax.set(xticks=range(3), xticklabels=list(NAMES.values()), ylabel="SE factor, mean of channels")
-    for text, camera in zip(ax.get_xticklabels(), NAMES, strict=True):
+    ax.set(
+        xticks=range(3),
+        xticklabels=[CAMERA_NAMES[camera] for camera in MODALITIES],
+        ylabel="SE factor, mean of channels",
+    )
+    for text, camera in zip(ax.get_xticklabels(), MODALITIES, strict=True):
         text.set_color(MODALITY_COLOURS[camera])
     ax.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return fig

@@ -23,7 +23,7 @@ from PIL import Image
 
 from fasnb.data.store import Source
 from fasnb.lab.figures import CLASS_COLOURS, PAGE, label_of
-from fasnb.lab.palette import log_ticks
+from fasnb.lab.palette import CAMERA_NAMES, log_ticks
 from fasnb.lab.pictures import stretched
 from fasnb.metrics.ensembles import disagreement
 from fasnb.metrics.pad import allowed_attacks, checked_scores, fpr_name, threshold_at_fpr
@@ -35,7 +35,6 @@ from fasnb.tools.files import write_text
 SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{ending}") for ending in ("js", "css"))
 LIVE_PIXELS, PAGE_PIXELS = 112, 64  # height and width of a camera's picture in a notebook, and in a page
 PAGE_PICTURES = 240  # frames whose pictures a page holds
-CAMERAS = {"rgb": "RGB", "depth": "depth", "ir": "IR"}
 
 
 class Explorer(anywidget.AnyWidget):
@@ -131,7 +130,7 @@ class Explorer(anywidget.AnyWidget):
             "attacks": {int(kind): attack_name(kind) for kind in np.unique(attacks[attacks > 0])},
             "colours": CLASS_COLOURS,
             "images": at_hand,
-            "cameras": [CAMERAS.get(name, name) for name in self.source.channels] if at_hand else [],
+            "cameras": [CAMERA_NAMES.get(name, name) for name in self.source.channels] if at_hand else [],
         }
         parts = {
             "label": self.table["label"].to_numpy("int8").tobytes(),

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 
 from fasnb.data.casia_surf import CasiaSurf
 from fasnb.data.store import Source
+from fasnb.lab.palette import CAMERA_NAMES
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.profile import Profile
 from fasnb.paper.published import TABLE1
 from fasnb.synthsurf.dataset import SynthSurf
 from fasnb.synthsurf.sensors import GREY_PER_MM, look
 
-TITLES = {"rgb": "RGB", "depth": "depth, stretched", "ir": "IR"}
+TITLES = CAMERA_NAMES | {"depth": "depth, stretched"}
 FACE_WIDTH_MM = 150.0  # of the average head of the stand-in
 
 

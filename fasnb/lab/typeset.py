@@ -12,8 +12,6 @@ from fasnb.lab.tables import latex_text
 from fasnb.metrics.pad import fpr_name
 from fasnb.paper.published import TABLE1, TABLE2, TABLE4, TABLE5, ZHANG_TEST
 
-COLUMN_PT = 247  # width of a column, in points of LaTeX
-
 _STAND_IN = "stand-in for "
 
 

@@ -13,10 +13,7 @@ from fasnb.data.shortcut import frame_statistics
 from fasnb.data.store import Source
 from fasnb.lab.session import Session
 from fasnb.paper.experiments import MEMBERS, MODALITIES
-from fasnb.paper.profile import Profile
-from fasnb.paper.published import TABLE1
 from fasnb.paper.recipe import Normalisation, Recipe
-from fasnb.synthsurf.dataset import SynthSurf
 from fasnb.training.archive import load_facts, load_history
 
 
@@ -61,16 +58,6 @@ def images_of(source: Source, samples: Sequence[str]) -> np.ndarray | None:
         if not all(source.path(row, name).is_file() for row in rows for name in MODALITIES):
             return None
     return source.read(rows)
-
-
-def attack_examples(profile: Profile, size: int) -> tuple[np.ndarray, list[str]] | None:
-    """One subject bona fide and with all six attacks (Table 1), ``size`` pixels high; None but on the synthetic source."""
-    if profile.source != "synthetic":
-        return None
-    source = SynthSurf("valid", 4, 1, size=size, difficulty=profile.difficulty, seed=profile.data_seed)
-    regions = ["+".join(r for r in ("eyes", "nose", "mouth") if getattr(row, r)) for row in TABLE1.itertuples()]
-    names = [f"{row.attack}: {row.surface},\n{cut}" for row, cut in zip(TABLE1.itertuples(), regions, strict=True)]
-    return np.stack([source.example(kind, subject=1)["frame"] for kind in range(7)]), ["bona fide", *names]
 
 
 def statistics(source: Source, per_kind: int | None = None) -> pd.DataFrame:

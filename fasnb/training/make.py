@@ -59,7 +59,7 @@ def make(
     display = display_of(progress)
     with Watch([*map(_job_of, missing), *map(job_of, pending)], display):
         with _timed(spent, "pre-training"):
-            make_backbones(missing, execution, display.line)
+            _make_backbones(missing, execution, display.line)
         with _timed(spent, "networks"):
             run_many(pending, progress=display.line, **execution)
     return spent
@@ -100,15 +100,11 @@ def _adopt(folders: Sequence[Path], other: Path, lock: str) -> None:
             (folder / STATE_FILE).unlink(missing_ok=True)
 
 
-def make_backbones(
-    backbones: Iterable[PlannedBackbone], execution: dict, progress: bool | Callable[[str], object] = True
-) -> None:
-    """Pre-train the backbones that are not there yet, several at once on a CPU."""
-    jobs = [backbone for backbone in backbones if not backbone.done]
+def _make_backbones(backbones: Sequence[PlannedBackbone], execution: dict, say: Callable[[str], object]) -> None:
+    """Pre-train backbones, several at once on a CPU."""
     executor = execution["executor"]
     devices = devices_for(execution["device"], execution["workers"], executor)
-    say = print if progress is True else progress or (lambda line: None)
-    for name, accuracy, seconds in execute(_pretrain, jobs, devices, 1, executor):
+    for name, accuracy, seconds in execute(_pretrain, backbones, devices, 1, executor):
         say(f"pre-trained {name}: held-out accuracy {accuracy:.3f} ({seconds:.0f} s)")
 
 

@@ -32,7 +32,7 @@ from fasnb.model.network import ThreeBranchNetwork
 from fasnb.model.weights import identities, load_network, save_network
 from fasnb.tools.environment import device_name, environment, peak_memory
 from fasnb.tools.files import is_locked, locked, replace_file, write_text
-from fasnb.tools.seals import read_result, whole, write_result
+from fasnb.tools.seals import RESULT, read_result, whole, write_result
 from fasnb.tools.workers import OutOfTime, choose_device, devices_for, execute, require_time
 from fasnb.training.cost import multiply_adds
 from fasnb.training.fit import STATE_FILE, fit
@@ -310,7 +310,7 @@ def job_of(network: PlannedNetwork) -> Job:
     epochs = recipe.epochs + recipe.second_epochs
     # a step costs about three forward passes; what is scored afterwards is about as much as one epoch more
     work = 3.0 * multiply_adds(network) * len(network.train_index) * (epochs + 1)
-    return Job(title, network.folder, "result.json", epochs, work, lambda: _told(network))
+    return Job(title, network.folder, RESULT, epochs, work, lambda: _told(network))
 
 
 def _told(network: PlannedNetwork) -> str:
