@@ -266,7 +266,7 @@ def frame_grid(
             ax = plain(axes[i // across, i % across * len(channels) + j])
             ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
             if i < across:
-                ax.set_title(CAMERA_NAMES[name], fontsize=7, pad=2)
+                ax.set_title("depth, stretched" if name == "depth" else CAMERA_NAMES[name], fontsize=7, pad=2)
     for ax, label in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     return fig
