@@ -2,11 +2,11 @@
 
     python benchmarks/kills.py --out DIR --kills 50 --minutes 60
 
-One study (profile smoke, the notebooks of ``--only``) is run undisturbed, then again and again in folders of their own, each
-killed with all its processes in several random moments: each moment lies a random time after the study entered a phase
-that is drawn at random (stores, pre-training, training, notebooks, report). Results, cache and TMPDIR of every study
-are then compared with the undisturbed ones: the names of all files, the bytes of stores, backbones, scores and tables, the
-tensors of checkpoints. Prints the kills of each phase and every difference.
+One study (profile smoke, the notebooks of ``--only``) is run and published undisturbed, then again and again in clones of
+the repository, each killed with all its processes in several random moments: each moment lies a random time after the study
+entered a phase that is drawn at random (stores, pre-training, training, scoring, notebooks, report, publishing). Results, what is
+published, cache and TMPDIR of every study are then compared with the undisturbed ones: the names of all files, the bytes of
+stores, backbones, scores and tables, the tensors of checkpoints. Prints the kills of each phase and every difference.
 """
 
 import argparse
@@ -32,31 +32,27 @@ PHASES = {  # name -> files below the study's folder, of which a first one says 
     "scoring": ("results/runs/*/checkpoint.pt",),
     "notebooks": ("results/notebooks/*",),
     "report": ("results/report.html", "results/notebooks/[!.]*[!d].ipynb"),
+    "publishing": ("clone/results/published/.smoke.new",),
 }
-EQUAL = {".parquet", ".npy", ".csv", ".pt", ".json", ""}
+EQUAL = {".parquet", ".npy", ".csv", ".pt", ".json", ".yml", ""}
 TIMES = ("history.csv", "result.json", "sums.csv", "environment.json")  # hold seconds
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def command(only: list[str], folder: Path) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "fasnb",
-        "run",
-        "--profile",
-        "smoke",
-        "--out",
-        str(folder / "results"),
-        "--only",
-        *only,
-    ]
-
-
-def start(only: list[str], folder: Path) -> subprocess.Popen:
-    (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    places = os.environ | {"FASNB_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}
-    log = open(folder / "log.txt", "a")
-    return subprocess.Popen(command(only, folder), env=places, stdout=log, stderr=log, start_new_session=True)
+def start(phase: str, only: list[str], folder: Path) -> subprocess.Popen:
+    """A process that runs the study, or publishes what it has made."""
+    places = {name: folder / name for name in ("clone", "results", "cache", "tmp")}
+    if not places["clone"].exists():
+        places["tmp"].mkdir(parents=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, places["clone"]], check=True)
+    run = ["run", "--only", *only] if phase != "publishing" else ["publish", "--tables-only"]
+    command = [sys.executable, "-m", "fasnb", *run, "--profile", "smoke", "--out", str(places["results"])]
+    environment = {"FASNB_CACHE": places["cache"], "TMPDIR": places["tmp"], "PYTHONPATH": places["clone"]}
+    environment = os.environ | {name: str(path) for name, path in environment.items()}
+    with open(folder / "log.txt", "a") as log:
+        return subprocess.Popen(
+            command, cwd=places["clone"], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def descendants(pid: int) -> list[int]:
@@ -102,8 +98,8 @@ def _changed(path: Path) -> float:
 
 def differences(folder: Path, whole: Path) -> list[str]:
     def listed(of: Path) -> set[str]:
-        places = (of / "results", of / "cache", of / "tmp")
-        paths = (path for place in places for path in place.rglob("*"))
+        places = (of / "results", of / "cache", of / "tmp", of / "clone" / "results")
+        paths = [path for place in places for path in place.rglob("*")] + [of / "clone" / "codecheck.yml"]
         names = {path.relative_to(of).as_posix() for path in paths if path.is_file()}
         return {name for name in names if "torchinductor" not in name and "/matplotlib" not in name}
 
@@ -140,23 +136,25 @@ def main() -> None:
     args = parser.parse_args()
     began, draw, counts, found = time.monotonic(), random.Random(args.seed), Counter(), []
     whole = args.out.absolute() / "whole"
-    if not (whole / "results" / "sums.csv").is_file():
-        assert start(args.only, whole).wait() == 0, "the undisturbed study failed, see its log.txt"
+    for phase in ("start", "publishing"):
+        assert start(phase, args.only, whole).wait() == 0, f"the undisturbed study failed, see {whole}/log.txt"
     print(f"seed {args.seed}; undisturbed: {time.monotonic() - began:.0f} s", flush=True)
     number = 0
     while counts.total() < args.kills and time.monotonic() - began < 60 * args.minutes:
         folder = args.out.absolute() / f"study-{number}"
         shutil.rmtree(folder, ignore_errors=True)
-        phases = sorted(draw.choices(list(PHASES), k=args.per_study), key=list(PHASES).index)
-        for phase in phases:
-            begun, study = time.time(), start(args.only, folder)
-            if wait_for(phase, folder, study, begun):
-                time.sleep(draw.uniform(0, 2))
-            if study.poll() is None:
-                kill(study)
-                counts[phase] += 1
-        status = start(args.only, folder).wait()
-        news = [f"exit {status}"] * bool(status) + differences(folder, whole)
+        phases, news = sorted(draw.choices(list(PHASES), k=args.per_study), key=list(PHASES).index), []
+        for last in ("start", "publishing"):
+            for phase in (phase for phase in phases if (phase == "publishing") == (last == "publishing")):
+                begun, study = time.time(), start(phase, args.only, folder)
+                if wait_for(phase, folder, study, begun):
+                    time.sleep(draw.uniform(0, 0.2 if phase == "publishing" else 2))
+                if study.poll() is None:
+                    kill(study)
+                    counts[phase] += 1
+            if status := start(last, args.only, folder).wait():
+                news.append(f"{last}: exit {status}")
+        news += differences(folder, whole)
         found += [f"study {number}: {what}" for what in news]
         print(f"study {number}: killed in {', '.join(phases)}; {'; '.join(news) or 'equal, nothing left'}", flush=True)
         if not news:

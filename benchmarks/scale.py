@@ -1,4 +1,4 @@
-"""Peak memory and time of each step from store to report, as the frames grow to the number of CASIA-SURF.
+"""Peak memory and time of each step from store to the report's explorer, as the frames grow to the number of CASIA-SURF.
 
     python benchmarks/scale.py [--frames 30000 120000 492000] [--size 8] [--steps build batches ...] [--replicates 1000]
 
@@ -24,6 +24,7 @@ from fasnb import metrics
 from fasnb.command.main import main as fasnb
 from fasnb.data import augment, store
 from fasnb.data.frames import frame_table
+from fasnb.lab.explorer import Explorer
 from fasnb.metrics import comparisons, scores
 from fasnb.paper.recipe import RECIPES, Normalisation
 from fasnb.tools.environment import peak_memory
@@ -99,6 +100,12 @@ def comparison(folder: Path, _, __, replicates: int) -> None:
     comparisons.measure(pd.concat(every, ignore_index=True), metrics.FPRS, replicates=replicates)
 
 
+def explorer(folder: Path, *_) -> None:
+    """The page that the report holds: three methods, their ensemble."""
+    every = [scores.read_scores(folder / f"scores-{k}.parquet").assign(experiment=m) for k, m in enumerate("ABC", 1)]
+    Explorer(pd.concat(every, ignore_index=True)).write_page(folder / "explorer.html")
+
+
 def command(folder: Path, _, __, replicates: int) -> None:
     fasnb(["evaluate", str(folder / "mean.parquet"), "--replicates", str(replicates)])
 
@@ -114,6 +121,7 @@ STEPS = {
     "tables": (tables, "scores tables of three networks written, read, averaged"),
     "evaluation": (evaluation, "metrics with limits, subjects known"),
     "comparison": (comparison, "rows of a table of three methods"),
+    "explorer": (explorer, "explorer of three methods, as the report holds it"),
     "command": (command, "`fasnb evaluate` of a parquet file, subjects known"),
     "unknown": (unknown, "`fasnb evaluate` of a CSV file, subjects unknown"),
 }

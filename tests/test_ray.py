@@ -135,3 +135,21 @@ def test_a_study_outlives_its_driver_and_one_of_its_two_machines(cluster, tmp_pa
         assert found.scores("valid").equals(run.scores("valid"))
         assert equal(found.network().state_dict(), run.network().state_dict())
         assert not (network.folder / "state.pt").exists()
+
+
+def test_a_whole_study_on_a_cluster_that_loses_a_machine_gives_the_same_tables(cluster, smoke, tmp_path):
+    whole, second = cluster
+    out, said = tmp_path / "smoke", tmp_path / "said.txt"
+    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--set", "executor=ray", "--out", str(out)]
+    places = os.environ | {"FASNB_CACHE": str(tmp_path / "cache")}
+    with open(said, "w") as log:
+        study = subprocess.Popen(command, cwd=REPOSITORY, env=places, stdout=log, stderr=log)
+    while len(list(out.glob("runs/*/result.json"))) < 10:
+        assert study.poll() is None, said.read_text()[-4000:]
+        time.sleep(0.05)
+    whole.remove_node(second, allow_graceful=False)
+    assert study.wait(timeout=1800) == 0, said.read_text()[-4000:]
+    names = {path.name for path in (smoke / "tables").glob("*.csv")}
+    assert {path.name for path in (out / "tables").glob("*.csv")} == names and len(names) > 50
+    for name in names - {"08-cost.csv"}:  # seconds
+        assert (out / "tables" / name).read_bytes() == (smoke / "tables" / name).read_bytes(), name

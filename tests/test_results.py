@@ -78,6 +78,25 @@ def test_publishing_says_of_each_table_and_figure_what_made_it(clone, published)
     assert 'cell: "table3"' in text and 'command: "fasnb run --profile smoke --only 05"' in text
 
 
+def test_a_report_can_be_published_without_its_notebooks(clone, published):
+    aside = published.with_name("aside")
+    shutil.copytree(published, aside)
+    whole = (clone / "codecheck.yml").read_text()
+    done = fasnb(clone, "publish", "--profile", "smoke", "--tables-only")
+    assert done.returncode == 0, done.stderr
+    files = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
+    assert {"report.html", "sums.csv", "tables/08-findings.csv", "tables/08-table3.csv"} <= files and len(files) < 15
+    assert not {name for name in files if name.startswith(("notebooks", "figures", "scores"))}
+    report = (published / "report.html").read_text()
+    assert "<iframe" not in report and "The explorer is in the report that" in report and report.count("<table") > 40
+    text = (clone / "codecheck.yml").read_text()
+    assert text.count("  - file:") == len(files) - 2 and 'cell: "table5"' in text
+    shutil.rmtree(published)
+    aside.rename(published)
+    assert fasnb(clone, "publish", "--profile", "smoke").returncode == 0
+    assert (clone / "codecheck.yml").read_text() == whole
+
+
 def test_what_an_earlier_run_left_is_not_published(clone, published):
     left = clone / "results" / "smoke" / "tables" / "05-old.csv"
     left.write_text("x\n1\n")

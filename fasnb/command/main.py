@@ -445,7 +445,7 @@ def _add_publish(commands) -> None:
     publish.add_argument("--profile", required=True)
     publish.add_argument("--out", type=Path, help="results folder of the study; default results/<profile>")
     publish.add_argument(
-        "--tables-only", action="store_true", help="the report, notebooks, tables and figures, no scores"
+        "--tables-only", action="store_true", help="the report without its explorer, and the tables of its last chapter"
     )
     publish.set_defaults(command=_publish)
 
@@ -453,7 +453,7 @@ def _add_publish(commands) -> None:
 def _publish(args: argparse.Namespace) -> None:
     from fasnb.command.results import publish
 
-    print(f"published: {publish(args.profile, args.out and args.out.absolute(), not args.tables_only)}")
+    print(f"published: {publish(args.profile, args.out and args.out.absolute(), args.tables_only)}")
 
 
 def _add_paper(commands) -> None:

@@ -91,19 +91,30 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_codecheck(home: Path) -> Path:
-    """Write ``codecheck.yml`` of a repository from all that ``results/published`` holds; errors as ``origins``."""
-    lines = []
-    for folder in sorted((home / "results" / "published").iterdir()):
-        if not (folder / "notebooks").is_dir():
+def write_codecheck(home: Path, name: str, makers: dict[str, dict[str, str]]) -> Path:
+    """Write into a repository's ``codecheck.yml`` what ``results/published/<name>`` holds now; what is said of others stays.
+
+    Args:
+        makers: ``origins`` of the study that was published.
+    """
+    entries, file = {}, home / "codecheck.yml"
+    if file.is_file():
+        blocks = file.read_text(encoding="utf-8").partition("manifest:\n")[2].split("  - file: ")[1:]
+        entries = {json.loads(block.splitlines()[0]): block for block in blocks}
+    published = f"results/published/{name}/"
+    entries = {
+        path: block for path, block in entries.items() if not path.startswith(published) and (home / path).is_file()
+    }
+    for path, made in makers.items():
+        if not (home / published / path).is_file():
             continue
-        for file, made in origins(folder).items():
-            command = f"fasnb run --profile {folder.name} --only {made['notebook'][:2]}"
-            entry = {"file": f"results/published/{folder.name}/{file}", "comment": made["comment"]}
-            entry |= {"notebook": f"notebooks/{made['notebook']}.ipynb", "cell": made["cell"], "command": command}
-            entry |= {"commit": made["commit"], "sha256": sha256(folder / file)}
-            words = [
-                f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()
-            ]  # a string of JSON is one of YAML
-            lines += [f"  - {words[0]}", *(f"    {word}" for word in words[1:])]
-    return write_text(home / "codecheck.yml", HEAD + "\n".join(lines) + "\n")
+        entry = {"comment": made["comment"], "notebook": f"notebooks/{made['notebook']}.ipynb", "cell": made["cell"]}
+        entry |= {"command": f"fasnb run --profile {name} --only {made['notebook'][:2]}", "commit": made["commit"]}
+        entry |= {"sha256": sha256(home / published / path)}
+        words = [f"    {key}: {_quoted(value)}\n" for key, value in entry.items()]
+        entries[published + path] = f"{_quoted(published + path)}\n{''.join(words)}"
+    return write_text(file, HEAD + "".join(f"  - file: {entries[path]}" for path in sorted(entries)))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a string of JSON is one of YAML

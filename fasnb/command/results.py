@@ -31,12 +31,16 @@ SPREADS = 4.0  # deviations of one number between seeds; a difference of two num
 SHOWN_ALONE = re.compile(r"table\d|figure\d|00-attacks|09-snapshots")
 """Names of figures that are published as files: the paper's, and those of README. All others stand in their notebook."""
 
+BRIEFLY = re.compile(r"08-|06-worlds|03-table2")
+"""Names of tables that are published as files where a report is published without its notebooks."""
 
-def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
+
+def publish(profile: str, out: Path | None = None, briefly: bool = False) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``.
 
-    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG and, with ``scores``, one table of scores, of
-    runs and of histories. What was published before is replaced whole, at the end; then ``codecheck.yml`` is written anew.
+    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG and one table of scores, of runs and of
+    histories; ``briefly`` only the report, without its explorer, and the tables of its last chapter. What was published
+    before is replaced whole, at the end; then ``codecheck.yml`` is written anew.
 
     Raises:
         ValueError: the study is not whole, or was not made by the present commit.
@@ -44,7 +48,7 @@ def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
     """
     session = Session(profile, out=out)
     _require_whole(session.out)
-    origins(session.out)  # each table and figure must have a cell that made it
+    makers = origins(session.out)
     check_sums(session.out)
     target = home() / "results" / "published" / session.profile.name
     made, before = (target.with_name(f".{target.name}.{what}") for what in ("new", "old"))
@@ -54,7 +58,7 @@ def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
     try:
         with explained(target):
-            _gather(session, made, scores)
+            (_gather_briefly if briefly else _gather)(session, made)
             write_sums(made, (path for path in made.rglob("*") if path.is_file()))
         if target.exists():
             os.rename(target, before)
@@ -62,11 +66,23 @@ def publish(profile: str, out: Path | None = None, scores: bool = True) -> Path:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
-    write_codecheck(home())
+    write_codecheck(home(), session.profile.name, makers)
     return target
 
 
-def _gather(session: Session, made: Path, scores: bool) -> None:
+def _gather_briefly(session: Session, made: Path) -> None:
+    (made / "tables").mkdir(parents=True)
+    for path in sorted((session.out / "tables").glob("*.csv")):
+        if BRIEFLY.search(path.name):
+            shutil.copyfile(path, made / "tables" / path.name)
+    report = (session.out / "report.html").read_text(encoding="utf-8")
+    instead = (
+        f"<p>The explorer is in the report that <code>fasnb run --profile {session.profile.name}</code> writes.</p>"
+    )
+    write_text(made / "report.html", re.sub(r'<iframe class="explorer"[^>]*></iframe>', lambda _: instead, report))
+
+
+def _gather(session: Session, made: Path) -> None:
     for folder, pattern in (("notebooks", "*.ipynb"), ("tables", "*.csv"), ("figures", "*.png")):
         (made / folder).mkdir(parents=True)
         for path in sorted((session.out / folder).glob(pattern)):
@@ -90,7 +106,7 @@ def _gather(session: Session, made: Path, scores: bool) -> None:
             r'srcdoc="([^"]*)"', lambda at, new=light, old=whole: new if unescape(at[1]) == old else at[0], report
         )
     write_text(made / "report.html", report)
-    if scores and session.plan.networks:
+    if session.plan.networks:
         write_published(session.plan.networks, session.plan.backbones.values(), made)
 
 
