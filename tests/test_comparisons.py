@@ -93,7 +93,7 @@ def test_verdicts():
     judged = verdicts.judge(STUDY, findings, 0.1, 100, absent={"none": "it was lost"})
     assert judged["verdict"].tolist() == ["shown", "opposite", "undecided", "not measured"]
     assert judged.loc[0, "seeds"] == "3 and 3" and judged.loc[0, "low"] > 0 > judged.loc[1, "high"]
-    assert judged.loc[2, "reason"] == "the interval holds zero"
+    assert judged.loc[2, "reason"] == "the interval holds zero, so either may be the higher"
     assert judged.loc[3, "reason"] == "it takes scores of none (it was lost)"
 
 
@@ -106,7 +106,7 @@ def test_a_claim_without_pairs_says_what_it_takes_and_can_be_given_evidence():
     assert judged.loc[1, ["verdict", "adjusted p", "difference"]].tolist() == ["opposite", 0.03, -2.0]
     judged = verdicts.judge(STUDY, [*findings, claim("weak", "other")], 0.1, 100, evidence=given)
     assert judged.loc[1, "adjusted p"] == pytest.approx(0.06) and judged.loc[1, "verdict"] == "undecided"
-    assert judged.loc[1, "reason"] == "seen by eye; clear alone, not among 3 claims"
+    assert judged.loc[1, "reason"] == "seen by eye; clear as a single comparison, but not among the 3 claims that are tested together"
 
 
 def test_evidence_without_a_test_decides_nothing_and_without_a_number_is_none():
@@ -126,13 +126,13 @@ def test_evidence_goes_before_pairs():
     plain = verdicts.judge(STUDY, [finding], 0.1, 100).loc[0]
     given = verdicts.judge(STUDY, [finding], 0.1, 100, {"special": verdicts.Evidence(0.5, -1.0, 2.0, 0.4)}).loc[0]
     assert plain["verdict"] == "opposite" and given["verdict"] == "undecided"
-    assert given["reason"] == "the interval holds zero; a verdict takes a margin"
+    assert given["reason"] == "the interval holds zero, so either may be the higher; a verdict takes a margin"
 
 
 def test_one_of_several_differences_may_be_clear_and_the_claim_not():
     finding = Finding("both", "1", (("weak", "other"), ("other", "weak")))
     found = verdicts.Evidence(-10.0, -20.0, -1.0, 0.09)
-    assert "clear as one comparison, not as one of 2" in verdicts._row(finding, found, 0.3, 3)["reason"]
+    assert "clear as a single comparison, but not as one of 2" in verdicts._row(finding, found, 0.3, 3)["reason"]
 
 
 def test_one_seed_gives_no_verdict():
@@ -141,9 +141,9 @@ def test_one_seed_gives_no_verdict():
     assert (
         judged.loc[0, "verdict"] == "undecided" and judged.loc[0, "low"] > 0 and np.isnan(judged.loc[0, "adjusted p"])
     )
-    assert judged.loc[0, "reason"].startswith("one seed of A and B:")
+    assert judged.loc[0, "reason"].startswith("one seed of A and B,")
     judged = verdicts.judge(pd.concat([STUDY, one[0]]), [claim("A", "weak"), claim("strong", "weak")], 0.1, 100)
-    assert judged["verdict"].tolist() == ["undecided", "shown"] and judged.loc[0, "reason"].startswith("one seed of A:")
+    assert judged["verdict"].tolist() == ["undecided", "shown"] and judged.loc[0, "reason"].startswith("one seed of A,")
     pairs = comparisons.compare_all(pd.concat([STUDY, one[0]]), 0.1, [("A", "weak"), ("strong", "weak")], 100)
     assert pd.isna(pairs.loc[0, "clear"]) and pairs.loc[1, "clear"] is True
 
@@ -232,10 +232,10 @@ def test_sentences_of_a_section_have_the_verdicts_of_the_whole_report():
     claims = [claim("A", "B", "1"), Finding("never tested", "1"), *[claim("weak", "other", "2")] * 30]
     judged = verdicts.judge(close, claims, 0.1, 100)
     said = verdicts.sentences(judged, ["1"])
-    assert f"A above B: {judged.loc[0, 'verdict']} here (+" in said and "seeds: 3 and 3" in said and "never" not in said
-    assert said.startswith("At FPR = 1e-1") and "weak" not in said
+    assert said.startswith("Undecided: A above B. At FPR = 1e-1 A has ") and " points more TPR than B (95% interval: " in said
+    assert "seeds: 3 and 3" in said and "never" not in said and "weak" not in said
     assert verdicts.judge(close, claims[:1], 0.1, 100).loc[0, "verdict"] == "shown"
-    assert judged.loc[0, "verdict"] == "undecided" and "clear alone, not among 31 claims" in said
+    assert judged.loc[0, "verdict"] == "undecided" and "not among the 31 claims that are tested together" in said
     assert "None of these claims" in verdicts.sentences(verdicts.judge(close, claims[1:2], 0.1, 100), ["1"])
 
 

@@ -136,7 +136,7 @@ class Session:
         absent = self.absent(*experiments)
         why = "; ".join(dict.fromkeys(absent.values()))
         if absent:
-            print(f"Left out: {', '.join(EXPERIMENTS[name].title for name in absent)}; {why}.")
+            print(f"Left out ({why}): {'; '.join(EXPERIMENTS[name].title for name in absent)}.")
         if len(absent) == len(experiments):
             raise MissingData(f"none of {', '.join(experiments)} can be shown: {why}")
         return [name for name in experiments if name not in absent]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fasnb.metrics.differences import Method, difference, luck_of
-from fasnb.metrics.pad import apcer, apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
+from fasnb.metrics.pad import apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
 from fasnb.metrics.provenance import carried
 from fasnb.metrics.scores import average, facts, matrix
 from fasnb.metrics.uncertainty import System, attacks_needed, bootstrap, interval, resolved, system
@@ -245,20 +245,23 @@ def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicate
 
     Returns:
         One row a method and one for the ensemble: ``valid``, ``test``, its limits ``test low`` and ``test high`` of the method
-        and ``attacks needed``, as of ``measure``, and TPR and FPR on test with the threshold of validation.
+        and ``attacks needed``, as of ``measure``; and in counts the bona fide frames refused and the attack frames accepted
+        on test, with a threshold set anew there and with that of validation. How many there are, the columns' names say.
     """
-    at = "at the threshold of valid"
-    columns = ["method", "valid", "test", "test low", "test high", "attacks needed", f"test TPR {at}", f"test FPR {at}"]
-    rows = []
+    facts_of_test, rows = facts(test)["label"], []
+    every = f"refused of {(facts_of_test == 1).sum():,}", f"accepted of {(facts_of_test == 0).sum():,}"
+    columns = ["method", "valid", "test", "test low", "test high", "attacks needed"]
+    columns += [f"{count}, {threshold}" for threshold in ("set anew", "that of valid") for count in every]
     for mean in (average, lambda table: average(table, over=["fold", "seed", "experiment"])):
         a, b = mean(valid), mean(test)
         labels = facts(b)["label"].to_numpy(dtype=int)
         on_valid, on_test = (measure(table, [fpr], replicates=replicates).set_index("experiment") for table in (a, b))
-        for name, threshold in thresholds(a, fpr).items():
-            score = matrix(b)[name]
-            rates = 1 - bpcer(labels, score, threshold), apcer(labels, score, threshold)
+        for name, carried_over in thresholds(a, fpr).items():
+            score, counts = matrix(b)[name].to_numpy(), []
+            for threshold in (threshold_at_fpr(labels, score, fpr), carried_over):
+                counts += [int((score[labels == 1] < threshold).sum()), int((score[labels == 0] >= threshold).sum())]
             of_test = [on_test.at[name, column] for column in ("measured", "low", "high", "attacks needed")]
-            rows.append((name, on_valid.at[name, "measured"], *of_test, *(100 * rate for rate in rates)))
+            rows.append((name, on_valid.at[name, "measured"], *of_test, *counts))
     return carried(pd.DataFrame(rows, columns=columns).astype({"attacks needed": "Int64"}), test, [fpr], replicates)
 
 
@@ -276,13 +279,13 @@ def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:
 
 
 def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
-    """Share in percent of the bona fide frames that the row's method refuses and the column's accepts."""
+    """How many of the bona fide frames that the row's method refuses (``frames``) the column's accepts."""
     wide = matrix(table)
     bona_fide = facts(table)["label"].to_numpy(dtype=int) == 1
     accepted = (wide >= pd.Series(thresholds(table, fpr)))[bona_fide]
     rows = [
         {"refused by": row, "frames": int((~accepted[row]).sum())}
-        | {name: 100 * accepted[name][~accepted[row]].mean() for name in wide}
+        | {name: int(accepted[name][~accepted[row]].sum()) for name in wide if name != row}
         for row in wide
     ]
     return carried(pd.DataFrame(rows), table, [fpr])

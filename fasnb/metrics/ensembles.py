@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from fasnb.metrics.pad import threshold_at_fpr, tpr_at_fpr
+from fasnb.metrics.pad import allowed_attacks, threshold_at_fpr, tpr_at_fpr
 from fasnb.metrics.provenance import carried
 from fasnb.metrics.scores import NETWORK
 from fasnb.metrics.uncertainty import compare
@@ -71,12 +71,15 @@ def leave_one_out(scores: pd.DataFrame, labels, fpr: float, groups=None, replica
     """What each method adds: the ensemble of all against the ensemble without it, in points, paired.
 
     Returns:
-        ``without``, ``TPR %`` of the rest, ``loss`` (all minus rest), ``low``, ``high`` (95% paired bootstrap).
+        ``without``, ``TPR %`` of the rest, ``loss`` (all minus rest), ``low``, ``high`` (95% paired bootstrap). Where no
+        attack frame may pass the limits are missing: draws of frames hold no higher attack score than the highest one.
     """
     everything, rows = scores.mean(axis=1), []
+    none_may_pass = allowed_attacks(fpr, int((np.asarray(labels) == 0).sum())) == 0
     for name in scores:
         rest = scores.drop(columns=name).mean(axis=1)
-        loss = compare(labels, everything, rest, fpr, groups, replicates)
+        loss = compare(labels, everything, rest, fpr, groups, 2 if none_may_pass else replicates)
+        loss = (loss[0], np.nan, np.nan) if none_may_pass else loss
         rows.append((name, 100 * tpr_at_fpr(labels, rest, fpr), *(100 * x for x in loss)))
     return carried(pd.DataFrame(rows, columns=["without", "TPR %", "loss", "low", "high"]), scores, [fpr], replicates)
 

@@ -17,10 +17,10 @@ from fasnb.metrics.comparisons import choices_of_members, groups
 from fasnb.metrics.counts import against_first, fisher, misses
 from fasnb.metrics.differences import Method
 from fasnb.metrics.ensembles import nearest_threshold
-from fasnb.metrics.pad import threshold_at_fpr, tpr_at_fpr
+from fasnb.metrics.pad import fpr_name, threshold_at_fpr, tpr_at_fpr
 from fasnb.metrics.scores import average, facts, first_seed, matrix
 from fasnb.metrics.uncertainty import bootstrap, bound_name, draws, system
-from fasnb.metrics.verdicts import Evidence, of_pairs
+from fasnb.metrics.verdicts import Evidence, compared, of_pairs
 from fasnb.paper.experiments import MEMBERS, MODALITIES
 from fasnb.paper.published import TABLE3, TABLE4
 
@@ -58,11 +58,23 @@ def of_published(valid: int, test: int) -> dict[str, Evidence]:
     )
     counted = [misses(TABLE3.set_index("experiment")["published"][name], valid, 2) for name in ("resnet34-face", "A")]
     ratio = f"Table 3 in counts: {sentences.of_ratio(*counted, valid).rstrip('.')}"
+    value = {
+        "first-on-test": 100 * (second - first) / test,
+        "least-drop": order[1] - drops[0],
+        "teams-that-hold": order[3] - order[2],
+        "error-ratio": 100 * (counted[0] - counted[1]) / valid,
+    }
+    meant = {
+        "first-on-test": f"the printed rates give the first team {compared(value['first-on-test'])} TPR than the second",
+        "least-drop": f"the printed rate of the first team falls by {compared(-value['least-drop'])} than any other",
+        "teams-that-hold": f"the third and the fourth smallest drop lie {value['teams-that-hold']:.2f} points apart",
+        "error-ratio": f"in Table 3 aggregation refuses {compared(-value['error-ratio'])} of the bona fide frames",
+    }
     return {
-        "first-on-test": Evidence(100 * (second - first) / test, p=p, reason=best),
-        "least-drop": Evidence(order[1] - drops[0], p=p, reason=same),
-        "teams-that-hold": Evidence(order[3] - order[2], reason=hold),
-        "error-ratio": Evidence(100 * (counted[0] - counted[1]) / valid, reason=ratio),
+        "first-on-test": Evidence(value["first-on-test"], p=p, reason=best, meaning=meant["first-on-test"]),
+        "least-drop": Evidence(value["least-drop"], p=p, reason=same, meaning=meant["least-drop"]),
+        "teams-that-hold": Evidence(value["teams-that-hold"], reason=hold, meaning=meant["teams-that-hold"]),
+        "error-ratio": Evidence(value["error-ratio"], reason=ratio, meaning=meant["error-ratio"]),
     }
 
 
@@ -86,8 +98,9 @@ def of_mirror(single: pd.DataFrame, mean: pd.DataFrame, fpr: float, replicates: 
     half = float(student.ppf(0.975, df) * variance**0.5)
     p = float(2 * student.sf(abs(value) / variance**0.5, df)) if variance else float(value == 0)
     up, down = int((gains > 0).sum()), int((gains < 0).sum())
-    said = f"minus the mean gain of {gains.size} models; {up} gain and {down} lose, {100 * gains.min():+.2f} to {100 * gains.max():+.2f}"
-    return Evidence(-100 * value, 100 * (-value - half), 100 * (half - value), p, reason=said)
+    said = f"of {gains.size} models {up} gain by it and {down} lose, from {100 * gains.min():+.2f} to {100 * gains.max():+.2f} points"
+    meaning = f"at FPR = {fpr_name(fpr)} the models have {compared(-100 * value)} TPR without the mirror image, in the mean"
+    return Evidence(-100 * value, 100 * (-value - half), 100 * (half - value), p, reason=said, meaning=meaning)
 
 
 def of_scores(models: pd.DataFrame, replicates: int = 1000) -> dict[str, Evidence]:
@@ -145,9 +158,9 @@ def of_bona_fide(members: pd.DataFrame, replicates: int = 1000) -> Evidence:
     seeds, bona_fide = matrix(members, ["experiment", "seed"]), facts(members)["label"].to_numpy(dtype=int) == 1
     means, units = shares(members, {name: (seeds[name].to_numpy(), bona_fide) for name in seeds}, replicates)
     said = sentences.listed(f"{name} {100 * method.mean:.2f}" for name, method in means.items())
-    return of_pairs([(other, LEAST) for other in means if other != LEAST], means, units).saying(
-        f"mean scores of bona fide frames, times 100: {said}"
-    )
+    pairs = [(other, LEAST) for other in means if other != LEAST]
+    meaning = "the mean score of bona fide frames, times 100, is {points} from {a} than from {b}"
+    return of_pairs(pairs, means, units, means=meaning).saying(f"these mean scores are: {said}")
 
 
 def of_hard_attacks(members: pd.DataFrame, replicates: int = 1000) -> Evidence:
@@ -166,10 +179,13 @@ def of_hard_attacks(members: pd.DataFrame, replicates: int = 1000) -> Evidence:
     right = {name: ((seeds[name] <= WRONG).to_numpy(), hard[name[0]]) for name in seeds}
     means, units = shares(members, right, replicates)
     said = sentences.listed(
-        f"{name} on {100 * method.mean:.0f}% of {hard[name].sum()}" for name, method in means.items()
+        f"{name} on {sentences.listed(str(int(count)) for count in method.tpr * hard[name].sum() + 0.5)} of {hard[name].sum()}"
+        for name, method in means.items()
     )
-    return of_pairs([(LEAST, other) for other in means if other != LEAST], means, units).saying(
-        f"right on their hard attack frames: {said}; low scores for everything are right there for no other reason"
+    pairs = [(LEAST, other) for other in means if other != LEAST]
+    meaning = "the share of right answers on hard attack frames is {points} for {a} on its own ones than for {b} on its own"
+    return of_pairs(pairs, means, units, means=meaning).saying(
+        f"right answers, one count for each seed: {said}; a model that scores everything low is right there for that reason alone"
     )
 
 
@@ -217,10 +233,11 @@ def of_diversity(valid: pd.DataFrame, test: pd.DataFrame, fpr: float) -> Evidenc
 
     alike = [drop(list(chosen)) for of_one in seeds.values() for chosen in combinations(of_one, size)]
     mixed = [drop(list(c)) for kinds in combinations(seeds, size) for c in product(*(seeds[kind] for kind in kinds))]
-    said = f"from validation to test {size} models of different kinds change by {0 - np.mean(mixed):+.2f} points, "
-    said += f"{size} seeds of one kind by {0 - np.mean(alike):+.2f}"
-    said += f"; the {len(mixed)} and {len(alike)} ensembles share their networks, so there is no test"
-    return Evidence(np.mean(alike) - np.mean(mixed), reason=said)
+    gain, of_mixed, of_alike = np.mean(alike) - np.mean(mixed), 0 - np.mean(mixed), 0 - np.mean(alike)
+    meaning = f"from validation to test the TPR of {size} models of different kinds changes by {of_mixed:+.2f} points, that "
+    meaning += f"of {size} seeds of one kind by {of_alike:+.2f}, at FPR = {fpr_name(fpr)}"
+    said = f"the {len(mixed)} and {len(alike)} ensembles share their networks, so there is no test"
+    return Evidence(gain, reason=said, meaning=meaning)
 
 
 def of_folds(networks: pd.DataFrame, fpr: float) -> Evidence:
@@ -228,10 +245,10 @@ def of_folds(networks: pd.DataFrame, fpr: float) -> Evidence:
     subject, attack = (networks[networks["experiment"] == f"resnet34-{kind}"] for kind in ("subject", "attack"))
     size = attack["fold"].nunique()
     means = [float(choices_of_members(table, size, fpr).mean()) for table in (attack, subject)]
-    said = (
-        f"{size} attack folds {means[0]:.2f}%, any {size} subject folds {means[1]:.2f}% in the mean, all on new attacks"
-    )
-    return Evidence(means[0] - means[1], reason=said)
+    gain = means[0] - means[1]
+    meaning = f"on new attacks {size} attack folds have {compared(gain)} TPR than {size} subject folds, at FPR = {fpr_name(fpr)}"
+    said = f"attack folds {means[0]:.2f}%, any {size} subject folds {means[1]:.2f}% in the mean"
+    return Evidence(gain, reason=said, meaning=meaning)
 
 
 def of_aggregation(models: pd.DataFrame, fpr: float) -> Evidence:
@@ -246,8 +263,9 @@ def of_aggregation(models: pd.DataFrame, fpr: float) -> Evidence:
     }
     without, with_it = refused.values()
     factor = f"a factor of {without / with_it:.2f}" if with_it else "no factor, as none is left"
-    said = f"{without:.2f}% refused without, {with_it:.2f}% with it: {factor}; a factor belongs to the frames it was found on"
-    return Evidence(without - with_it, reason=said)
+    meaning = f"at FPR = {fpr_name(fpr)} {without:.2f}% of the bona fide frames are refused without it, {with_it:.2f}% with it"
+    said = f"this is {factor}; a factor belongs to the frames it was found on"
+    return Evidence(without - with_it, reason=said, meaning=meaning)
 
 
 def of_cameras(models: pd.DataFrame, fpr: float) -> Evidence:
@@ -259,9 +277,12 @@ def of_cameras(models: pd.DataFrame, fpr: float) -> Evidence:
     near = list(nearest_threshold(ensemble, labels, fpr, NEAREST))
     wrong = (wide > WRONG).ne(labels.reindex(wide.index) == 1, axis=0)
     fooled = wrong[list(ONE_CAMERA)].any(axis=1)
-    said = (
-        f"of the {len(near)} frames nearest to the ensemble's threshold {fooled[near].sum()} are taken for the other class by a "
-        f"network with one camera and {wrong.loc[near, 'A'].sum()} by A, of all frames {100 * fooled.mean():.0f}% and "
-        f"{100 * wrong['A'].mean():.0f}%; the scores that chose the frames judge them, so there is no test"
+    meaning = (
+        f"of the {len(near)} frames nearest to the ensemble's threshold {fooled[near].sum()} are taken for the other class by "
+        f"a network with one camera, of all frames {100 * fooled.mean():.0f}%"
     )
-    return Evidence(100 * (fooled[near].mean() - fooled.mean()), reason=said)
+    said = (
+        f"A, with all cameras, takes {wrong.loc[near, 'A'].sum()} of these {len(near)} for the other class, and "
+        f"{100 * wrong['A'].mean():.0f}% of all; the scores that chose the frames judge them, so there is no test"
+    )
+    return Evidence(100 * (fooled[near].mean() - fooled.mean()), reason=said, meaning=meaning)

@@ -49,25 +49,46 @@ def of_members(parts: pd.DataFrame) -> str:
         rest = part[part["size"] == len(members) - 1].set_index("methods")["refused"]
         without = {name: rest["+".join(other for other in members if other != name)] for name in members}
         each = listed(f"{count} without {name}" for name, count in without.items())
-        said.append(f"At {snapshot_name(*snapshot)} the ensemble refuses {every['refused']} with all members, {each}")
+        spared = [name for name, count in without.items() if count <= every["refused"]]
+        needed = f"; it refuses no more without {' or '.join(spared)}" if spared else "; without any one of them it refuses more"
+        said.append(f"At {snapshot_name(*snapshot)} the ensemble refuses {every['refused']} with all members, {each}{needed}")
     return ". ".join(said) + "."
 
 
+def of_outside(parts: pd.DataFrame) -> str:
+    """How often averaged seeds lie outside what single seeds give; ``parts`` as of ``fasnb.metrics.snapshots.subsets``."""
+    below, above = parts[parts["refused"] < parts["fewest"]], parts[parts["refused"] > parts["most"]]
+    said = (
+        f"Of {len(parts)} numbers {len(below)} lie below their bracket and {len(above)} above it: the mean score of several "
+        "seeds is a system of its own, with its own threshold, and can refuse fewer frames than each of them, or more"
+    )
+    if below.empty:
+        return f"{said}."
+    row = below.loc[(below["fewest"] - below["refused"]).idxmax()]
+    single = f"{row['fewest']}" if row["fewest"] == row["most"] else f"{row['fewest']} to {row['most']}"
+    most = f"{row['refused']} with all seeds, {single} with one seed for each member"
+    return f"{said}. The largest gap is that of {row['methods']} at {snapshot_name(row['epoch'], row['crop'])}: {most}."
+
+
 def of_lowest(table: pd.DataFrame, claimed: str) -> str:
-    """Whether the member of which the paper says so has the lowest TPR.
+    """Whether the member of which the paper says so has the lowest TPR, epoch by epoch.
 
     Args:
         table: as of ``fasnb.metrics.snapshots.lowest``.
     """
-    often = next(name for name in table if name.startswith(f"{claimed}, of "))
-    total = often.rpartition(" ")[2]
+    often = {name.partition(", of ")[0]: name for name in table if ", of " in name}
+    total = int(often[claimed].rpartition(" ")[2])
     said = []
-    for row in table.to_dict("records"):
-        each = listed(f"{row[reading]} by the {reading}" for reading in READINGS)
-        if len({row[reading] for reading in READINGS}) == 1:
-            each = f"{row[READINGS[0]]} by every reading"
-        times = f"{claimed} in {row[often]} of {total} choices of one seed for each"
-        said.append(f"At {row['snapshot']} the lowest is {each}; {times}")
+    for epoch, part in table.groupby(table["snapshot"].str.partition(",")[0], sort=False):
+        times = {name: int(part[column].sum()) for name, column in often.items()}
+        ties, most = times.pop("tie", 0), max(times, key=times.get)
+        beside = [f"{claimed} in {times[claimed]}"] * (most != claimed) + [f"two are equally low in {ties}"] * bool(ties)
+        readings = [row[reading] for row in part.to_dict("records") for reading in READINGS]
+        said.append(
+            f"At {epoch} {most} is the lowest in {times[most]} of {total * len(part)} choices of one seed for each member "
+            f"(both crops together){''.join(f', {other}' for other in beside)}; by the {len(READINGS)} readings "
+            f"{claimed} is it in {readings.count(claimed)} of {len(readings)} cases"
+        )
     return ". ".join(said) + "."
 
 
@@ -78,9 +99,8 @@ def of_mirror(gains: pd.DataFrame) -> str:
         by, clear = part["difference"], int(((part["low"] > 0) | (part["high"] < 0)).sum())
         up, down = int((by > 0).sum()), int((by < 0).sum())
         said.append(
-            f"At epoch {epoch} the mirror image moves {up} of {len(part)} models up, {down} down and leaves "
-            f"{len(part) - up - down} as they were, by {by.min():+.2f} to {by.max():+.2f} points; the interval of {clear} of "
-            "them leaves out zero"
+            f"At epoch {epoch} the mirror image raises the TPR of {up} of {len(part)} models and lowers that of {down}, by "
+            f"{by.min():+.2f} to {by.max():+.2f} points; for {clear} of them the interval leaves out zero"
         )
     return ". ".join(said) + "."
 

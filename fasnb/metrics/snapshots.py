@@ -128,7 +128,7 @@ def lowest(counts: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a ``snapshot`` (its name): the experiment that refuses the most frames by ``first seeds``, by the ``mean of the seeds``'
         TPRs, by the TPR of their ``averaged scores``; and for each experiment how often it refuses more than every other
-        over all choices of one seed for each (``A of 8`` and so on).
+        over all choices of one seed for each (``A, of 8`` and so on); ``tie, of 8`` where two refuse equally many.
     """
     rows = []
     for snapshot, part in counts[counts["experiment"] != "ensemble"].groupby(list(SNAPSHOT), sort=False):
@@ -138,6 +138,7 @@ def lowest(counts: pd.DataFrame) -> pd.DataFrame:
         choices = [dict(zip(single.groups, values, strict=True)) for values in product(*(v for _, v in single))]
         alone = [_highest(pd.Series(choice)) for choice in choices]
         often = {f"{name}, of {len(choices)}": alone.count(name) for name in single.groups}
+        often |= {f"tie, of {len(choices)}": sum("+" in worst for worst in alone)}
         rows.append({"snapshot": snapshot_name(*snapshot)} | dict(zip(READINGS, worst, strict=True)) | often)
     return carried(pd.DataFrame(rows), counts)
 
