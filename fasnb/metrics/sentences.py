@@ -86,8 +86,8 @@ def of_lowest(table: pd.DataFrame, claimed: str) -> str:
         readings = [row[reading] for row in part.to_dict("records") for reading in READINGS]
         said.append(
             f"At {epoch} {most} is the lowest in {times[most]} of {total * len(part)} choices of one seed for each member "
-            f"(both crops together){''.join(f', {other}' for other in beside)}; by the {len(READINGS)} readings "
-            f"{claimed} is it in {readings.count(claimed)} of {len(readings)} cases"
+            f"(both crops together){''.join(f', {other}' for other in beside)}; by the {len(READINGS)} readings of "
+            f"the word it is {claimed} in {readings.count(claimed)} of {len(readings)} cases"
         )
     return ". ".join(said) + "."
 
