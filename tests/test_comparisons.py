@@ -106,7 +106,10 @@ def test_a_claim_without_pairs_says_what_it_takes_and_can_be_given_evidence():
     assert judged.loc[1, ["verdict", "adjusted p", "difference"]].tolist() == ["opposite", 0.03, -2.0]
     judged = verdicts.judge(STUDY, [*findings, claim("weak", "other")], 0.1, 100, evidence=given)
     assert judged.loc[1, "adjusted p"] == pytest.approx(0.06) and judged.loc[1, "verdict"] == "undecided"
-    assert judged.loc[1, "reason"] == "seen by eye; clear as a single comparison, but not among the 3 claims that are tested together"
+    assert (
+        judged.loc[1, "reason"]
+        == "seen by eye; clear as a single comparison, but not among the 3 claims that are tested together"
+    )
 
 
 def test_evidence_without_a_test_decides_nothing_and_without_a_number_is_none():
@@ -232,7 +235,10 @@ def test_sentences_of_a_section_have_the_verdicts_of_the_whole_report():
     claims = [claim("A", "B", "1"), Finding("never tested", "1"), *[claim("weak", "other", "2")] * 30]
     judged = verdicts.judge(close, claims, 0.1, 100)
     said = verdicts.sentences(judged, ["1"])
-    assert said.startswith("Undecided: A above B. At FPR = 1e-1 A has ") and " points more TPR than B (95% interval: " in said
+    assert (
+        said.startswith("Undecided: A above B. At FPR = 1e-1 A has ")
+        and " points more TPR than B (95% interval: " in said
+    )
     assert "seeds: 3 and 3" in said and "never" not in said and "weak" not in said
     assert verdicts.judge(close, claims[:1], 0.1, 100).loc[0, "verdict"] == "shown"
     assert judged.loc[0, "verdict"] == "undecided" and "not among the 31 claims that are tested together" in said

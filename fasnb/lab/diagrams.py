@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
 from fasnb.lab.palette import CAMERA_NAMES, COLUMN, GREY, INK, MODALITY_COLOURS
 from fasnb.model.network import ThreeBranchNetwork
@@ -53,6 +53,10 @@ class _Canvas:
         dark = sum(plt.matplotlib.colors.to_rgb(colour)) < 1.5
         self.words(x, y, text, 5.2, "w" if dark else INK)
 
+    def area(self, corners: list[tuple[float, float]], colour: str):
+        """A light ground behind what belongs together."""
+        self.ax.add_patch(Polygon(corners, fc=colour, ec="none", zorder=0))
+
     def circle(self, x: float, y: float, text: str):
         self.ax.add_patch(Circle((x, y), 0.055, fc="w", ec=INK, lw=0.5 * self.scale, zorder=2))
         arms = [(x - 0.055, x + 0.055, y, y), (x, x, y - 0.055, y + 0.055)]
@@ -82,9 +86,9 @@ def _branches(canvas: _Canvas, network: ThreeBranchNetwork, shapes: dict) -> lis
     places = [_FIRST + _STEP * level for level in range(architecture.fused_after)]
     for branch, (y, camera) in enumerate(zip(_ROWS, architecture.modalities, strict=True), 1):
         colour = MODALITY_COLOURS[camera]
-        canvas.words(0.02, y, CAMERA_NAMES[camera], 6, ha="left")
+        canvas.words(0.02, y, CAMERA_NAMES[camera], 5.2, ha="left")
         canvas.box(0.40, y, "stem", colour, wide=0.21)
-        canvas.line((0.26, y), (0.295, y), arrow=False)
+        canvas.line((0.262, y), (0.295, y), arrow=False)
         canvas.line((0.505, y), (places[0] - _BOX / 2, y))
         for level, x in enumerate(places, 1):
             canvas.box(x, y, f"res{level}", colour)
@@ -132,9 +136,26 @@ def _main_path(canvas: _Canvas, network: ThreeBranchNetwork, shapes: dict, x: fl
     return plus
 
 
+def _ground(x: float, first: bool) -> list[tuple[float, float]]:
+    """Corners of the ground of one aggregation block whose bus stands at ``x``: what its concatenation to its stage cover."""
+    left, right, high, step, low = x - 0.12, x + 0.35, _CONCAT + 0.075, _REDUCE - 0.105, _AGGREGATE - 0.11
+    below = left if first else x - 0.068  # where the block before ends
+    return [
+        (left, high),
+        (x + 0.12, high),
+        (x + 0.12, step),
+        (right, step),
+        (right, low),
+        (below, low),
+        (below, step),
+        (left, step),
+    ]
+
+
 def _aggregation(canvas: _Canvas, network: ThreeBranchNetwork, shapes: dict, buses: list[float], plus: float) -> None:
     """The lower path: at each level concatenation, 1x1 convolution, addition of the block before, and a further stage."""
     for level, x in enumerate(buses, 1):
+        canvas.area(_ground(x, first=level == 1), ("#E2E2E2", "#F1F1F1")[level % 2])
         canvas.circle(x, _CONCAT, "⊕")
         canvas.line((x, _CONCAT - 0.055), (x, _REDUCE + 0.085))
         canvas.box(x, _REDUCE, "1×1\nReLU", "w", wide=0.21, high=0.17)

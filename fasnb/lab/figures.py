@@ -1,6 +1,7 @@
 """The figures that show numbers and frames; the palettes are in ``palette``, drawings of networks in ``diagrams``."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 
 import matplotlib.pyplot as plt
@@ -9,6 +10,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerBase
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from fasnb.lab.palette import (
     ATTACK_COLOURS,
@@ -24,12 +28,16 @@ from fasnb.lab.palette import (
     label_of,
     log_ticks,
     method_colour,
+    stretched_percent,
 )
 from fasnb.lab.pictures import picture, stretched
 from fasnb.metrics.pad import det
 from fasnb.metrics.snapshots import snapshot_name
 
 _MARKERS = "os^vP*X"  # one a seed
+
+LEAST = 1e-5
+"""Scores nearer to 0 or 1 are drawn there where the axis is one of log-odds."""
 
 
 def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -54,26 +62,69 @@ def _spread(table: pd.DataFrame) -> np.ndarray:
 def intervals(table: pd.DataFrame, published: str | None = "published", label: str = "TPR (%)") -> Figure:
     """Measured values (dots) with intervals beside the published ones (open diamonds), one row a method.
 
+    The axis is one of log-odds, on which 99, 99.9 and 100 percent lie as far apart as the errors behind them; 0 and 100 are
+    drawn half a frame away from what they are.
+
     Args:
         table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, if named, the published value. Where
             ``low`` is missing, the bar begins at the measured value and the legend says so.
     """
     width = PAGE if table["method"].str.len().max() > 30 else PAGE * 0.75  # long names leave little for the axis
     fig, ax = plt.subplots(figsize=(width, 0.75 + 0.24 * len(table)))
-    y = np.arange(len(table))[::-1]
-    name = "measured, upper limit only" if table["low"].isna().any() else "measured, 95% interval"
-    ax.errorbar(table["measured"], y, xerr=_spread(table), ms=4, ls="none", label=name, **MEASURED, **INTERVAL)
+    y, ends = np.arange(len(table))[::-1], 0.5 / table.attrs.get("bona fide", 1000)
+    at = {
+        name: np.clip(table[name] / 100, ends, 1 - ends)
+        for name in ("measured", "low", "high", published)
+        if name in table
+    }
+    ax.errorbar(at["measured"], y, xerr=_spread(pd.DataFrame(at)), ms=4, ls="none", **MEASURED, **INTERVAL)
+    marks = {}
+    if table["low"].notna().any():
+        marks[_Arms(2)] = "measured, 95% interval"
+    if (table["low"].isna() & table["measured"].notna()).any():
+        marks[_Arms(1)] = "measured, upper limit only"
     if published in table:
-        ax.plot(table[published], y, ms=4, label="published: real data, FPR = 1e-4", **PUBLISHED)
-    ax.set(yticks=y, yticklabels=table["method"], xlabel=label, ylim=(-0.6, len(table) - 0.4))
+        mark = ax.plot(at[published], y, ms=4, **PUBLISHED)[0]
+        marks[mark] = "published: real data, FPR = 1e-4"
+    ax.set(xscale="logit", yticks=y, yticklabels=table["method"], xlabel=f"{label}, stretched towards 0 and 100")
+    shown = pd.concat(list(at.values())).dropna()
+    ax.set(ylim=(-0.6, len(table) - 0.4), xlim=(_further(shown.min(), -0.25), _further(shown.max(), 0.25)))
+    stretched_percent(ax.xaxis, ends)
     ax.grid(axis="x", lw=0.4, alpha=0.5)
-    fig.legend(loc="outside upper center", ncols=2, frameon=False)
+    options = {"loc": "outside upper center", "ncols": 3, "frameon": False, "columnspacing": 1.2}
+    fig.legend(list(marks), list(marks.values()), handler_map={_Arms: _ArmsHandler()}, **options)
     return fig
+
+
+def _further(share: float, log_odds: float) -> float:
+    """A share in (0, 1) moved by some log-odds."""
+    return float(1 / (1 + (1 - share) / share * np.exp(-log_odds)))
+
+
+@dataclass(frozen=True)
+class _Arms:
+    """A mark of the legend: a dot with one arm to the right, or with two."""
+
+    count: int
+
+
+class _ArmsHandler(HandlerBase):
+    """Draws ``_Arms``."""
+
+    def create_artists(self, legend, arms, x, y, width, height, fontsize, transform):
+        middle, across = x + width / 2, y + height / 2
+        ends = [x + width] if arms.count == 1 else [x, x + width]
+        line = Line2D([*ends, middle], [across] * (len(ends) + 1), color=INK, lw=INTERVAL["elinewidth"])
+        caps = Line2D(ends, [across] * len(ends), color=INK, marker="|", ms=5, ls="none")
+        dot = Line2D([middle], [across], ms=4, ls="none", **MEASURED)
+        for part in (line, caps, dot):
+            part.set_transform(transform)
+        return [line, caps, dot]
 
 
 @drawn
 def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str, float]) -> Figure:
-    """Score histograms of each method, both classes, count on a log axis.
+    """Score histograms of each method, both classes, count on a log axis, scores as log-odds: most lie near 0 and 1.
 
     Args:
         scores: (n, methods), columns named after the methods, P(bona fide) in [0, 1].
@@ -81,19 +132,20 @@ def histograms(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
         thresholds: method -> threshold, drawn as a line.
     """
     fig, axes = plt.subplots(1, scores.shape[1], figsize=(PAGE, 1.9), sharey=True)
-    bins = np.linspace(0, 1, 41)
+    bins = 1 / (1 + np.exp(-np.linspace(*np.log([LEAST / (1 - LEAST), (1 - LEAST) / LEAST]), 41)))
     for ax, name in zip(np.atleast_1d(axes), scores, strict=True):
         for label, cls in ((0, "attack"), (1, "bona fide")):
             ax.hist(
-                scores[name][labels == label],
+                scores[name][labels == label].clip(bins[0], bins[-1]),
                 bins,
                 histtype="stepfilled",
                 alpha=0.55,
                 color=CLASS_COLOURS[cls],
                 label=cls,
             )
-        ax.axvline(thresholds[name], color=INK, lw=0.8, ls="--")
-        ax.set(title=label_of(name), xlabel="score", yscale="log", xlim=(0, 1))
+        ax.axvline(np.clip(thresholds[name], bins[0], bins[-1]), color=INK, lw=0.8, ls="--")
+        ax.set(title=label_of(name), xlabel="score", xscale="logit", yscale="log", xlim=(bins[0], bins[-1]))
+        _score_ticks(ax.xaxis, [1e-4, 0.5, 0.9999])
         log_ticks(ax.yaxis)
     np.atleast_1d(axes)[0].set_ylabel("frames")
     handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
@@ -154,7 +206,7 @@ def two_models(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
         thresholds: of both models and of ``mean``.
     """
     fig, ax = plt.subplots(figsize=(COLUMN * 1.35, COLUMN * 1.35))
-    low, high = 1e-5, 1 - 1e-5
+    low, high = LEAST, 1 - LEAST
     (x, y), labels = np.clip(scores.to_numpy().T, low, high), np.asarray(labels)
     for label, name in ((1, "bona fide"), (0, "attack")):
         place = {"ms": 2.5, "alpha": 0.5, "mew": 0, "rasterized": True, "color": CLASS_COLOURS[name]}
@@ -171,11 +223,16 @@ def two_models(scores: pd.DataFrame, labels: np.ndarray, thresholds: Mapping[str
     ax.set(xscale="logit", yscale="logit", xlim=(low, high), ylim=(low, high))
     ax.set(xlabel=f"score of {label_of(first)}", ylabel=f"score of {label_of(second)}")
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(plt.FixedLocator([1e-4, 1e-2, 0.5, 0.99, 0.9999]))
-        axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(plt.NullLocator())
+        _score_ticks(axis, [1e-4, 1e-2, 0.5, 0.99, 0.9999])
     fig.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.0)
     return fig
+
+
+def _score_ticks(axis, places: Sequence[float]) -> None:
+    """Ticks of an axis that has scores as log-odds."""
+    axis.set_major_locator(plt.FixedLocator(places))
+    axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(plt.NullLocator())
 
 
 @drawn
@@ -388,7 +445,8 @@ def _name_at_the_right(ax: Axes, ends: Sequence[tuple[float, str, str]], step: f
 
 @drawn
 def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
-    """Table 5 as bars: one group an FPR, one bar a modality, 95% intervals; open diamonds are published values.
+    """Table 5 as bars: one group an FPR, one bar a modality, 95% intervals (upward alone where the data give no lower
+    limit); open diamonds are published values.
 
     Args:
         table: columns ``modality``, ``experiment``, ``FPR`` (text), ``measured``, ``low``, ``high``, ``published``.
@@ -399,11 +457,15 @@ def modality_bars(table: pd.DataFrame, fprs: Sequence[str]) -> Figure:
         rows = table[table["modality"] == name].set_index("FPR").reindex(fprs)
         x = np.arange(len(fprs)) + (i - (len(names) - 1) / 2) * 0.2
         ax.bar(x, rows["measured"], 0.18, color=method_colour(name), label=name)
-        ax.errorbar(x, rows["measured"], yerr=_spread(rows), fmt="none", ecolor=GREY, **INTERVAL)
+        _, caps, arms = ax.errorbar(x, rows["measured"], yerr=_spread(rows), fmt="none", ecolor=INK, **INTERVAL)
+        for part in (*caps, *arms):  # dark on light, and with a light edge on what is dark
+            part.set_path_effects([withStroke(linewidth=2.6, foreground="w")])
         ax.plot(x, rows["published"], ms=4, **PUBLISHED)
     ax.plot([], [], ms=4, label="published: real data, same FPR", **PUBLISHED)
+    limits = "95% interval, upward alone: no lower limit" if table["low"].isna().any() else "95% interval"
+    ax.plot([], [], "|", color=INK, ms=9, label=limits)
     ax.set(xticks=range(len(fprs)), xticklabels=[f"FPR = {fpr}" for fpr in fprs], ylabel="TPR (%)", ylim=(0, 105))
-    fig.legend(frameon=False, ncols=5, loc="outside upper center", columnspacing=1.2)
+    fig.legend(frameon=False, ncols=3, loc="outside upper center", columnspacing=1.2)
     return fig
 
 
@@ -450,7 +512,7 @@ def snapshot_misses(counts: pd.DataFrame, choices: pd.DataFrame, published: Mapp
     y = -np.arange(len(names)) - 0.5 * (np.arange(len(names)) > len(names) - 3)  # a gap above the ensembles
 
     snapshots = list(shown.groupby(["epoch", "crop"], sort=False))
-    fig, axes = plt.subplots(1, len(snapshots), figsize=(PAGE, 2.9), sharex=True, sharey=True)
+    fig, axes = plt.subplots(1, len(snapshots), figsize=(PAGE, 3.1), sharex=True, sharey=True)
     for ax, (snapshot, part) in zip(axes, snapshots, strict=True):
         first = ~part["experiment"].duplicated()
         for row, at, marked in zip(part.itertuples(), [*y[:-2], y[-1]], first, strict=True):
@@ -458,21 +520,21 @@ def snapshot_misses(counts: pd.DataFrame, choices: pd.DataFrame, published: Mapp
             whole = f" = {100 * (1 - row.refused / frames):.2f}%" if row.experiment == "ensemble" else ""
             _missed(ax, at, row.refused, goal, method_colour(row.experiment), whole)
         few, most = choices.set_index(["epoch", "crop"]).loc[snapshot, ["fewest", "most"]]
-        ax.plot([few, most], [y[-2]] * 2, color="k", lw=4, solid_capstyle="round")
+        ax.plot([few, most], [y[-2]] * 2, color="k", lw=6, solid_capstyle="butt")
         ax.annotate(f"{few} to {most}", (most, y[-2]), (6, 0), textcoords="offset points", va="center", fontsize=7)
         ax.axhline(y[-2] + 0.75, color="0.8", lw=0.6)
         ax.set_title(snapshot_name(*snapshot).replace(", ", "\n"))
         ax.grid(axis="x", lw=0.4, alpha=0.5)
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
-    rates = range(0, 1 + int(100 * shown["refused"].max() / frames))
+    rates = range(0, 1 + int(100 * shown["refused"].max() / frames), 2 if shown["refused"].max() > 0.02 * frames else 1)
     axes[0].set(yticks=y, yticklabels=names, xlim=(-14, 1.3 * shown["refused"].max()), ylim=(y[-1] - 0.6, 0.6))
     axes[0].set_xticks(
         [rate * frames / 100 for rate in rates], [f"{rate * frames / 100:.0f}\n{100 - rate}%" for rate in rates]
     )
     axes[0].get_yticklabels()[-1].set_fontweight("bold")
     for ax in axes:
-        ax.tick_params(axis="x", labelsize=6)
+        ax.tick_params(axis="x", labelsize=7)
     fig.supxlabel(f"bona fide frames refused, of {frames:,}, and the TPR that this is", fontsize=8)
     marks = [axes[0].plot([], [], "o", ms=5, color="0.3")[0], axes[0].plot([], [], "k|", ms=9, mew=1.2)[0]]
     fig.legend(marks, ["from the released scores", "published"], frameon=False, loc="outside upper center", ncols=2)

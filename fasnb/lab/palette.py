@@ -5,7 +5,7 @@ The colours are Paul Tol's (high-contrast, vibrant) and ColorBrewer's PRGn, whic
 """
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
 
@@ -84,20 +84,48 @@ def label_of(name: str) -> str:
 def log_ticks(*axes) -> None:
     """Powers of ten as 0.01, 1, 100: with ``text.parse_math`` off, Matplotlib's own labels would show their markup.
 
-    An axis within a factor of ten, which may hold no power of ten at all, has its other ticks labelled too.
+    An axis within a factor of ten, which may hold no power of ten at all, has some of its other ticks labelled too: all
+    where it spans less than a factor of three, else those of 2, 3 and 5, which have room.
 
     Args:
         axes: an ``Axis`` each, such as ``ax.xaxis``.
     """
     for axis in axes:
         axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
-        axis.set_minor_formatter(FuncFormatter(lambda value, _, axis=axis: _power(value) if _is_short(axis) else ""))
+        axis.set_minor_formatter(
+            FuncFormatter(lambda value, _, axis=axis: _power(value) if _has_room(axis, value) else "")
+        )
 
 
 def _power(value: float) -> str:
+    if value >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.3g}" if value >= 1e-2 else f"{value:.0e}".replace("e-0", "e-")
 
 
-def _is_short(axis) -> bool:
+def _has_room(axis, value: float) -> bool:
     low, high = sorted(axis.get_view_interval())
-    return 0 < low and high < 10 * low
+    if not 0 < low or high >= 10 * low:
+        return False
+    return high < 3 * low or f"{value:.0e}"[0] in "235"
+
+
+def stretched_percent(axis, ends: float) -> None:
+    """Ticks of an axis that has percent as log-odds, see ``percent_in``: 1, 10, 50, 90, 99, 99.9 and so on.
+
+    Args:
+        axis: of scale ``logit`` in shares, such as ``ax.xaxis``.
+        ends: the least share that is drawn; a tick at either end stands for 0 and 100.
+    """
+    inner = [
+        share
+        for share in (1e-4, 1e-3, 1e-2, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 0.9999)
+        if 2 * ends < share < 1 - 2 * ends
+    ]
+    axis.set_major_locator(FixedLocator([ends, *inner, 1 - ends]))
+    axis.set_major_formatter(FuncFormatter(lambda share, _: _percent(share, ends)))
+    axis.set_minor_locator(NullLocator())
+
+
+def _percent(share: float, ends: float) -> str:
+    return "0" if share <= ends else "100" if share >= 1 - ends else f"{100 * share:.6g}"

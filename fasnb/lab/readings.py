@@ -39,7 +39,9 @@ def of_cells(by_cell: pd.DataFrame) -> str:
     for count, which in ((1, "one model refuses"), (2, "both refuse")):
         of_kind = times == count
         every, kept = int(frames[of_kind].sum()), int(refused[of_kind].sum())
-        told.append(f"of {every} that {which} the mean accepts {every - kept}" if every else f"there is none that {which}")
+        told.append(
+            f"of {every} that {which} the mean accepts {every - kept}" if every else f"there is none that {which}"
+        )
     lost, accepted = int(refused[times == 0].sum()), int(frames[times == 0].sum())
     told.append(f"of {accepted:,} that both accept it refuses {lost}")
     return f"Bona fide frames: {'; '.join(told)}."
@@ -74,7 +76,9 @@ def of_spread(spread: pd.DataFrame) -> str:
     value = spread.set_index("method")["standard deviation"]
     methods = value["between methods, first seeds"]
     if "between seeds, pooled" not in value or np.isnan(methods):
-        return "One seed of each method, or one method: nothing tells the luck of a seed from the merit of a method here."
+        return (
+            "One seed of each method, or one method: nothing tells the luck of a seed from the merit of a method here."
+        )
     seeds = value["between seeds, pooled"]
     told = f"Standard deviation between seeds {seeds:.2f} points, between methods {methods:.2f}"
     if seeds >= methods:

@@ -99,7 +99,9 @@ def of_mirror(single: pd.DataFrame, mean: pd.DataFrame, fpr: float, replicates: 
     p = float(2 * student.sf(abs(value) / variance**0.5, df)) if variance else float(value == 0)
     up, down = int((gains > 0).sum()), int((gains < 0).sum())
     said = f"of {gains.size} models {up} gain by it and {down} lose, from {100 * gains.min():+.2f} to {100 * gains.max():+.2f} points"
-    meaning = f"at FPR = {fpr_name(fpr)} the models have {compared(-100 * value)} TPR without the mirror image, in the mean"
+    meaning = (
+        f"at FPR = {fpr_name(fpr)} the models have {compared(-100 * value)} TPR without the mirror image, in the mean"
+    )
     return Evidence(-100 * value, 100 * (-value - half), 100 * (half - value), p, reason=said, meaning=meaning)
 
 
@@ -183,7 +185,9 @@ def of_hard_attacks(members: pd.DataFrame, replicates: int = 1000) -> Evidence:
         for name, method in means.items()
     )
     pairs = [(LEAST, other) for other in means if other != LEAST]
-    meaning = "the share of right answers on hard attack frames is {points} for {a} on its own ones than for {b} on its own"
+    meaning = (
+        "the share of right answers on hard attack frames is {points} for {a} on its own ones than for {b} on its own"
+    )
     return of_pairs(pairs, means, units, means=meaning).saying(
         f"right answers, one count for each seed: {said}; a model that scores everything low is right there for that reason alone"
     )
@@ -234,7 +238,9 @@ def of_diversity(valid: pd.DataFrame, test: pd.DataFrame, fpr: float) -> Evidenc
     alike = [drop(list(chosen)) for of_one in seeds.values() for chosen in combinations(of_one, size)]
     mixed = [drop(list(c)) for kinds in combinations(seeds, size) for c in product(*(seeds[kind] for kind in kinds))]
     gain, of_mixed, of_alike = np.mean(alike) - np.mean(mixed), 0 - np.mean(mixed), 0 - np.mean(alike)
-    meaning = f"from validation to test the TPR of {size} models of different kinds changes by {of_mixed:+.2f} points, that "
+    meaning = (
+        f"from validation to test the TPR of {size} models of different kinds changes by {of_mixed:+.2f} points, that "
+    )
     meaning += f"of {size} seeds of one kind by {of_alike:+.2f}, at FPR = {fpr_name(fpr)}"
     said = f"the {len(mixed)} and {len(alike)} ensembles share their networks, so there is no test"
     return Evidence(gain, reason=said, meaning=meaning)

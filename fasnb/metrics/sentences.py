@@ -50,8 +50,14 @@ def of_members(parts: pd.DataFrame) -> str:
         without = {name: rest["+".join(other for other in members if other != name)] for name in members}
         each = listed(f"{count} without {name}" for name, count in without.items())
         spared = [name for name, count in without.items() if count <= every["refused"]]
-        needed = f"; it refuses no more without {' or '.join(spared)}" if spared else "; without any one of them it refuses more"
-        said.append(f"At {snapshot_name(*snapshot)} the ensemble refuses {every['refused']} with all members, {each}{needed}")
+        needed = (
+            f"; it refuses no more without {' or '.join(spared)}"
+            if spared
+            else "; without any one of them it refuses more"
+        )
+        said.append(
+            f"At {snapshot_name(*snapshot)} the ensemble refuses {every['refused']} with all members, {each}{needed}"
+        )
     return ". ".join(said) + "."
 
 
@@ -82,7 +88,9 @@ def of_lowest(table: pd.DataFrame, claimed: str) -> str:
     for epoch, part in table.groupby(table["snapshot"].str.partition(",")[0], sort=False):
         times = {name: int(part[column].sum()) for name, column in often.items()}
         ties, most = times.pop("tie", 0), max(times, key=times.get)
-        beside = [f"{claimed} in {times[claimed]}"] * (most != claimed) + [f"two are equally low in {ties}"] * bool(ties)
+        beside = [f"{claimed} in {times[claimed]}"] * (most != claimed) + [f"two are equally low in {ties}"] * bool(
+            ties
+        )
         readings = [row[reading] for row in part.to_dict("records") for reading in READINGS]
         said.append(
             f"At {epoch} {most} is the lowest in {times[most]} of {total * len(part)} choices of one seed for each member "
