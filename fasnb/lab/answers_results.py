@@ -91,7 +91,7 @@ def _parameters(module) -> int:
 @exercise(
     "05-1",
     Whole("frames"),
-    right="These frames can be rescued by averaging; those that both refuse hardly ever can.",
+    right="These frames can be rescued by averaging: one model scores them well still.",
     wrong="Among bona fide frames (label 1), count those below A's threshold and not below B's.",
     mistakes={
         "These are the frames that both refuse.": lambda study: int(_refused(study, "A", "B").all(axis=1).sum()),

@@ -65,7 +65,7 @@ def of_worst(ranks: Mapping[str, int], allowed: int) -> str:
     told = []
     for model, rank in ranks.items():
         if rank > allowed + 1:
-            told.append(f"the frame of {model} stands lower in the other's order, so the mean puts it lower too")
+            told.append(f"the frame of {model} stands lower in the other's order, so the mean tends to put it lower")
         else:
             told.append(f"the frame of {model} is as high in the other's order, so there the mean helps little")
     return f"Here {'; '.join(told)}."
