@@ -195,6 +195,10 @@ def test_sentences_are_made_of_the_numbers(refused, parts, models):
         "At epoch 31, mirror mean the ensemble refuses 0 with all members, 3 without A, 1 without B, 1 without C"
         in said
     )
+    said = sentences.of_lowest(snapshots.lowest(refused), "D")
+    assert "At epoch 31 D is the lowest in 12 of 16 choices" in said and "two are equally low in 1" in said
+    assert "At epoch 50 A is the lowest in 16 of 16" in said and "D in 0" in said
+    assert "9 lie below their bracket" in sentences.of_outside(parts)
     assert "D is right on 353 of 376 (94%)" in sentences.of_helpers(snapshots.helpers(models), "D")
     assert sentences.of_resolution(2994, 6614, 300).count("5.6e-4") == 1
 

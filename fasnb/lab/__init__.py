@@ -1,6 +1,7 @@
 """What a notebook holds in its hands: a study opened (``session``), tables and figures shown (``show``, ``tables``,
 ``figures``, ``diagrams``, in the colours of ``palette``), scores to look into (``explorer``), pictures and statistics of
-frames (``views``), the verdicts on claims (``claims``), and which notebooks there are (``chapters``).
+frames (``views``), the verdicts on claims (``claims``), how a run's tables read
+(``readings``), and which notebooks there are (``chapters``).
 
 It imports everything but ``command``.
 """

@@ -1,12 +1,13 @@
 """Sentences that say how the tables of a chapter read in this very run; each holds whatever the numbers are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from fasnb.metrics.pad import allowed_attacks, fpr_name
 from fasnb.metrics.sentences import listed
+from fasnb.paper.published import TABLE2
 
 
 def of_folds(wide: pd.DataFrame, first: str, second: str, names: tuple[str, str]) -> str:
@@ -116,19 +117,18 @@ def of_ranks(ranks: pd.DataFrame) -> str:
     """Of which class the most disagreed frames are; ``ranks`` has the columns ``class`` and ``rank``."""
     each = [f"{name} {listed(part['rank'])}" for name, part in ranks.groupby("class", sort=False)]
     first = ranks.loc[ranks["rank"].idxmin(), "class"]
-    return f"Ranks among all frames: {'; '.join(each)}. The most disagreed frame of all is {first}."
+    return f"Ranks among all frames: {'; '.join(each)}. The most disagreed frame of all is of the class {first}."
 
 
-def of_likest(correlation: pd.DataFrame, shared: Sequence[tuple[set[str], str]]) -> str:
-    """Which two models are most alike, and what they share.
-
-    Args:
-        correlation: square, models in rows and columns.
-        shared: pairs of models and what they have in common.
-    """
+def of_likest(correlation: pd.DataFrame) -> str:
+    """Which two members are most alike, and what Table 2 says that they share; ``correlation`` is square."""
     values = correlation.to_numpy(dtype=float, copy=True)
     values[np.tril_indices(len(values))] = -np.inf
+    if len(values) < 2:
+        return "One model only: there is no pair."
     row, column = np.unravel_index(values.argmax(), values.shape)
     pair = [correlation.index[row], correlation.columns[column]]
-    common = next((what for members, what in shared if members == set(pair)), "neither the backbone nor the task")
-    return f"Most alike are {listed(pair)}, with {values[row, column]:.3f}; they share {common}."
+    rows = TABLE2.set_index("experiment").loc[pair]
+    common = [f"the {what}" for what in ("backbone", "task") if rows[what].nunique() == 1]
+    shared = listed(common) if common else "neither the backbone nor the task"
+    return f"Most alike are {listed(pair)}, with a correlation of {values[row, column]:.3f}; by Table 2 they share {shared}."

@@ -285,7 +285,7 @@ def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
     accepted = (wide >= pd.Series(thresholds(table, fpr)))[bona_fide]
     rows = [
         {"refused by": row, "frames": int((~accepted[row]).sum())}
-        | {name: int(accepted[name][~accepted[row]].sum()) for name in wide if name != row}
+        | {name: int(accepted[name][~accepted[row]].sum()) if name != row else pd.NA for name in wide}
         for row in wide
     ]
-    return carried(pd.DataFrame(rows), table, [fpr])
+    return carried(pd.DataFrame(rows).astype(dict.fromkeys(wide, "Int64")), table, [fpr])
