@@ -318,3 +318,18 @@ def test_a_difference_of_rates_has_limits_that_rates_can_have():
     methods = [differences.Method(np.array(tpr), np.tile(tpr, (50, 1)).T, 2) for tpr in ([0.1, 0.9], [0.2, 1.0])]
     found = differences.difference(*methods, differences.luck_of(methods), 10)
     assert found.low == -1 and found.high == 1 and found.p < 1
+
+
+def test_leaving_a_member_out_has_no_interval_where_no_attack_may_pass():
+    table = pd.concat([model(name, 1, 2.0, i) for i, name in enumerate("AB")])
+    wide, labels = metrics.scores.matrix(table), metrics.scores.facts(table)["label"].astype(int).to_numpy()
+    strict, loose = (ensembles.leave_one_out(wide, labels, fpr, None, 50) for fpr in (1e-4, 0.1))
+    assert strict[["low", "high"]].isna().all(axis=None) and loose[["low", "high"]].notna().all(axis=None)
+    assert (loose["low"] <= loose["loss"] + 1e-9).all() and strict["loss"].notna().all()
+
+
+def test_frames_that_another_network_rescues_are_counted():
+    counted = comparisons.rescued(pd.concat([model("A", 1, 1.0, 0), model("B", 1, 1.0, 1)]), 0.1).set_index(
+        "refused by"
+    )
+    assert pd.isna(counted.loc["A", "A"]) and 0 <= counted.loc["A", "B"] <= counted.loc["A", "frames"]
