@@ -68,7 +68,7 @@ def of_worst(ranks: Mapping[str, int], allowed: int) -> str:
         if rank > allowed + 1:
             told.append(f"the frame of {model} stands lower in the other's order, so the mean tends to put it lower")
         else:
-            told.append(f"the frame of {model} is as high in the other's order, so there the mean helps little")
+            told.append(f"the frame of {model} is as high in the other's order, so the mean leaves it high")
     return f"Here {'; '.join(told)}."
 
 
@@ -84,7 +84,11 @@ def of_spread(spread: pd.DataFrame) -> str:
     told = f"Standard deviation between seeds {seeds:.2f} points, between methods {methods:.2f}"
     if seeds >= methods:
         return f"{told}: seeds differ as much as methods, so one run of each cannot rank them."
-    return f"{told}: methods differ more than seeds; whether that ranks them, the table of differences says."
+    if methods < 2 * seeds:
+        return (
+            f"{told}; this one holds the luck of seeds too and is little larger, so one run of each hardly ranks them."
+        )
+    return f"{told}: methods differ far more than seeds; which of them, the table of differences says."
 
 
 def of_resolution(labels: pd.Series | np.ndarray, fpr: float) -> str:
@@ -94,7 +98,7 @@ def of_resolution(labels: pd.Series | np.ndarray, fpr: float) -> str:
     allowed = int(allowed_attacks(fpr, attacks))
     told = f"Of {attacks:,} test attack frames {allowed} may pass at FPR = {fpr_name(fpr)}; one frame is {100 / attacks:.2g}%"
     told += f" of them, and one bona fide frame {100 / bona_fide:.2g} points of TPR."
-    return told if allowed else f"{told} This set does not resolve the FPR: only none or too many can pass."
+    return told if allowed else f"{told} This set does not resolve the FPR: none may pass, and one is too many."
 
 
 def of_camera_gains(gains: pd.Series, pair: pd.DataFrame, fpr: float) -> str:
@@ -115,7 +119,9 @@ def of_camera_gains(gains: pd.Series, pair: pd.DataFrame, fpr: float) -> str:
 
 def of_ranks(ranks: pd.DataFrame) -> str:
     """Of which class the most disagreed frames are; ``ranks`` has the columns ``class`` and ``rank``."""
-    each = [f"{name} {listed(part['rank'])}" for name, part in ranks.groupby("class", sort=False)]
+    each = [
+        f"{name} {listed(f'{rank:,}' for rank in part['rank'])}" for name, part in ranks.groupby("class", sort=False)
+    ]
     first = ranks.loc[ranks["rank"].idxmin(), "class"]
     return f"Ranks among all frames: {'; '.join(each)}. The most disagreed frame of all is of the class {first}."
 

@@ -51,7 +51,7 @@ def of_members(parts: pd.DataFrame) -> str:
         each = listed(f"{count} without {name}" for name, count in without.items())
         spared = [name for name, count in without.items() if count <= every["refused"]]
         needed = (
-            f"; it refuses no more without {' or '.join(spared)}"
+            f"; it refuses no more without {listed(spared).replace(' and ', ' or ')}"
             if spared
             else "; without any one of them it refuses more"
         )
