@@ -91,7 +91,7 @@ def intervals(table: pd.DataFrame, published: str | None = "published", label: s
     ax.set(ylim=(-0.6, len(table) - 0.4), xlim=(_further(shown.min(), -0.25), _further(shown.max(), 0.25)))
     stretched_percent(ax.xaxis, ends)
     ax.grid(axis="x", lw=0.4, alpha=0.5)
-    options = {"loc": "outside upper center", "ncols": 3, "frameon": False, "columnspacing": 1.2}
+    options = {"loc": "outside upper center", "ncols": 2, "frameon": False, "columnspacing": 1.2}
     fig.legend(list(marks), list(marks.values()), handler_map={_Arms: _ArmsHandler()}, **options)
     return fig
 

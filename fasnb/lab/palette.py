@@ -111,17 +111,18 @@ def _has_room(axis, value: float) -> bool:
 
 
 def stretched_percent(axis, ends: float) -> None:
-    """Ticks of an axis that has percent as log-odds, see ``percent_in``: 1, 10, 50, 90, 99, 99.9 and so on.
+    """Ticks of an axis that has percent as log-odds: 1, 10, 50, 90, 99, 99.9 and so on.
 
     Args:
-        axis: of scale ``logit`` in shares, such as ``ax.xaxis``.
+        axis: of scale ``logit`` in shares, such as ``ax.xaxis``, with its limits set.
         ends: the least share that is drawn; a tick at either end stands for 0 and 100.
     """
-    inner = [
-        share
-        for share in (1e-4, 1e-3, 1e-2, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 0.9999)
-        if 2 * ends < share < 1 - 2 * ends
-    ]
+    low, high = axis.get_view_interval()
+    tails = [1e-4, 1e-3, 1e-2, 0.1]
+    if high * (1 - low) < 100 * low * (1 - high):  # less than a factor of 100 in the odds: room for more
+        tails += [5e-4, 3e-3, 5e-3, 0.03, 0.05]
+    inner = sorted({*tails, 0.3, 0.5, 0.7, *(1 - tail for tail in tails)})
+    inner = [share for share in inner if 2 * ends < share < 1 - 2 * ends]
     axis.set_major_locator(FixedLocator([ends, *inner, 1 - ends]))
     axis.set_major_formatter(FuncFormatter(lambda share, _: _percent(share, ends)))
     axis.set_minor_locator(NullLocator())
