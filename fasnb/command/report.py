@@ -83,8 +83,12 @@ def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -
 def _chapter(name: str, notebook, out: Path, exporter: HTMLExporter) -> dict:
     """One notebook as a section; an output that names a page of an explorer becomes that page in a frame.
 
-    Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches.
+    Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches. What is of use in the notebook
+    alone, how to change its parameters and the exercises, is left out.
     """
+    heads = [cell.source.split("\n")[0] for cell in notebook.cells]
+    end = next((number for number, head in enumerate(heads) if head == "## Exercises"), len(heads))
+    notebook.cells = [cell for cell, head in zip(notebook.cells[:end], heads, strict=False) if head != "## Parameters"]
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
         if page := output.get("metadata", {}).get("fasnb", {}).get("page"):
             output.data = {"text/html": frame(out / page, notebook.cells[0].source.splitlines()[0].lstrip("# "))}
