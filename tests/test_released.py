@@ -261,6 +261,8 @@ def test_readme_says_what_the_table_shows(refused, parts):
     assert "100.00 holds after epoch 31 and not after epoch 50" in text
     whole = refused[refused["experiment"] == "ensemble"].groupby("epoch")["refused"]
     assert whole.max()[31] == 0 < whole.min()[50]
+    assert "refuses 0 of 2,994 living faces. The same networks, kept nineteen epochs later, refuse 11." in text
+    assert (whole.min()[50], whole.max()[50], refused.attrs["bona fide"]) == (11, 11, 2994)
     assert "not for every choice at epoch 31, with the single crop for none" in text
     every = parts[parts["size"] == 4]
     assert at(every, 31, "mean")["most"].item() > 0 and at(every, 31, "crop0")["fewest"].item() > 0

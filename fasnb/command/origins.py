@@ -82,8 +82,8 @@ def _data(cell) -> list[dict]:
 
 
 def _sentence(page: str) -> str:
-    found = re.search(r"<caption>(.*?)</caption>|<em>(.*?)</em>|^\*(.*)\*$", page, re.DOTALL)
-    text = html.unescape(next(filter(None, found.groups()), "")) if found else ""
+    found = re.search(r"<em>(.*?)</em>|^\*(.*)\*$", page, re.DOTALL)
+    text = html.unescape(re.sub("<[^>]*>", "", next(filter(None, found.groups()), ""))) if found else ""
     return parts_of(" ".join(text.split()))[0]
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment
 from latex2mathml.converter import convert
 from markupsafe import Markup
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 from nbconvert.preprocessors import TagRemovePreprocessor
 from PIL import Image
 from pygments.formatters import HtmlFormatter
@@ -59,6 +60,7 @@ def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -
     exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"plumbing"}), enabled=True)
     there = {name: nbformat.read(path, as_version=4) for name, path in notebooks.items() if path.is_file()}
     chapters = [_chapter(name, notebook, session.out, exporter) for name, notebook in there.items()]
+    verdict, claims = _outcome(session)
     template = resources.files("fasnb.command").joinpath("report.html.j2").read_text(encoding="utf-8")
     page = (
         Environment(autoescape=True)
@@ -68,7 +70,9 @@ def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -
             source=SOURCES[session.profile.source],
             chapters=chapters,
             scope=SCOPE[session.profile.source],
-            outcome=_outcome(session),
+            findings=[said for chapter in chapters for said in _findings(chapter, there[chapter["name"]])],
+            verdict=verdict,
+            claims=claims,
             style=HtmlFormatter().get_style_defs(".highlight"),
             facts=_facts(session, chapters, seconds, spent),
         )
@@ -79,8 +83,12 @@ def write_report(session: Session, seconds: float, spent: Mapping[str, float]) -
 def _chapter(name: str, notebook, out: Path, exporter: HTMLExporter) -> dict:
     """One notebook as a section; an output that names a page of an explorer becomes that page in a frame.
 
-    Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches.
+    Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches. What is of use in the notebook
+    alone, how to change its parameters and the exercises, is left out.
     """
+    heads = [cell.source.split("\n")[0] for cell in notebook.cells]
+    end = next((number for number, head in enumerate(heads) if head == "## Exercises"), len(heads))
+    notebook.cells = [cell for cell, head in zip(notebook.cells[:end], heads, strict=False) if head != "## Parameters"]
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
         if page := output.get("metadata", {}).get("fasnb", {}).get("page"):
             output.data = {"text/html": frame(out / page, notebook.cells[0].source.splitlines()[0].lstrip("# "))}
@@ -138,14 +146,38 @@ def _question(text: str) -> str:
     return " ".join(found[1].split()) if found else ""
 
 
-def _outcome(session: Session) -> list[tuple[str, list[str]]]:
-    """Verdict -> the claims that have it, of the study's table of findings; empty where notebook 08 was not executed."""
+def _outcome(session: Session) -> tuple[str, list[tuple[str, list[str]]]]:
+    """How many claims reach a verdict, in a sentence; and verdict -> the claims that have it. Both are empty where notebook
+    08 was not executed."""
     path = session.out / "tables" / "08-findings.csv"
     if not path.is_file():
-        return []
+        return "", []
     table = pd.read_csv(path)
     found = [(verdict, table["claim"][table["verdict"] == verdict].tolist()) for verdict in VERDICTS]
-    return [(verdict, claims) for verdict, claims in found if claims]
+    counts = {verdict: len(claims) for verdict, claims in found}
+    reached = counts["shown"] + counts["opposite"]
+    sentence = f"{reached or 'None'} of the paper's {len(table)} claims reach{'es' * (reached < 2)} a verdict"
+    sentence += f": {counts['shown']} shown, {counts['opposite']} opposite" if reached else ""
+    alone = int(table["reason"].str.contains(r"\bone seed of", na=False).sum())
+    if alone:
+        sentence += f"; {alone} cannot, because a method in them has one seed and the luck of another is not known"
+    return f"{sentence}.", [(verdict, claims) for verdict, claims in found if claims]
+
+
+def _findings(chapter: dict, notebook) -> list[tuple[str, Markup]]:
+    """Chapter and sentence, for each that a cell tagged ``finding`` displays: what the page's head says."""
+    texts = [
+        output["data"].get("text/markdown", "")
+        for cell in notebook.cells
+        if "finding" in cell.metadata.get("tags", ())
+        for output in cell.get("outputs", ())
+        if "data" in output
+    ]
+    return [
+        (chapter["name"], Markup(markdown2html(line.removeprefix("- "))))
+        for text in texts
+        for line in text.splitlines()
+    ]
 
 
 def _facts(session: Session, chapters: list[dict], seconds: float, spent: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -131,5 +131,10 @@ def kinds_of_limits(known: dict, columns: Sequence[str]) -> list[str]:
         kinds.append(of_columns[known["limits"]])
     if "system low" in columns:
         counted = "frames" if known.get("subjects") is None else "the effective number of frames"
-        kinds.append(f"limits of this system: exact (Clopper-Pearson) on {counted}, 95% for the TPR, 97.5% for the FPR")
+        kinds.append(
+            f"limits of this system: exact (Clopper-Pearson) on {counted}, 95% for the TPR, 97.5% for the FPR; none where several "
+            "seeds are several systems"
+        )
+    if "FPR up to, clips" in columns:
+        kinds.append("clips: every attack video, not every frame, as one independent unit")
     return kinds

@@ -21,6 +21,7 @@ LONG = 60  # characters of a cell; a column with longer ones is wrapped
 
 _FPR_COLUMNS = ("FPR up to", "FPR up to, clips")
 _COLUMN_TITLES = {"a": "method", "b": "compared with", "multiply_adds": "multiply-adds"}
+_METHOD_LIMITS = {"low": "method low", "high": "method high"}  # beside those of the system
 _NAMED_COLUMNS = ("experiment", "a", "b", "refused by")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {special: f"\\{special}" for special in "&%$#_{}"} | {"<": r"\textless{}", ">": r"\textgreater{}"}
@@ -28,9 +29,14 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|])")
 
 
 def dropped_empty(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without the columns that hold nothing but missing values and dashes; a table without rows stays as it is."""
-    empty = table.astype(object).map(lambda value: pd.isna(value) or value == DASH).all().to_numpy(dtype=bool)
-    return table.loc[:, ~empty] if len(table) else table
+    """The table without the columns that hold nothing but missing values and dashes; a table without rows stays as it is.
+
+    Of two limits both stay where one is known: an upper limit alone says that there is no lower one.
+    """
+    empty = table.astype(object).map(lambda value: pd.isna(value) or value == DASH).all()
+    if {"low", "high"} <= set(table) and table.columns.is_unique:
+        empty[["low", "high"]] = empty[["low", "high"]].all()
+    return table.loc[:, ~empty.to_numpy(dtype=bool)] if len(table) else table
 
 
 def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
@@ -58,7 +64,7 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     for column in _NAMED_COLUMNS:
         if column in cells:
             cells[column] = cells[column].map(lambda name: NAMES.get(name, name))
-    titles = NAMES | _COLUMN_TITLES
+    titles = NAMES | _COLUMN_TITLES | (_METHOD_LIMITS if "FPR up to" in cells else {})
     return cells.map(text).rename(columns=lambda name: name if name in MEMBERS else plain(titles.get(name, name)))
 
 
@@ -92,28 +98,33 @@ class Caption:
 
     def _repr_html_(self) -> str:
         sentence, origin = parts_of(self.text)
-        return f"<p><em>{html.escape(sentence)}</em></p>{folded(origin)}"
+        return f"<p><em>{unbroken(sentence)}</em></p>{folded(origin)}"
 
     def __repr__(self) -> str:
         return self.text
 
 
 class Shown:
-    """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time."""
+    """A table as a notebook's output: HTML where it is drawn, Markdown where it is text; the same each time.
+
+    Styles stand in the cells, because JupyterLab takes style sheets out of notebooks that it did not execute itself.
+    """
 
     def __init__(self, table: pd.DataFrame, name: str, caption: str, digits: int = 2):
         sentence, origin = parts_of(plain(caption))
         cells = shown(table, digits)
-        style = cells.style.hide(axis="index").set_caption(html.escape(sentence)).set_uuid(name)
-        style = style.format(escape="html").format_index(escape="html", axis="columns")
-        words = [column for column, text in zip(cells, cells.map(_is_words).any(), strict=True) if text]
-        style = style.set_properties(subset=words, **{"text-align": "left"})
-        for column in (column for column in words if cells[column].str.len().max() > LONG):
-            width = "14em" if column == cells.columns[0] else "18em"
-            style = style.set_properties(subset=[column], **{"white-space": "normal", "min-width": width})
-        left = [{"selector": f"th.col{cells.columns.get_loc(name)}", "props": "text-align: left"} for name in words]
-        style = style.set_table_styles(left)
-        self._html = style.set_table_attributes('class="dataframe"').to_html() + folded(origin)
+        styles = [_style(cells.iloc[:, number], first=number == 0) for number in range(cells.shape[1])]
+
+        def row(values, tag: str) -> str:
+            escaped = (html.escape(value, quote=False) for value in values)
+            each = (f"<{tag}{style}>{value}</{tag}>" for style, value in zip(styles, escaped, strict=True))
+            return f"<tr>{''.join(each)}</tr>"
+
+        body = "\n".join(row(values, "td") for values in cells.to_numpy())
+        self._html = (
+            f'<p class="caption"><em>{unbroken(sentence)}</em></p>\n<table class="dataframe" id="T_{html.escape(name)}">\n'
+            f"<thead>{row(cells.columns, 'th')}</thead>\n<tbody>\n{body}\n</tbody></table>{folded(origin)}"
+        )
         self._markdown = markdown(table, caption, digits)
 
     def _repr_html_(self) -> str:
@@ -121,6 +132,19 @@ class Shown:
 
     def __repr__(self) -> str:
         return self._markdown
+
+
+def unbroken(sentence: str) -> str:
+    """A sentence as HTML in which no line ends within ``FPR = 1e-4``."""
+    return re.sub(r"FPR = [\d.e-]*\d", r'<span style="white-space:nowrap">\g<0></span>', html.escape(sentence))
+
+
+def _style(cells: pd.Series, first: bool) -> str:
+    """The ``style`` of a column's cells: words to the left, numbers to the right, long texts wrapped."""
+    if not first and not cells.map(_is_words).any():
+        return ' style="text-align:right"'
+    long = cells.str.len().max() > LONG
+    return f' style="text-align:left{";white-space:normal;min-width:" + ("14em" if first else "18em") if long else ""}"'
 
 
 def _is_words(cell: str) -> bool:

@@ -149,12 +149,14 @@ def compare_all(
     """
     found, units = methods_of(table, fpr, replicates)
     luck, rows = luck_of(list((found if study is None else methods_of(study, fpr, 2)[0]).values())), []
+    borrowed = "its luck is taken to be that of methods with several, so no verdict"
+    of_another = borrowed if luck.df else "what another would change is not known"
     for a, b in combinations(found, 2) if pairs is None else pairs:
         delta = difference(found[a], found[b], luck, units)
         clear = bool(delta.low > 0 or delta.high < 0) if delta.seeded else pd.NA
         limits = (100 * delta.value, 100 * delta.low, 100 * delta.high)
         alone = min(found[a].seeds, found[b].seeds) == 1
-        note = "one seed: what another would change is not known" if alone else pd.NA
+        note = f"one seed: {of_another}" if alone else pd.NA
         rows.append((a, b, *limits, seeds_of(found[a], found[b]), clear, note))
     columns = ["a", "b", "difference", "low", "high", "seeds", "clear", "note"]
     kinds = {"clear": object, "note": object}
