@@ -135,6 +135,8 @@ def test_smoke_leaves_executed_notebooks_without_errors(smoke):
         outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
         assert outputs and not any(output.output_type == "error" for output in outputs)
         assert "papermill" not in notebook.metadata and notebook.metadata.fasnb.parameters["profile"] == "smoke"
+        (given,) = [c for c in _code(notebook) if re.search("parameters", "".join(c.metadata.get("tags", ())))]
+        assert given.source.startswith("profile = 'smoke'  # ") and ast.parse(given.source)
     assert not list(smoke.glob("notebooks/*.failed.ipynb"))
 
 
