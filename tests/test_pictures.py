@@ -100,7 +100,7 @@ def test_what_is_left_over_a_sheet_is_a_face_and_no_hole():
     with_holes = bent.copy()
     with_holes[12:15, 8:14], with_holes[12:15, 26:32], with_holes[30, 30] = 90, 90, 0
     assert left_over(with_holes, 2) < 1 < left_over(head, 2)
-    assert np.isnan(left_over(np.zeros((8, 8)), 2))
+    assert left_over(np.zeros((8, 8)), 2) == 0
 
 
 def test_no_distance_is_red_inside_a_face_and_black_beside_it():
