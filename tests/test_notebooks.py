@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fasnb.command.notebooks import execute
+from fasnb.command.notebooks import _with_values, execute
 from fasnb.lab import exercises
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.experiments import EXPERIMENTS
@@ -118,6 +118,15 @@ def test_the_solutions_are_right(path, smoke, request, monkeypatch, capsys):
 
 def test_every_chapter_has_solutions():
     assert [path.stem for path in SOLUTIONS] == list(NOTEBOOKS)
+
+
+def test_a_parameters_cell_takes_what_was_run_with_and_keeps_its_comments():
+    cell = 'profile = "tiny"  # größe, such as "small"\nsettings = {\n    "a": 1,\n}  # values\nout = None  # folder'
+    run = _with_values(cell, {"profile": "smoke", "settings": {"a # b": 2}, "out": None})
+    assert (
+        run == "profile = 'smoke'  # größe, such as \"small\"\nsettings = {'a # b': 2}  # values\nout = None  # folder"
+    )
+    assert _with_values(cell, {"profile": "tiny", "settings": {"a": 1}}) == cell
 
 
 def test_smoke_trains_every_network_of_the_study(smoke):
