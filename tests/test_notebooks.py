@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fasnb.command.notebooks import execute
+from fasnb.command.notebooks import _with_values, execute
 from fasnb.lab import exercises
 from fasnb.lab.chapters import NOTEBOOKS
 from fasnb.paper.experiments import EXPERIMENTS
@@ -120,6 +120,15 @@ def test_every_chapter_has_solutions():
     assert [path.stem for path in SOLUTIONS] == list(NOTEBOOKS)
 
 
+def test_a_parameters_cell_takes_what_was_run_with_and_keeps_its_comments():
+    cell = 'profile = "tiny"  # größe, such as "small"\nsettings = {\n    "a": 1,\n}  # values\nout = None  # folder'
+    run = _with_values(cell, {"profile": "smoke", "settings": {"a # b": 2}, "out": None})
+    assert (
+        run == "profile = 'smoke'  # größe, such as \"small\"\nsettings = {'a # b': 2}  # values\nout = None  # folder"
+    )
+    assert _with_values(cell, {"profile": "tiny", "settings": {"a": 1}}) == cell
+
+
 def test_smoke_trains_every_network_of_the_study(smoke):
     results = [json.loads(path.read_text()) for path in smoke.glob("runs/*/result.json")]
     configs = [json.loads(path.read_text()) for path in smoke.glob("runs/*/config.json")]
@@ -135,6 +144,8 @@ def test_smoke_leaves_executed_notebooks_without_errors(smoke):
         outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
         assert outputs and not any(output.output_type == "error" for output in outputs)
         assert "papermill" not in notebook.metadata and notebook.metadata.fasnb.parameters["profile"] == "smoke"
+        (given,) = [c for c in _code(notebook) if re.search("parameters", "".join(c.metadata.get("tags", ())))]
+        assert given.source.startswith("profile = 'smoke'  # ") and ast.parse(given.source)
     assert not list(smoke.glob("notebooks/*.failed.ipynb"))
 
 

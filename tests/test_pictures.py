@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from fasnb.data.shortcut import left_over
 from fasnb.lab import figures, pictures
 from fasnb.lab.palette import log_ticks
 from fasnb.paper import profile as profiles
@@ -89,3 +90,24 @@ def test_a_logarithmic_axis_has_numbers_whatever_its_range(limits, shown):
     texts = {tick.label1.get_text() for tick in ax.yaxis.get_major_ticks() + ax.yaxis.get_minor_ticks()}
     plt.close(fig)
     assert shown <= texts and not any("$" in text for text in texts)
+
+
+def test_what_is_left_over_a_sheet_is_a_face_and_no_hole():
+    across, down = np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 40))
+    tilted, bent = 120 + 20 * across + 9 * down, 120 - 30 * across**2
+    head = bent + 40 * np.exp(-8 * (across**2 + down**2))
+    assert left_over(tilted, 1) < 1e-9 and left_over(bent, 2) < 1e-9 < 5 < left_over(bent, 1)
+    with_holes = bent.copy()
+    with_holes[12:15, 8:14], with_holes[12:15, 26:32], with_holes[30, 30] = 90, 90, 0
+    assert left_over(with_holes, 2) < 1 < left_over(head, 2)
+    assert left_over(np.zeros((8, 8)), 2) == 0
+
+
+def test_no_distance_is_red_inside_a_face_and_black_beside_it():
+    image = np.zeros((5, 6, 6), np.uint8)
+    image[:, 1:5, 1:5] = 100
+    image[3, 2, 2] = 0
+    seen = pictures.picture(image, "depth", CHANNELS)
+    assert tuple(seen[2, 2]) == pictures.NOT_MEASURED and not seen[0, 0].any() and np.ptp(seen[3, 3]) == 0
+    stored = pictures.picture(image, "depth", CHANNELS, stretch=False)
+    assert tuple(stored[2, 2]) == pictures.NOT_MEASURED and (stored[3, 3] == 100).all()

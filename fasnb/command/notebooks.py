@@ -1,5 +1,6 @@
 """Execute notebooks with papermill, and keep of each a copy that says how it was made and nothing of this machine."""
 
+import ast
 import os
 import re
 import time
@@ -156,17 +157,31 @@ def _check_parameters(source: Path, parameters: dict) -> None:
 def _forget_machine(notebook, name: str, seconds: float) -> None:
     """Drop what papermill notes of this machine and moment; keep what says how the copy was made.
 
-    Where data and weights lie is no part of that: a reader of the copy has them elsewhere.
+    Where data and weights lie is no part of that: a reader of the copy has them elsewhere. What was run with stands in the
+    notebook's own parameters cell and no longer in a second one behind it, which would overrule what a reader changes there.
     """
     parameters = dict(notebook.metadata.pop("papermill", {}).get("parameters", {}))
     parameters["settings"] = {k: v for k, v in parameters["settings"].items() if k not in PLACES}
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-        if "injected-parameters" in cell.metadata.get("tags", ()):
-            cell.source = "\n".join(["# Parameters", *(f"{key} = {value!r}" for key, value in parameters.items())])
+        if "parameters" in cell.metadata.get("tags", ()):
+            cell.source = _with_values(cell.source, parameters)
+    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", ())]
     made = {"notebook": name, "parameters": parameters, "seconds": round(seconds, 1), "commit": commit_name()}
     notebook.metadata["fasnb"] = made
+
+
+def _with_values(source: str, parameters: dict) -> str:
+    """The code of a parameters cell with other values; its comments stay."""
+    lines = source.encode().splitlines()  # the parser counts bytes
+    for statement in reversed(ast.parse(source).body):
+        name, value = statement.targets[0].id, statement.value
+        if name in parameters and parameters[name] != ast.literal_eval(value):
+            first, last = value.lineno - 1, value.end_lineno - 1
+            before, after = lines[first][: value.col_offset], lines[last][value.end_col_offset :]
+            lines[first : last + 1] = [before + repr(parameters[name]).encode() + after]
+    return b"\n".join(lines).decode()
 
 
 def _plain(text: str) -> str:

@@ -47,6 +47,26 @@ def frame_statistics(images: np.ndarray, channels: Mapping[str, int]) -> pd.Data
     return pd.DataFrame(columns)
 
 
+def left_over(depth: np.ndarray, degree: int) -> float:
+    """How far a depth map is from its best smooth surface: median absolute rest, in its own unit.
+
+    A flat sheet leaves nothing over a surface of the first degree, an evenly bent one nothing over one of the second. It is a
+    median, because holes in a sheet and noise of single pixels are far from any surface and few.
+
+    Args:
+        depth: (H, W), zero where nothing was measured.
+        degree: of the polynomial in x and y that is fitted by least squares; with fewer points than it has terms nothing is left.
+    """
+    rows, columns = np.nonzero(depth)
+    x, y = columns / depth.shape[1] - 0.5, rows / depth.shape[0] - 0.5
+    surface = np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=1)
+    if len(x) < surface.shape[1]:
+        return 0.0
+    seen = depth[rows, columns].astype(float)
+    weights, *_ = np.linalg.lstsq(surface, seen, rcond=None)
+    return float(np.median(np.abs(seen - surface @ weights)))
+
+
 def shortcut_report(train: pd.DataFrame, test: pd.DataFrame, fprs: Sequence[float]) -> Report:
     """How far the numbers alone go: a logistic regression trained on the train rows and judged on the test rows.
 

@@ -1,6 +1,7 @@
 """Drawings of the chapters: what one mechanism does, on a handful of frames, people or weights."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -106,25 +107,26 @@ def filters(rows: Mapping[str, np.ndarray], count: int = 8) -> Figure:
     return fig
 
 
-def neighbours(images: np.ndarray, people: np.ndarray, rows: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
-    """Query pictures and their nearest neighbours; those that show the same person are framed.
+def neighbours(
+    images: np.ndarray, people: np.ndarray, queries: Sequence[int], near: Mapping[str, np.ndarray]
+) -> Figure:
+    """Query pictures, one a row, and their nearest neighbours as each network sees them; the same person is framed.
 
     Args:
         images: uint8 (n, 3, H, W); ``people``: (n,), who is on each.
-        rows: label -> lists of image numbers, first the query, then its neighbours.
+        queries: numbers of images.
+        near: network -> (n, k) numbers of the images that lie nearest to each.
     """
-    lines = [(label, line) for label, block in rows.items() for line in block]
-    columns = max(len(line) for _, line in lines)
-    fig, axes = plt.subplots(
-        len(lines), columns, figsize=(0.85 * columns + 1.3, 0.85 * len(lines) + 0.2), squeeze=False
-    )
-    for i, (label, line) in enumerate(lines):
-        for j, (ax, number) in enumerate(zip(axes[i], line, strict=False)):
+    count = next(iter(near.values())).shape[1]
+    columns = 1 + count * len(near)
+    fig, axes = plt.subplots(len(queries), columns, figsize=(PAGE, PAGE / columns * len(queries) + 0.35), squeeze=False)
+    for line, query in zip(axes, queries, strict=True):
+        plain(line[0]).imshow(images[query].transpose(1, 2, 0))
+        for ax, number in zip(line[1:], np.concatenate([found[query] for found in near.values()]), strict=True):
             plain(ax).imshow(images[number].transpose(1, 2, 0))
-            if j:
-                for spine in ax.spines.values():
-                    spine.set(visible=people[number] == people[line[0]], lw=3, color=HIGHLIGHT)
-            if i == 0:
-                ax.set_title("query" if j == 0 else f"neighbour {j}", fontsize=7)
-        axes[i, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
+            for spine in ax.spines.values():
+                spine.set(visible=people[number] == people[query], lw=3, color=HIGHLIGHT)
+    axes[0, 0].set_title("query", fontsize=7)
+    for ax, (name, k) in zip(axes[0, 1:], product(near, range(1, count + 1)), strict=True):
+        ax.set_title(f"{name},\nneighbour {k}", fontsize=7)
     return fig

@@ -24,7 +24,7 @@ from PIL import Image
 from fasnb.data.store import Source
 from fasnb.lab.figures import CLASS_COLOURS, PAGE, label_of
 from fasnb.lab.palette import CAMERA_NAMES, log_ticks
-from fasnb.lab.pictures import stretched
+from fasnb.lab.pictures import picture
 from fasnb.metrics.ensembles import disagreement
 from fasnb.metrics.pad import allowed_attacks, checked_scores, fpr_name, threshold_at_fpr
 from fasnb.metrics.provenance import provenance
@@ -99,12 +99,12 @@ class Explorer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options) -> dict:
         """The widget where it is live, and the figure for every reader that shows no widgets."""
-        picture = io.BytesIO()
+        file = io.BytesIO()
         fig = self.figure()
-        fig.savefig(picture, format="png", metadata={"Software": None})
+        fig.savefig(file, format="png", metadata={"Software": None})
         plt.close(fig)
         shown = {"text/plain": f"Explorer of {len(self.table):,} frames; live in JupyterLab and in report.html"}
-        shown |= {"image/png": base64.b64encode(picture.getvalue()).decode()}
+        shown |= {"image/png": base64.b64encode(file.getvalue()).decode()}
         if is_live():
             self.open()
             view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
@@ -114,7 +114,7 @@ class Explorer(anywidget.AnyWidget):
     def packed(self, shown: Sequence[int] = (), singles: bool = True) -> bytes:
         """Everything that explorer.js needs; with the pictures of some frames (rows of ``table``) for a page."""
         found = zip(shown, self.pictures(shown, PAGE_PIXELS), strict=True)
-        pictures = {frame: picture for frame, picture in found if picture}
+        pictures = {frame: webp for frame, webp in found if webp}
         at_hand = bool(pictures) if len(shown) else any(row is not None for row in self._rows)
         columns = {name: "method" for name in self.methods}
         columns |= {name: "network" for name in self.singles if singles}
@@ -156,12 +156,8 @@ class Explorer(anywidget.AnyWidget):
             return [b""] if len(rows) == 1 else [self.pictures([frame], pixels)[0] for frame in frames]
 
     def _webp(self, image: np.ndarray, pixels: int) -> bytes:
-        edges = np.cumsum([0, *self.source.channels.values()])
-        parts = [
-            np.broadcast_to(stretched(image[a])[None] if name == "depth" else image[a:b], (3, *image.shape[1:]))
-            for name, a, b in zip(self.source.channels, edges, edges[1:], strict=False)
-        ]
-        side = Image.fromarray(np.concatenate(parts, axis=2).transpose(1, 2, 0).copy())
+        parts = [picture(image, name, self.source.channels) for name in self.source.channels]
+        side = Image.fromarray(np.hstack([part if part.ndim == 3 else np.dstack([part] * 3) for part in parts]))
         if image.shape[1] > pixels:
             side = side.resize((pixels * len(parts), pixels), Image.Resampling.LANCZOS)
         file = io.BytesIO()

@@ -16,7 +16,6 @@ from matplotlib.patheffects import withStroke
 
 from fasnb.lab.palette import (
     ATTACK_COLOURS,
-    CAMERA_NAMES,
     CLASS_COLOURS,
     COLUMN,
     GREY,
@@ -30,7 +29,7 @@ from fasnb.lab.palette import (
     method_colour,
     stretched_percent,
 )
-from fasnb.lab.pictures import picture, stretched
+from fasnb.lab.pictures import TITLES, holes_painted, picture, stretched
 from fasnb.metrics.pad import det
 from fasnb.metrics.snapshots import snapshot_name
 
@@ -303,7 +302,7 @@ def frame_scores(table: pd.DataFrame, methods: Sequence[str], threshold: Mapping
 
 
 def frame_grid(
-    images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1, cell: float = 0.62
+    images: np.ndarray, rows: Sequence[str], channels: Mapping[str, int], across: int = 1, cell: float = 1.0
 ) -> Figure:
     """Frames as pictures of their three modalities: one row a frame, or ``across`` frames side by side in a row.
 
@@ -314,16 +313,19 @@ def frame_grid(
         cell: inches a picture, at most.
     """
     columns = len(channels) * across
-    cell = min(cell, PAGE * 0.92 / columns)
-    size = (cell * columns + 1.25, cell * len(rows) + 0.2)
+    left = 0.15 + 0.062 * max(
+        len(line) for label in rows for line in label.splitlines()
+    )  # inches, for the longest label
+    cell = min(cell, (PAGE - left) / columns)
+    size = (cell * columns + left, cell * len(rows) + 0.34)
     fig, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="none")
-    fig.subplots_adjust(left=1.2 / size[0], right=1, bottom=0, top=1 - 0.18 / size[1], wspace=0.03, hspace=0.03)
+    fig.subplots_adjust(left=left / size[0], right=1, bottom=0, top=1 - 0.32 / size[1], wspace=0.03, hspace=0.03)
     for i, image in enumerate(images):
         for j, name in enumerate(channels):
             ax = plain(axes[i // across, i % across * len(channels) + j])
             ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
             if i < across:
-                ax.set_title("depth, stretched" if name == "depth" else CAMERA_NAMES[name], fontsize=7, pad=2)
+                ax.set_title(TITLES[name], fontsize=7, pad=2)
     for ax, label in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     return fig
@@ -338,11 +340,13 @@ def views(batches: Sequence[tuple[str, np.ndarray]]) -> Figure:
     fig, axes = plt.subplots(3, len(batches), figsize=(0.85 * len(batches) + 0.4, 2.9), squeeze=False)
     for j, (label, triple) in enumerate(batches):
         bytes_of = (255 * np.clip(triple, 0, 1)).round().astype(np.uint8)
-        shown = (bytes_of[0].transpose(1, 2, 0), stretched(bytes_of[1, 0]), bytes_of[2].transpose(1, 2, 0))
-        for i, (name, image) in enumerate(zip(("RGB", "depth,\nstretched", "IR"), shown, strict=True)):
-            plain(axes[i, j]).imshow(image, cmap="gray", vmin=0, vmax=255)
+        hole = (bytes_of[1, 0] == 0) & bytes_of[[0, 2]].any((0, 1))
+        depth = holes_painted(stretched(bytes_of[1, 0]), hole)
+        shown = {"rgb": bytes_of[0].transpose(1, 2, 0), "depth": depth, "ir": bytes_of[2].transpose(1, 2, 0)}
+        for i, (name, image) in enumerate(shown.items()):
+            plain(axes[i, j]).imshow(image)
             if j == 0:
-                axes[i, j].set_ylabel(name)
+                axes[i, j].set_ylabel(TITLES[name])
         axes[0, j].set_title(label, fontsize=7)
     return fig
 

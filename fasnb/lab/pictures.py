@@ -9,15 +9,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fasnb.data.casia_surf import CasiaSurf
+from fasnb.data.shortcut import left_over
 from fasnb.data.store import Source
-from fasnb.lab.palette import CAMERA_NAMES
+from fasnb.lab.palette import CAMERA_NAMES, PAGE
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.profile import Profile
 from fasnb.paper.published import TABLE1
 from fasnb.synthsurf.dataset import SynthSurf
 from fasnb.synthsurf.sensors import GREY_PER_MM, look
 
-TITLES = CAMERA_NAMES | {"depth": "depth, stretched"}
+TITLES = CAMERA_NAMES | {"depth": "depth,\nstretched"}
+NOT_MEASURED = (204, 51, 17)  # Paul Tol's red, of no palette
 FACE_WIDTH_MM = 150.0  # of the average head of the stand-in
 
 
@@ -37,13 +39,25 @@ def stretched(depth: np.ndarray) -> np.ndarray:
     return np.where(there, np.clip(grey, 20, 255), 0).astype(np.uint8)
 
 
-def picture(image: np.ndarray, name: str, channels: Mapping[str, int]) -> np.ndarray:
-    """What one camera sees of a frame (C, H, W), for ``imshow``: (H, W, 3) or (H, W), depth stretched."""
-    first = sum(count for other, count in channels.items() if list(channels).index(other) < list(channels).index(name))
-    part = image[first : first + channels[name]]
+def picture(image: np.ndarray, name: str, channels: Mapping[str, int], stretch: bool = True) -> np.ndarray:
+    """What one camera sees of a frame (C, H, W), for ``imshow``: (H, W, 3) or (H, W).
+
+    Depth is stretched, and red where the face has none.
+
+    Args:
+        stretch: False shows the depth that is stored, which networks get.
+    """
+    parts = dict(zip(channels, np.split(image, np.cumsum(list(channels.values()))[:-1]), strict=True))
+    part = parts[name]
     if name == "depth":
-        return stretched(part[0])
+        grey = stretched(part[0]) if stretch else part[0]
+        return holes_painted(grey, (part[0] == 0) & (parts["rgb"].any(0) | parts["ir"].any(0)))
     return part.transpose(1, 2, 0) if len(part) == 3 else part[0]
+
+
+def holes_painted(grey: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A grey picture (H, W) as colours (H, W, 3), red where ``hole`` (H, W): no distance was measured there."""
+    return np.where(hole[..., None], np.array(NOT_MEASURED, np.uint8), grey[..., None])
 
 
 def larger_images(source: Source, samples: Sequence[str], size: int = 224) -> np.ndarray | None:
@@ -89,34 +103,29 @@ def _examples(profile: Profile, size: int, facing: bool) -> SynthSurf | None:
 
 
 def frame_pairs(large: np.ndarray, small: np.ndarray, rows: Sequence[str], channels: Mapping[str, int]) -> Figure:
-    """Frames as a reader and as a network sees them: each camera's picture, and beside it the same with fewer pixels.
+    """Frames as a reader and as a network sees them: each camera's picture, and beside it the same with fewer pixels, where
+    depth is not stretched.
 
     Args:
         large, small: uint8 (n, C, size, size) of the same frames, at two sizes.
         rows: label of each.
         channels: modality -> number of channels, in order.
     """
-    width, left, top = 6.875, 1.05, 0.34
-    cell = (width - left) / (1.5 * len(channels))
-    size = (width, cell * len(rows) + top)
-    fig, axes = plt.subplots(
-        len(rows),
-        2 * len(channels),
-        figsize=size,
-        squeeze=False,
-        layout="none",
-        width_ratios=[2, 1] * len(channels),
-    )
+    left, top = 1.15, 0.46
+    cell = (PAGE - left) / (2 * len(channels))
+    width, size = PAGE, (PAGE, cell * len(rows) + top)
+    fig, axes = plt.subplots(len(rows), 2 * len(channels), figsize=size, squeeze=False, layout="none")
     fig.subplots_adjust(left=left / width, right=1, bottom=0, top=1 - top / size[1], wspace=0.04, hspace=0.04)
     for i, label in enumerate(rows):
         for j, name in enumerate(channels):
             for k, images in enumerate((large, small)):
                 ax = axes[i, 2 * j + k]
-                ax.imshow(picture(images[i], name, channels), cmap="gray", vmin=0, vmax=255)
+                ax.imshow(picture(images[i], name, channels, stretch=k == 0), cmap="gray", vmin=0, vmax=255)
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
                 if i == 0:
-                    ax.set_title(f"{TITLES[name] if k == 0 else 'network'}\n{images.shape[-1]} px", fontsize=7, pad=2)
+                    whose = TITLES[name] if k == 0 else f"{CAMERA_NAMES[name]},\nnetwork"
+                    ax.set_title(f"{whose}\n{images.shape[-1]} px", fontsize=7, pad=2)
         axes[i, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     return fig
 
@@ -143,19 +152,20 @@ def depth_sections(profile: Profile, size: int = 224, subject: int = 1) -> pd.Da
         height -= np.nanmedian(height)
         mm = (np.arange(size) - columns.mean()) * FACE_WIDTH_MM / len(columns)
         for line, row in (("eyes", 0.45), ("nose", 0.60)):
-            cut = {"kind": kind, "name": name.replace("\n", " "), "line": line, "mm": mm}
+            cut = {"kind": kind, "name": name, "line": line, "mm": mm}
             parts.append(pd.DataFrame(cut | {"height": height[round(row * size)]}))
     return pd.concat(parts, ignore_index=True)
 
 
 def sections(table: pd.DataFrame) -> Figure:
-    """Cuts through depth maps: a small panel a kind, one line through the eyes and one through the nose.
+    """Cuts through depth maps: a small panel a kind, one line through the eyes and one through the nose, both with gaps
+    where nothing was measured.
 
     Args:
         table: as of ``depth_sections``.
     """
     names = list(dict.fromkeys(table["name"]))
-    fig, axes = plt.subplots(2, (len(names) + 1) // 2, figsize=(6.875, 3.2), sharex=True, sharey=True, squeeze=False)
+    fig, axes = plt.subplots(2, (len(names) + 1) // 2, figsize=(PAGE, 3.4), sharex=True, sharey=True, squeeze=False)
     for ax, name in zip(axes.flat, names, strict=False):
         for line, style in (("nose", "-"), ("eyes", "--")):
             part = table[(table["name"] == name) & (table["line"] == line)]
@@ -164,6 +174,8 @@ def sections(table: pd.DataFrame) -> Figure:
         ax.grid(lw=0.3, alpha=0.5)
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
+    for ax in axes.flat[len(names) - axes.shape[1] : len(names)]:
+        ax.tick_params(labelbottom=True)  # the lowest panel of each column
     axes.flat[-1].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", frameon=False)
     fig.supxlabel("across the face (mm)", fontsize=8)
     fig.supylabel("towards the camera (mm)", fontsize=8)
@@ -174,7 +186,7 @@ def sections(table: pd.DataFrame) -> Figure:
 
 CAMERA_STATISTICS = {
     "colourfulness": "RGB: colourfulness\n(saturation, %)",
-    "relief": "depth: relief over a\nsmooth surface (mm)",
+    "relief": "depth: left over\na bent sheet (grey levels)",
     "highlight": "IR: middle of the face\nover its sides (%)",
 }
 """Columns of ``camera_statistics`` -> titles, for ``figures.by_attack``."""
@@ -183,8 +195,8 @@ CAMERA_STATISTICS = {
 def camera_statistics(source: Source, per_kind: int | None = None) -> pd.DataFrame:
     """One number a camera that tells living faces from prints, with sample, label, attack, subject and split.
 
-    ``colourfulness``: mean saturation, which printers lose. ``relief``: median distance of the depth map from the best
-    surface of second degree, which a flat or bent sheet is and a face is not. ``highlight``: how much brighter than its
+    ``colourfulness``: mean saturation, which printers lose. ``relief``: what is left of the depth map
+    over a bent sheet, ``fasnb.data.shortcut.left_over``. ``highlight``: how much brighter than its
     sides the middle of a face is, where skin turns to the infrared lamp.
 
     Args:
@@ -199,7 +211,7 @@ def camera_statistics(source: Source, per_kind: int | None = None) -> pd.DataFra
         for image in source.read(part).astype(float):
             rgb, depth, infrared = (image[at[name]] for name in ("rgb", "depth", "ir"))
             rgb = image[at["rgb"] : at["rgb"] + 3]
-            rows.append((_saturation(rgb), _relief(depth), _highlight(infrared, rgb.any(0))))
+            rows.append((_saturation(rgb), left_over(depth, 2), _highlight(infrared, rgb.any(0))))
     numbers = pd.DataFrame(rows, columns=list(CAMERA_STATISTICS))
     return numbers.join(frames[["sample", "label", "attack", "subject", "split"]].reset_index(drop=True))
 
@@ -207,16 +219,6 @@ def camera_statistics(source: Source, per_kind: int | None = None) -> pd.DataFra
 def _saturation(rgb: np.ndarray) -> float:
     face = rgb[:, rgb.any(0)]
     return 100 * float(np.mean(1 - face.min(0) / face.max(0).clip(1)))
-
-
-def _relief(depth: np.ndarray) -> float:
-    y, x = np.mgrid[-1 : 1 : len(depth) * 1j, -1 : 1 : len(depth) * 1j]
-    there = depth > 0
-    if there.sum() < 6:
-        return float("nan")
-    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)[there]
-    rest = depth[there] - surface @ np.linalg.lstsq(surface, depth[there], rcond=None)[0]
-    return float(np.median(np.abs(rest)) / GREY_PER_MM)
 
 
 def _highlight(infrared: np.ndarray, face: np.ndarray) -> float:

@@ -113,8 +113,9 @@ class Show:
 
 
 def say(text: str) -> None:
-    """Display what a study says: each line of the text a sentence in a list, with nothing of it read as markup."""
-    display(Markdown("\n".join(f"- {markdown_text(line)}" for line in text.splitlines())))
+    """Display what a study says: one line as a paragraph, several as a list, with nothing of it read as markup."""
+    lines = [markdown_text(line) for line in text.splitlines()]
+    display(Markdown(lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)))
 
 
 def kinds_of_limits(known: dict, columns: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("ex
         One row a method and FPR: the columns ``by``, ``FPR``, ``seeds`` (unless in ``by``), ``measured``; of this system,
         a single seed or ensemble: ``system low``, ``system high`` and ``FPR up to``, in [0, 1], with ``FPR up to, clips``
         where the data set's clips are known; of the method: ``low`` (missing where the data do not resolve the FPR) and
-        ``high``; ``attacks needed``, missing where they do.
+        ``high``; ``attacks needed`` for a lower limit, whether there are as many or not.
     """
     parts = []
     for fpr in fprs:
@@ -80,7 +80,7 @@ def _row(seeds: list[_Seed], fpr: float) -> dict:
     low, high = interval(np.mean([seed.drawn for seed in seeds], axis=0))
     enough = all(resolved(fpr, seed.system.effective_attack) for seed in seeds)
     row |= {"low": 100 * low if enough else np.nan, "high": 100 * high}
-    return row | {"attacks needed": pd.NA if enough else attacks_needed(fpr)}
+    return row | {"attacks needed": attacks_needed(fpr)}
 
 
 def effective_attacks(table: pd.DataFrame, fpr: float) -> pd.Series:

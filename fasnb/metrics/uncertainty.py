@@ -296,7 +296,7 @@ class OperatingPoint:
     method_high: float
     """Of this method: 95% bootstrap interval, threshold set anew; no lower limit where the data do not resolve ``fpr``."""
     attacks_needed: int | None
-    """Independent attack frames that a lower limit takes (of each type, where asked of each); None where there is one."""
+    """Independent attack frames that a lower limit takes (of each type, where asked of each); None where no number is enough."""
     effective_bona_fide: float
     effective_attack: float
     false_positives: int
@@ -403,7 +403,7 @@ def _point(labels, scores, fpr, drawn, attacks, groups, asked) -> OperatingPoint
         threshold=float(threshold),
         method_low=low if enough else None,
         method_high=high,
-        attacks_needed=None if enough else attacks_needed(fpr),
+        attacks_needed=attacks_needed(fpr),
         false_positives=int(accepted[~labels].sum()),
         apcer_by_attack=by_attack,
         apcer_max=None if by_attack is None else max(by_attack.values()),

@@ -43,8 +43,8 @@ EXPERIMENTS = {
     experiment.id: experiment
     for experiment in (
         Experiment("zhang", "resnet-18, Zhang et al.", "resnet18", False, "random", "subject", baseline=True),
-        Experiment("resnet34-subject", "resnet-34, subject folds", "resnet34", False, "random", "subject"),
-        Experiment("resnet34-attack", "resnet-34, attack folds", "resnet34", False, "random", "attack"),
+        Experiment("resnet34-subject", "resnet-34, random, subject folds", "resnet34", False, "random", "subject"),
+        Experiment("resnet34-attack", "resnet-34, random, attack folds", "resnet34", False, "random", "attack"),
         Experiment("resnet34-imagenet", "resnet-34, objects", "resnet34", False, "imagenet", "attack"),
         _FACE,
         _A,
@@ -73,7 +73,7 @@ EXPERIMENTS = {
         ),
         # The paper changes the network together with its initialisation (Section 5.5). These three keep the network of
         # resnet34-face and change the initialisation alone.
-        replace(_FACE, id="face34-random", title="face network, random start", initialisation="random", extra=True),
+        replace(_FACE, id="face34-random", title="face network, random", initialisation="random", extra=True),
         replace(_FACE, id="face34-generic", title="face network, objects", initialisation="generic", extra=True),
         replace(_FACE, id="face34-gender", title="face network, gender", initialisation="gender", extra=True),
     )
