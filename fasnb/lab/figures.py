@@ -331,6 +331,33 @@ def frame_grid(
     return fig
 
 
+def frame_columns(images: np.ndarray, labels: Sequence[str], channels: Mapping[str, int]) -> Figure:
+    """Frames in two columns, the first half of them to the left: the pictures of the three cameras, the frame's label above.
+
+    Args:
+        images: uint8 (n, C, size, size) in a store's channel order.
+        labels: two lines for each.
+        channels: modality -> number of channels, in order. Depth is stretched, see ``pictures.stretched``.
+    """
+    half, cameras, gap = (len(images) + 1) // 2, len(channels), 0.12
+    cell = (PAGE - gap) / (2 * cameras)
+    line, below = cell + 0.36, 0.3  # inches
+    size = (PAGE, half * line + below)
+    fig = plt.figure(figsize=size, layout="none")
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        row, column = number % half, number // half
+        bottom = 1 - ((row + 1) * line) / size[1]
+        for j, name in enumerate(channels):
+            left = (column * (cameras * cell + gap) + j * cell) / size[0]
+            ax = plain(fig.add_axes((left, bottom, 0.98 * cell / size[0], cell / size[1])))
+            ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
+            if j == 0:
+                ax.set_title(label, fontsize=7, pad=2, loc="left")
+            if row == half - 1 or number == len(images) - 1:
+                ax.set_xlabel(TITLES[name].replace("\n", " "), fontsize=7, labelpad=3)
+    return fig
+
+
 def views(batches: Sequence[tuple[str, np.ndarray]]) -> Figure:
     """One frame on its way into a network: one row of three images for each step.
 

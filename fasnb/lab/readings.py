@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from fasnb.lab.tables import NAMES
 from fasnb.metrics.pad import allowed_attacks, fpr_name
 from fasnb.metrics.sentences import listed
 from fasnb.paper.published import TABLE2
@@ -138,3 +139,27 @@ def of_likest(correlation: pd.DataFrame) -> str:
     common = [f"the {what}" for what in ("backbone", "task") if rows[what].nunique() == 1]
     shared = listed(common) if common else "neither the backbone nor the task"
     return f"Most alike are {listed(pair)}, with a correlation of {values[row, column]:.3f}; by Table 2 they share {shared}."
+
+
+def of_tables(rows: pd.DataFrame, cameras: pd.DataFrame, fpr: float) -> str:
+    """Tables 3 and 5 in a sentence each: what was measured, and in brackets what was published; only rows that were measured.
+
+    Args:
+        rows: Table 3, as of ``fasnb.metrics.comparisons.beside_published`` at ``fpr``.
+        cameras: Table 5, as of ``fasnb.metrics.comparisons.by_modality`` at all FPRs.
+    """
+
+    def told(part: pd.DataFrame, names: pd.Series) -> str:
+        measured = part["measured"].notna()
+        each = zip(names[measured], part["measured"][measured], part["published"][measured], strict=True)
+        return listed(f"{name} {here:.2f} ({there:.2f})" for name, here, there in each)
+
+    at = f"TPR (%) at FPR = {fpr_name(fpr)}"
+    of_rows = told(rows, rows["experiment"].map(lambda name: NAMES.get(name, name)))
+    said = [f"{at}, in brackets as published for real data at FPR = 1e-4: {of_rows}."]
+    at_fpr = cameras[cameras["FPR"] == fpr_name(fpr)]
+    if at_fpr["measured"].notna().sum() > 1:
+        said.append(
+            f"One camera and all three, {at}, in brackets as published at this FPR: {told(at_fpr, at_fpr['modality'])}."
+        )
+    return "\n".join(said)

@@ -1,6 +1,6 @@
 """Frames as a notebook looks at them: which there are, their pictures and simple numbers, and what training sees."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +8,10 @@ import pandas as pd
 import torch
 
 from fasnb.data import augment
-from fasnb.data.casia_surf import CasiaSurf
 from fasnb.data.shortcut import frame_statistics
 from fasnb.data.store import Source
 from fasnb.lab.session import Session
-from fasnb.paper.experiments import MEMBERS, MODALITIES
+from fasnb.paper.experiments import MEMBERS
 from fasnb.paper.recipe import Normalisation, Recipe
 from fasnb.training.archive import load_facts, load_history
 
@@ -48,16 +47,6 @@ def of_each_kind(frames: pd.DataFrame, subjects: int = 3, seed: int = 0) -> tupl
     people = [frames[frames["attack"] == kind].drop_duplicates("subject") for kind in kinds]
     count = min(subjects, *map(len, people))
     return pd.concat([part.head(count) for part in people]), ["bona fide" if k == 0 else f"attack {k}" for k in kinds]
-
-
-def images_of(source: Source, samples: Sequence[str]) -> np.ndarray | None:
-    """Images of some frames as a store holds them, uint8 (n, C, size, size), or None where they are not on this machine."""
-    row_of = dict(zip(source.frames["sample"], range(len(source.frames)), strict=True))
-    rows = [row_of[sample] for sample in samples]
-    if isinstance(source, CasiaSurf):
-        if not all(source.path(row, name).is_file() for row in rows for name in MODALITIES):
-            return None
-    return source.read(rows)
 
 
 def statistics(source: Source, per_kind: int | None = None) -> pd.DataFrame:
@@ -115,12 +104,11 @@ def costs(study: Session, *experiments: str) -> pd.DataFrame:
 
 
 def captions_of(frames: pd.DataFrame) -> list[str]:
-    """A label for each described frame: class, attack and rank where known, and every method's score."""
+    """Two lines for each described frame: class, attack and rank where known; every method's score."""
     scored = [column for column in frames if column in (*MEMBERS, "ensemble")]
-    pairs = [pair for pair in (scored[:2], scored[2:4], scored[4:]) if pair]
     labels = []
     for _, row in frames.iterrows():
         title = f"{row['class']} {row['attack']}" if row.get("attack") else row["class"]
         title += f", rank {row['rank']}" if "rank" in row else ""
-        labels.append("\n".join([title, *("  ".join(f"{m[:3]} {row[m]:.2f}" for m in pair) for pair in pairs)]))
+        labels.append(f"{title}\n{'  '.join(f'{name} {row[name]:.2f}' for name in scored)}")
     return labels
