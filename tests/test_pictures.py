@@ -111,3 +111,14 @@ def test_no_distance_is_red_inside_a_face_and_black_beside_it():
     assert tuple(seen[2, 2]) == pictures.NOT_MEASURED and not seen[0, 0].any() and np.ptp(seen[3, 3]) == 0
     stored = pictures.picture(image, "depth", CHANNELS, stretch=False)
     assert tuple(stored[2, 2]) == pictures.NOT_MEASURED and (stored[3, 3] == 100).all()
+
+
+def test_frames_in_two_columns_have_every_label_and_stay_on_the_page():
+    source = SynthSurf("valid", 5, frames=12, size=24)
+    labels = [f"frame {number}\nA 0.5" for number in range(5)]
+    figure = figures.frame_columns(source.read(range(5)), labels, source.channels)
+    assert [ax.get_title(loc="left") for ax in figure.axes[:: len(CHANNELS)]] == labels
+    places = [ax.get_position() for ax in figure.axes]
+    assert all(0 <= at.x0 < at.x1 <= 1 and 0 < at.y0 < at.y1 < 1 for at in places)
+    assert sum(ax.get_xlabel() == "depth, stretched" for ax in figure.axes) == 2  # below each column
+    plt.close(figure)

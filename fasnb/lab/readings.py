@@ -152,7 +152,7 @@ def of_tables(rows: pd.DataFrame, cameras: pd.DataFrame, fpr: float) -> str:
     def told(part: pd.DataFrame, names: pd.Series) -> str:
         measured = part["measured"].notna()
         each = zip(names[measured], part["measured"][measured], part["published"][measured], strict=True)
-        return listed(f"{name} {here:.2f} ({there:.2f})" for name, here, there in each)
+        return "; ".join(f"{name} {here:.2f} ({there:.2f})" for name, here, there in each)
 
     at = f"TPR (%) at FPR = {fpr_name(fpr)}"
     of_rows = told(rows, rows["experiment"].map(lambda name: NAMES.get(name, name)))
