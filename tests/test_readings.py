@@ -87,6 +87,6 @@ def test_tables_are_told_by_what_was_measured():
     cameras = pd.DataFrame({"modality": ["RGB", "RGB", "RGB+IR+Depth"], "FPR": ["1e-2", "1e-3", "1e-3"]})
     cameras = cameras.assign(published=[71.74, 22.34, 100.0], measured=[40.0, 21.98, 99.1])
     told = readings.of_tables(rows, cameras, 1e-3).splitlines()
-    assert told[0].endswith("for real data at FPR = 1e-4: A: resnet-34, faces, MLFA 99.10 (99.87).")
+    assert told[0].endswith("for real data at FPR = 1e-4, first seeds: A: resnet-34, faces, MLFA 99.10 (99.87).")
     assert told[1].endswith("RGB 21.98 (22.34); RGB+IR+Depth 99.10 (100.00).")
     assert len(readings.of_tables(rows, cameras.head(1), 1e-3).splitlines()) == 1

@@ -154,10 +154,10 @@ def _outcome(session: Session) -> tuple[str, list[tuple[str, list[str]]]]:
         return "", []
     table = pd.read_csv(path)
     found = [(verdict, table["claim"][table["verdict"] == verdict].tolist()) for verdict in VERDICTS]
-    counts = {verdict: len(claims) for verdict, claims in found}
-    reached = counts["shown"] + counts["opposite"]
+    reached = sum(len(claims) for _, claims in found[:2])  # shown and opposite
     sentence = f"{reached or 'None'} of the paper's {len(table)} claims reach{'es' * (reached < 2)} a verdict"
-    sentence += f": {counts['shown']} shown, {counts['opposite']} opposite" if reached else ""
+    for verdict, claims in found[:2]:
+        sentence += f"; {verdict}: {'; '.join(claims)}" if claims else ""
     alone = int(table["reason"].str.contains(r"\bone seed of", na=False).sum())
     if alone:
         sentence += f"; {alone} cannot, because a method in them has one seed and the luck of another is not known"

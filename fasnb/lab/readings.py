@@ -156,7 +156,7 @@ def of_tables(rows: pd.DataFrame, cameras: pd.DataFrame, fpr: float) -> str:
 
     at = f"TPR (%) at FPR = {fpr_name(fpr)}"
     of_rows = told(rows, rows["experiment"].map(lambda name: NAMES.get(name, name)))
-    said = [f"{at}, in brackets as published for real data at FPR = 1e-4: {of_rows}."]
+    said = [f"{at}, mean over seeds, in brackets as published for real data at FPR = 1e-4, first seeds: {of_rows}."]
     at_fpr = cameras[cameras["FPR"] == fpr_name(fpr)]
     if at_fpr["measured"].notna().sum() > 1:
         said.append(

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 from fasnb.lab.explorer import Explorer
 from fasnb.lab.tables import Caption, Shown, dropped_empty, markdown_text, write_table
@@ -89,7 +90,9 @@ class Show:
     def _figure(self, fig: Figure, name: str, caption: str) -> None:
         """PNG and PDF, the caption beside them in a text file."""
         fig.draw_without_rendering()
-        fig.set_layout_engine("none")  # it is laid out now; PNG, PDF and page would each do it again
+        # it is laid out now; PNG, PDF and page would each do it again, and after a first file also where there was no engine
+        laid_out = fig.get_layout_engine() is None
+        fig.set_layout_engine(PlaceHolderLayoutEngine(True, True) if laid_out else "none")
         if self.out is not None:
             for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
                 path = self.out / "figures" / f"{name}.{suffix}"

@@ -54,6 +54,8 @@ def shown(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         return f"{value:,}" if isinstance(value, Integral) else plain(value)
 
     cells = dropped_empty(table).reset_index(drop=True).astype(object)
+    if len(cells) > 1 and "attacks needed" in cells and cells["attacks needed"].nunique() == 1:
+        cells = cells.drop(columns="attacks needed")  # one FPR: the same in every row, and notebook 00 says how many
     for column in _FPR_COLUMNS:
         if column in cells:  # decimals would hide them
             cells[column] = [

@@ -47,7 +47,8 @@ class Evidence:
 
 def compared(value: float, up: str = "more", down: str = "less") -> str:
     """A difference in points without its sign: 0.77 points less."""
-    return f"{abs(value):.2f} points {up if value >= 0 else down}"
+    way = f"{up} or {down}" if round(value, 2) == 0 else up if value > 0 else down
+    return f"{abs(value):.2f} points {way}"
 
 
 def _between(low: float, high: float) -> str:

@@ -111,7 +111,7 @@ FINDINGS = (
         "The method is the best on the test set, above the second team",
         "abstract",
         evidence="first-on-test",
-        needs="the other teams' test scores, or the counts behind Table 4, which the source `released` has",
+        needs="the other teams' test scores, or the counts behind Table 4, which the released scores come with",
     ),
     Finding(
         "Other crops and rotations in training bring no significant gain",
@@ -178,7 +178,7 @@ FINDINGS = (
         "The ensemble loses least of all teams from validation to test",
         "5.8",
         evidence="least-drop",
-        needs="the other teams' scores on both sets, or the counts behind Table 4, which the source `released` has",
+        needs="the other teams' scores on both sets, or the counts behind Table 4, which the released scores come with",
     ),
     Finding(
         "Only three of seven teams hold their level on the test set",
