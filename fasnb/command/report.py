@@ -121,7 +121,7 @@ def _picture(png: bytes) -> str:
         image.save(file, "WEBP", lossless=True)
         if file.tell() > LOSSLESS:
             file = io.BytesIO()
-            image.save(file, "WEBP", quality=88)
+            image.save(file, "WEBP", quality=70, method=6)
     data = b64encode(file.getvalue()).decode()
     return (
         f'<img src="data:image/webp;base64,{data}" width="{width}" height="{height}" alt="figure, described below it">'

@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from fasnb.command.origins import origins, write_codecheck
+from fasnb.command.report import LOSSLESS
 from fasnb.lab.session import Session
 from fasnb.metrics.pad import fpr_name, tpr_at_fpr
 from fasnb.metrics.scores import NETWORK, average
@@ -95,8 +96,9 @@ def _gather(session: Session, made: Path) -> None:
     for path in (made / "notebooks").iterdir():
         notebook = nbformat.read(path, as_version=4)
         for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
-            if picture := output.get("data", {}).get("image/png"):
-                output.data["image/png"] = b64encode(_fewer_colours(b64decode(picture))).decode()
+            if picture := output.get("data", {}).pop("image/png", None):
+                kind, small = _smaller(b64decode(picture))
+                output.data[kind] = b64encode(small).decode()
         nbformat.write(notebook, path)
     report = (session.out / "report.html").read_text(encoding="utf-8")
     for path in sorted((session.out / "explorer").glob("*.methods.html")):
@@ -111,11 +113,22 @@ def _gather(session: Session, made: Path) -> None:
 
 
 def _fewer_colours(png: bytes) -> bytes:
-    """A picture in 256 colours: less than half the size, and hardly a difference to be seen."""
+    """A picture in 128 colours: less than half the size, and hardly a difference to be seen."""
     with Image.open(io.BytesIO(png)) as image:
-        small, file = image.convert("RGB").quantize(256), io.BytesIO()
+        small, file = image.convert("RGB").quantize(128), io.BytesIO()
     small.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def _smaller(png: bytes) -> tuple[str, bytes]:
+    """A picture for a notebook, and its kind: pictures of frames as JPEG, plots in few colours."""
+    few = _fewer_colours(png)
+    if len(few) <= LOSSLESS:
+        return "image/png", few
+    with Image.open(io.BytesIO(png)) as image:
+        file = io.BytesIO()
+        image.convert("RGB").save(file, "JPEG", quality=75, optimize=True)
+    return "image/jpeg", file.getvalue()
 
 
 def _require_whole(source: Path) -> None:
