@@ -285,6 +285,26 @@ def test_readme_says_what_its_figure_shows():
         assert found["RGB"] < 0.7 * found["IR"] and found["IR"] < found["Depth"] > found["RGB+IR+Depth"]
 
 
+def test_readme_says_what_small_found():
+    path = REPOSITORY / "results/published/small/tables/08-findings.csv"
+    if not path.is_file():
+        pytest.skip("the small profile is not published here")
+    text = " ".join((REPOSITORY / "README.md").read_text().split())
+    assert (
+        "two of the paper's claims are shown there (a deeper network is better, depth is above IR), none is opposite"
+        in text
+    )
+    verdict = pd.read_csv(path).set_index("claim")["verdict"]
+    assert set(verdict.index[verdict == "shown"]) == {
+        "The resnet-34 network is above the resnet-18 baseline",
+        "Depth is above IR",
+    }
+    assert not (verdict == "opposite").any()
+    worlds = pd.read_csv(path.with_name("06-worlds.csv"))
+    assert "another world moves most numbers of Table 5 further than another seed does" in text
+    assert (worlds["between worlds"] > worlds["between seeds"]).mean() > 0.8
+
+
 def test_the_block_of_a_file_is_written_anew(released, tmp_path, capsys):
     path = tmp_path / "README.md"
     path.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")

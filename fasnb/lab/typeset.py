@@ -65,7 +65,7 @@ def table4(measured: pd.DataFrame | None, fpr: float, where: str) -> str:
         rows = measured[["method", "valid", "test"]].itertuples(index=False)
         mine = [[f"here: {latex_text(method)}", *(_percent(rate) for rate in rates)] for method, *rates in rows]
         lines += [[r"\midrule"], *mine]
-        caption += f", and below at {_power(fpr)} measured on {latex_text(where)}"
+        caption += f", and below at {_power(fpr)} measured on {latex_text(where)} (mean scores of all folds and seeds)"
     return _environment(4, "lrr", ["", "Valid", "Test"], lines, f"{caption}.")
 
 
