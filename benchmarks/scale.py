@@ -101,8 +101,10 @@ def comparison(folder: Path, _, __, replicates: int) -> None:
 
 
 def explorer(folder: Path, *_) -> None:
-    """The page that the report holds: three methods, their ensemble."""
-    every = [scores.read_scores(folder / f"scores-{k}.parquet").assign(experiment=m) for k, m in enumerate("ABC", 1)]
+    """The page that the report holds: three methods and their ensemble."""
+    every = [
+        scores.read_scores(folder / f"scores-{k}.parquet").assign(experiment=m, fold=1) for k, m in enumerate("ABC", 1)
+    ]
     Explorer(pd.concat(every, ignore_index=True)).write_page(folder / "explorer.html")
 
 
