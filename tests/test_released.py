@@ -285,6 +285,19 @@ def test_readme_says_what_its_figure_shows():
         assert found["RGB"] < 0.7 * found["IR"] and found["IR"] < found["Depth"] > found["RGB+IR+Depth"]
 
 
+def test_readme_says_how_easy_depth_is():
+    path = REPOSITORY / "results/published/tiny/tables/06-untrained.csv"
+    if not path.is_file():
+        pytest.skip("the tiny profile is not published here")
+    text = " ".join((REPOSITORY / "README.md").read_text().split())
+    assert "does nearly as well as the network that sees depth alone" in text
+    found = pd.read_csv(path).set_index("method")
+    number, network = (
+        found.loc[name] for name in ("depth left over a plane, standard deviation", "network, depth alone")
+    )
+    assert (network - number).between(0, 2).all()
+
+
 def test_readme_says_what_small_found():
     path = REPOSITORY / "results/published/small/tables/08-findings.csv"
     if not path.is_file():
