@@ -144,8 +144,9 @@ def main() -> None:
         folder = args.out.absolute() / f"study-{number}"
         shutil.rmtree(folder, ignore_errors=True)
         phases, news = sorted(draw.choices(list(PHASES), k=args.per_study), key=list(PHASES).index), []
-        for last in ("start", "publishing"):
-            for phase in (phase for phase in phases if (phase == "publishing") == (last == "publishing")):
+        running = [phase for phase in phases if phase != "publishing"]
+        for killed, last in ((running, "start"), (phases[len(running) :], "publishing")):
+            for phase in killed:
                 begun, study = time.time(), start(phase, args.only, folder)
                 if wait_for(phase, folder, study, begun):
                     time.sleep(draw.uniform(0, 0.2 if phase == "publishing" else 2))

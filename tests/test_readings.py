@@ -51,10 +51,10 @@ def test_seeds_are_held_against_methods():
 
 def test_a_small_test_set_does_not_resolve_a_strict_fpr():
     labels = np.repeat([1, 0], [363, 837])
-    assert readings.of_resolution(labels, 1e-3).endswith("one is too many.") and "0.12%" in readings.of_resolution(
+    assert readings.of_test_frames(labels, 1e-3).endswith("one is too many.") and "0.12%" in readings.of_test_frames(
         labels, 1e-3
     )
-    assert "8 may pass" in readings.of_resolution(labels, 1e-2)
+    assert "8 may pass" in readings.of_test_frames(labels, 1e-2)
 
 
 def test_a_difference_is_said_with_its_interval():

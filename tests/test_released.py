@@ -22,6 +22,7 @@ from fasnb.paper.experiments import MEMBERS
 from fasnb.paper.published import TABLE3, TABLE4, TABLE5
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PUBLISHED = REPOSITORY / "results" / "published"
 
 
 @pytest.fixture(scope="module")
@@ -255,9 +256,14 @@ def test_readme_shows_what_the_released_scores_give(released):
     assert read_block(REPOSITORY / "README.md") == released_block(released).strip()
 
 
-def test_readme_says_what_the_table_shows(refused, parts):
+@pytest.fixture(scope="module")
+def text() -> str:
+    """README's, in one line."""
+    return " ".join((REPOSITORY / "README.md").read_text().split())
+
+
+def test_readme_says_what_the_table_shows(text, refused, parts):
     """The sentences beside the block, which are typed."""
-    text = " ".join((REPOSITORY / "README.md").read_text().split())
     assert "100.00 holds after epoch 31 and not after epoch 50" in text
     whole = refused[refused["experiment"] == "ensemble"].groupby("epoch")["refused"]
     assert whole.max()[31] == 0 < whole.min()[50]
@@ -273,11 +279,8 @@ def test_readme_says_what_the_table_shows(refused, parts):
     assert without_d[31] == 0 and without_d[50] < whole.min()[50]
 
 
-def test_readme_says_what_its_figure_shows():
-    path = REPOSITORY / "results/published/tiny/tables/06-table5.csv"
-    if not path.is_file():
-        pytest.skip("the tiny profile is not published here")
-    text = " ".join((REPOSITORY / "README.md").read_text().split())
+def test_readme_says_what_its_figure_shows(text):
+    path = PUBLISHED / "tiny/tables/06-table5.csv"
     assert "RGB stays far below IR and IR below depth" in text
     assert "depth alone stands above all three cameras together here" in text
     for _, rows in pd.read_csv(path).groupby("FPR"):
@@ -285,11 +288,8 @@ def test_readme_says_what_its_figure_shows():
         assert found["RGB"] < 0.7 * found["IR"] and found["IR"] < found["Depth"] > found["RGB+IR+Depth"]
 
 
-def test_readme_says_how_easy_depth_is():
-    path = REPOSITORY / "results/published/tiny/tables/06-untrained.csv"
-    if not path.is_file():
-        pytest.skip("the tiny profile is not published here")
-    text = " ".join((REPOSITORY / "README.md").read_text().split())
+def test_readme_says_how_easy_depth_is(text):
+    path = PUBLISHED / "tiny/tables/06-untrained.csv"
     assert "does nearly as well as the network that sees depth alone" in text
     found = pd.read_csv(path).set_index("method")
     number, network = (
@@ -298,11 +298,8 @@ def test_readme_says_how_easy_depth_is():
     assert (network - number).between(0, 2).all()
 
 
-def test_readme_says_what_small_found():
-    path = REPOSITORY / "results/published/small/tables/08-findings.csv"
-    if not path.is_file():
-        pytest.skip("the small profile is not published here")
-    text = " ".join((REPOSITORY / "README.md").read_text().split())
+def test_readme_says_what_small_found(text):
+    path = PUBLISHED / "small/tables/08-findings.csv"
     assert (
         "two of the paper's claims are shown there (a deeper network is better, depth is above IR), none is opposite"
         in text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,19 @@ def test_publishing_says_of_each_table_and_figure_what_made_it(clone, published)
     assert 'cell: "table3"' in text and 'command: "fasnb run --profile smoke --only 05"' in text
 
 
+def lost_links(page: Path) -> list[str]:
+    """Links of a page to files and places that are not there."""
+    text = re.sub(r'srcdoc="[^"]*"', "", page.read_text())
+    links = [link for link in re.findall(r'href="([^"]*)"', text) if "://" not in link]
+    places = {f"#{name}" for name in re.findall(r'id="([^"]*)"', text)}
+    return [link for link in links if not (link in places or (page.parent / link.partition("#")[0]).is_file())]
+
+
+@pytest.mark.parametrize("profile", ["tiny", "small", "released"])
+def test_links_of_a_published_report_lead_somewhere(profile):
+    assert not lost_links(PUBLISHED / profile / "report.html")
+
+
 def test_a_report_can_be_published_without_its_notebooks(clone, published):
     aside = published.with_name("aside")
     shutil.copytree(published, aside)
@@ -89,6 +103,7 @@ def test_a_report_can_be_published_without_its_notebooks(clone, published):
     assert not {name for name in files if name.startswith(("notebooks", "figures", "scores"))}
     report = (published / "report.html").read_text()
     assert "<iframe" not in report and "The explorer is in the report that" in report and report.count("<table") > 40
+    assert not lost_links(published / "report.html")
     text = (clone / "codecheck.yml").read_text()
     assert text.count("  - file:") == len(files) - 2 and 'cell: "table5"' in text
     shutil.rmtree(published)

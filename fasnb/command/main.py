@@ -445,7 +445,9 @@ def _add_publish(commands) -> None:
     publish.add_argument("--profile", required=True)
     publish.add_argument("--out", type=Path, help="results folder of the study; default results/<profile>")
     publish.add_argument(
-        "--tables-only", action="store_true", help="the report without its explorer, and the tables of its last chapter"
+        "--tables-only",
+        action="store_true",
+        help="the report without its explorer, and the tables of its last chapter and worlds",
     )
     publish.set_defaults(command=_publish)
 

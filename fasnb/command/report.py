@@ -155,7 +155,7 @@ def _outcome(session: Session) -> tuple[str, list[tuple[str, list[str]]]]:
     table = pd.read_csv(path)
     found = [(verdict, table["claim"][table["verdict"] == verdict].tolist()) for verdict in VERDICTS]
     reached = sum(len(claims) for _, claims in found[:2])  # shown and opposite
-    sentence = f"{reached or 'None'} of the paper's {len(table)} claims reach{'es' * (reached < 2)} a verdict"
+    sentence = f"{reached or 'None'} of {len(table)} claims reach{'es' * (reached < 2)} a verdict"
     for verdict, claims in found[:2]:
         sentence += f"; {verdict}: {'; '.join(claims)}" if claims else ""
     alone = int(table["reason"].str.contains(r"\bone seed of", na=False).sum())

@@ -32,7 +32,7 @@ SPREADS = 4.0  # deviations of one number between seeds; a difference of two num
 SHOWN_ALONE = re.compile(r"table\d|figure\d|00-attacks|09-snapshots")
 """Names of figures that are published as files: the paper's, and those of README. All others stand in their notebook."""
 
-BRIEFLY = re.compile(r"08-|06-worlds|03-table2")
+BRIEFLY = re.compile(r"08-|06-worlds")
 """Names of tables that are published as files where a report is published without its notebooks."""
 
 
@@ -40,7 +40,7 @@ def publish(profile: str, out: Path | None = None, briefly: bool = False) -> Pat
     """Copy what the repository shows of a finished study to ``results/published/<profile>``.
 
     That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG and one table of scores, of runs and of
-    histories; ``briefly`` only the report, without its explorer, and the tables of its last chapter. What was published
+    histories; ``briefly`` only the report, without its explorer, and the tables of its last chapter and of its worlds. What was published
     before is replaced whole, at the end; then ``codecheck.yml`` is written anew.
 
     Raises:
@@ -76,11 +76,14 @@ def _gather_briefly(session: Session, made: Path) -> None:
     for path in sorted((session.out / "tables").glob("*.csv")):
         if BRIEFLY.search(path.name):
             shutil.copyfile(path, made / "tables" / path.name)
+    instead = {
+        r'<iframe class="explorer"[^>]*></iframe>': r"<p>The explorer is in the report that <code>fasnb run</code> writes.</p>",
+        r'<a href="notebooks/(\w+\.ipynb)">executed\s+notebook': r'<a href="../../../notebooks/\1">notebook',
+    }
     report = (session.out / "report.html").read_text(encoding="utf-8")
-    instead = (
-        f"<p>The explorer is in the report that <code>fasnb run --profile {session.profile.name}</code> writes.</p>"
-    )
-    write_text(made / "report.html", re.sub(r'<iframe class="explorer"[^>]*></iframe>', lambda _: instead, report))
+    for what, other in instead.items():
+        report = re.sub(what, other, report)
+    write_text(made / "report.html", report)
 
 
 def _gather(session: Session, made: Path) -> None:

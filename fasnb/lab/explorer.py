@@ -23,8 +23,8 @@ from PIL import Image
 
 from fasnb.data.store import Source
 from fasnb.lab.figures import CLASS_COLOURS, PAGE, label_of
-from fasnb.lab.palette import CAMERA_NAMES, log_ticks
-from fasnb.lab.pictures import picture
+from fasnb.lab.palette import log_ticks
+from fasnb.lab.pictures import TITLES, picture
 from fasnb.metrics.ensembles import disagreement
 from fasnb.metrics.pad import allowed_attacks, checked_scores, fpr_name, threshold_at_fpr
 from fasnb.metrics.provenance import provenance
@@ -130,7 +130,7 @@ class Explorer(anywidget.AnyWidget):
             "attacks": {int(kind): attack_name(kind) for kind in np.unique(attacks[attacks > 0])},
             "colours": CLASS_COLOURS,
             "images": at_hand,
-            "cameras": [CAMERA_NAMES.get(name, name) for name in self.source.channels] if at_hand else [],
+            "cameras": [TITLES.get(name, name) for name in self.source.channels] if at_hand else [],
         }
         parts = {
             "label": self.table["label"].to_numpy("int8").tobytes(),

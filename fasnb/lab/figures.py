@@ -29,7 +29,7 @@ from fasnb.lab.palette import (
     method_colour,
     stretched_percent,
 )
-from fasnb.lab.pictures import TITLES, holes_painted, picture, stretched
+from fasnb.lab.pictures import TITLES, picture
 from fasnb.metrics.pad import det
 from fasnb.metrics.snapshots import snapshot_name
 
@@ -367,11 +367,10 @@ def views(batches: Sequence[tuple[str, np.ndarray]]) -> Figure:
     fig, axes = plt.subplots(3, len(batches), figsize=(0.85 * len(batches) + 0.4, 2.9), squeeze=False)
     for j, (label, triple) in enumerate(batches):
         bytes_of = (255 * np.clip(triple, 0, 1)).round().astype(np.uint8)
-        hole = (bytes_of[1, 0] == 0) & bytes_of[[0, 2]].any((0, 1))
-        depth = holes_painted(stretched(bytes_of[1, 0]), hole)
-        shown = {"rgb": bytes_of[0].transpose(1, 2, 0), "depth": depth, "ir": bytes_of[2].transpose(1, 2, 0)}
-        for i, (name, image) in enumerate(shown.items()):
-            plain(axes[i, j]).imshow(image)
+        channels = {"rgb": 3, "depth": 1, "ir": 1}
+        image = np.concatenate([part[:count] for part, count in zip(bytes_of, channels.values(), strict=True)])
+        for i, name in enumerate(channels):
+            plain(axes[i, j]).imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
             if j == 0:
                 axes[i, j].set_ylabel(TITLES[name])
         axes[0, j].set_title(label, fontsize=7)

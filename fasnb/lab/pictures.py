@@ -51,13 +51,9 @@ def picture(image: np.ndarray, name: str, channels: Mapping[str, int], stretch: 
     part = parts[name]
     if name == "depth":
         grey = stretched(part[0]) if stretch else part[0]
-        return holes_painted(grey, (part[0] == 0) & (parts["rgb"].any(0) | parts["ir"].any(0)))
+        hole = (part[0] == 0) & (parts["rgb"].any(0) | parts["ir"].any(0))
+        return np.where(hole[..., None], np.array(NOT_MEASURED, np.uint8), grey[..., None])
     return part.transpose(1, 2, 0) if len(part) == 3 else part[0]
-
-
-def holes_painted(grey: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """A grey picture (H, W) as colours (H, W, 3), red where ``hole`` (H, W): no distance was measured there."""
-    return np.where(hole[..., None], np.array(NOT_MEASURED, np.uint8), grey[..., None])
 
 
 def larger_images(source: Source, samples: Sequence[str], size: int = 224) -> np.ndarray | None:

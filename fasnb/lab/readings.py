@@ -92,7 +92,7 @@ def of_spread(spread: pd.DataFrame) -> str:
     return f"{told}: methods differ far more than seeds; which of them, the table of differences says."
 
 
-def of_resolution(labels: pd.Series | np.ndarray, fpr: float) -> str:
+def of_test_frames(labels: pd.Series | np.ndarray, fpr: float) -> str:
     """What a set of frames can say of a target FPR, frame by frame."""
     labels = np.asarray(labels, dtype=int)
     attacks, bona_fide = int((labels == 0).sum()), int((labels == 1).sum())
