@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from fasnb.paper.recipe import Normalisation
 
@@ -142,6 +143,22 @@ def _by_channel(lines: Tensor, channels: int) -> Tensor:
     return lines.sum(dim=0).view(-1, channels).sum(dim=0)
 
 
+class Shortcut(nn.Conv2d):
+    """A 1x1 convolution with a stride, without bias: takes every stride-th pixel, then mixes the channels.
+
+    The numbers and the state dictionary are those of ``nn.Conv2d(in_channels, channels, 1, stride, bias=False)``. Its
+    kernel is never called: in channels-last memory oneDNN's gradient of its weights (issue 6035 there) writes past its
+    workspace where the input has fewer channels than a vector of the processor.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__(in_channels, channels, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return functional.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)  # folding gives it a bias
+
+
 class FaceBlock(nn.Module):
     """Residual block of the face resnet-34: the input is added after the second PReLU, not before it."""
 
@@ -167,9 +184,7 @@ class IRUnit(nn.Module):
         if in_channels == channels:
             self.shortcut = nn.MaxPool2d(1, stride)
         else:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), BatchNorm2d(channels)
-            )
+            self.shortcut = nn.Sequential(Shortcut(in_channels, channels, stride), BatchNorm2d(channels))
         self.residual = nn.Sequential(
             BatchNorm2d(in_channels),
             nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
@@ -189,9 +204,7 @@ def _resnet_stage(in_channels: int, planes: int, stride: int, count: int, expans
     block, out_channels = BasicBlock if expansion == 1 else Bottleneck, planes * expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
-        downsample = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), BatchNorm2d(out_channels)
-        )
+        downsample = nn.Sequential(Shortcut(in_channels, out_channels, stride), BatchNorm2d(out_channels))
     first = block(in_channels, planes, stride, downsample, norm_layer=BatchNorm2d)
     others = [block(out_channels, planes, norm_layer=BatchNorm2d) for _ in range(count - 1)]
     return nn.Sequential(first, *others)

@@ -187,16 +187,25 @@ def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int)
         pool = ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(queue, threads, str(file)))
         try:
             futures = as_completed([pool.submit(_call, task) for task in tasks])
+            workers = set(pool._processes.values())  # the pool forgets them when one dies
             yield from _results(future.result for future in futures)
         except BrokenProcessPool as error:
-            raise WorkerError(
-                "a worker process could not start or was killed; take fewer workers, free memory, or guard the script's "
-                "own code with: if __name__ == '__main__'"
-            ) from error
+            raise WorkerError(_cause_of_death(set(multiprocessing.active_children()) - others | workers)) from error
         finally:
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()  # idle, unless other work failed
             pool.shutdown(cancel_futures=True)
+
+
+def _cause_of_death(workers: Iterable[multiprocessing.Process]) -> str:
+    """A sentence; the pool itself ends by SIGTERM the workers that are left."""
+    codes = {worker.exitcode for worker in workers} - {0, None, -signal.SIGTERM}
+    signals = sorted(signal.Signals(-code).name for code in codes if code < 0)
+    if "SIGKILL" in signals:
+        return "a worker process was killed (SIGKILL), most often because memory ran out; take fewer workers or free memory"
+    if signals:
+        return f"a worker process died of {signals[0]}, a fault in a library and not of the data; please report it"
+    return "a worker process could not start; guard the script's own code with: if __name__ == '__main__'"
 
 
 def _results(calls: Iterable[Callable]) -> Iterator:
