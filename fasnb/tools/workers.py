@@ -199,6 +199,8 @@ def _in_processes(work: Callable, tasks: list, devices: list[str], threads: int)
 
 def _cause_of_death(workers: Iterable[multiprocessing.Process]) -> str:
     """A sentence; the pool itself ends by SIGTERM the workers that are left."""
+    for worker in workers:
+        worker.join(10)  # one that writes a core dump takes a moment to be dead
     codes = {worker.exitcode for worker in workers} - {0, None, -signal.SIGTERM}
     signals = sorted(signal.Signals(-code).name for code in codes if code < 0)
     if "SIGKILL" in signals:
