@@ -3,8 +3,8 @@
 # make lab     JupyterLab on the notebooks
 # make paper   Tables 1 to 5 and Figures 1 to 4 of a finished study, as LaTeX and, where pdflatex is there, on one page
 # make test-browser   every notebook in JupyterLab and the explorer, in Chromium (CHROMIUM=path); screenshots/ shows them
-# make fuzz    damaged lists, profiles and score files for five minutes (MINUTES=5); prints its seed
-# make gpu     on a machine with a GPU: its tests, benchmarks, and as much of profile gpu as MINUTES (120) allow
+# make faults  kills, flipped bits, damaged lists and score files for five minutes (MINUTES=5); prints its seed
+# make gpu     on a machine with a GPU: its tests, benchmarks, and as much of profile gpu as MINUTES (12) allow
 # Each sets up what it needs in .venv first; nothing but Python 3.11 or newer, pip and make is needed.
 
 PYTHON ?= python3
@@ -15,7 +15,7 @@ BIN := .venv/bin
 COMPILED := fasnb.command.main, fasnb.command.study, ipykernel.kernelapp, sklearn.linear_model, seaborn, torchvision, pytest, nbval
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
-.PHONY: study test test-browser lab paper fuzz gpu setup clean
+.PHONY: study test test-browser lab paper faults gpu setup clean
 
 study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)
@@ -39,11 +39,11 @@ lab: setup
 paper: setup
 	$(BIN)/fasnb paper --profile $(PROFILE)
 
-fuzz: setup
-	$(BIN)/python benchmarks/fuzz.py --minutes $(or $(MINUTES),5)
+faults: setup
+	$(BIN)/python benchmarks/faults.py --minutes $(or $(MINUTES),5)
 
 gpu: setup
-	$(BIN)/python benchmarks/gpu.py $(GPU) --minutes $(or $(MINUTES),120)
+	$(BIN)/python benchmarks/gpu.py $(GPU) --minutes $(or $(MINUTES),12)
 
 setup: .venv/.installed
 

@@ -1,7 +1,5 @@
 """Batches against torchvision and PIL on the same images and factors, and against themselves for reproducibility."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,10 +8,9 @@ from torchvision import transforms
 from torchvision.transforms.v2 import functional as V
 
 from fasnb.data import augment, store
-from fasnb.data.casia_surf import CasiaSurf, find
-from fasnb.data.casia_write import write
+from fasnb.data.casia_surf import CasiaSurf, find, write
 from fasnb.paper.recipe import PAPER, RELEASED, Normalisation
-from fasnb.synthsurf.dataset import SynthSurf
+from synthsurf.dataset import SynthSurf
 
 RESNET = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # outputs are pixels / 255
@@ -59,7 +56,7 @@ def test_outputs_are_channels_last_and_rounded_once(images):
 
 
 def test_another_stored_size_is_resized_as_pil_does(images):
-    recipe = replace(PAPER, resize=64, crop=64)
+    recipe = PAPER.with_(resize=64, crop=64)
     rgb, *_ = augment.evaluation(images, recipe, PLAIN)
     for image, output in zip(images, rgb, strict=True):
         pil = Image.fromarray(image[:3].permute(1, 2, 0).numpy()).resize((64, 64), Image.BILINEAR)
@@ -97,14 +94,14 @@ def test_the_papers_views_are_the_centre_or_its_mirror_image(images):
 def test_random_crop_takes_every_place_and_changes_no_pixel():
     ramp = torch.arange(20).view(1, 1, 20, 1) * 12 + torch.arange(20).view(1, 1, 1, 20) // 2
     images = ramp.expand(400, 5, 20, 20).to(torch.uint8)
-    recipe = replace(PAPER, resize=20, crop=17, random_crop=True, flip=0.0)
+    recipe = PAPER.with_(resize=20, crop=17, random_crop=True, flip=0.0)
     rgb, depth, ir = augment.training(images, recipe, PLAIN, generator())
     corners = {round(value.item() * 255) for value in rgb[:, 0, 0, 0]}
     assert corners == {12 * top + left // 2 for top in range(4) for left in range(4)}
     assert torch.equal(rgb, depth) and torch.equal(rgb, ir)
 
 
-ROTATE = replace(PAPER, rotation=45.0, flip=0.0, resize=125, crop=125)
+ROTATE = PAPER.with_(rotation=45.0, flip=0.0, resize=125, crop=125)
 
 
 def test_rotation_equals_torchvisions(images):
@@ -124,7 +121,7 @@ def test_random_resized_crop_and_flip_equal_torchvisions():
     """Where a crop is enlarged, torchvision's resize is plain bilinear interpolation as here, save at the rim."""
     noise = torch.randint(0, 256, (24, 5, 8, 8), generator=generator()).float()
     images = torch.nn.functional.interpolate(noise, 125, mode="bicubic").clamp(0, 255).to(torch.uint8)
-    recipe = replace(PAPER, scale_low=0.2, crop=112)
+    recipe = PAPER.with_(scale_low=0.2, crop=112)
     views = augment.training(images, recipe, PLAIN, generator(1))
     boxes, _, flips = augment.draw_geometry(24, 125, recipe, generator(1))
     compared = 0
@@ -140,7 +137,7 @@ def test_random_resized_crop_and_flip_equal_torchvisions():
 
 
 def test_boxes_are_drawn_as_torchvision_draws_them():
-    boxes, *_ = augment.draw_geometry(20000, 125, replace(RELEASED, rotation=0.0), generator())
+    boxes, *_ = augment.draw_geometry(20000, 125, RELEASED.with_(rotation=0.0), generator())
     torch.manual_seed(0)
     frame = torch.empty(1, 125, 125)
     drawn = [transforms.RandomResizedCrop.get_params(frame, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(20000)]
@@ -175,12 +172,12 @@ def test_hue_keeps_grey_and_turns_red_to_green():
 
 def test_colour_changes_rgb_only_and_as_often_as_the_recipe_says(images):
     many = images.repeat(100, 1, 1, 1)[:, :, 40:60, 40:60].contiguous()
-    recipe = replace(PAPER, resize=20, crop=20, flip=0.0, jitter=0.5, jitter_probability=0.2)
+    recipe = PAPER.with_(resize=20, crop=20, flip=0.0, jitter=0.5, jitter_probability=0.2)
     plain = augment.evaluation(many, recipe, PLAIN)
     jittered = augment.training(many, recipe, PLAIN, generator())
     changed = (jittered[0] != plain[0]).flatten(1).any(dim=1).float().mean()
     assert 0.16 < changed < 0.24 and torch.equal(jittered[1], plain[1]) and torch.equal(jittered[2], plain[2])
-    grey = augment.training(many, replace(recipe, jitter=0.0, grey_probability=0.2), PLAIN, generator())
+    grey = augment.training(many, recipe.with_(jitter=0.0, grey_probability=0.2), PLAIN, generator())
     share = ((grey[0][:, 0] == grey[0][:, 1]) & (grey[0][:, 0] == grey[0][:, 2])).flatten(1).all(dim=1)
     expected = V.rgb_to_grayscale(many[share][:, :3].float())
     assert 0.16 < share.float().mean() < 0.24
@@ -189,7 +186,7 @@ def test_colour_changes_rgb_only_and_as_often_as_the_recipe_says(images):
 
 @pytest.mark.parametrize("recipe", [PAPER, RELEASED])
 def test_same_seed_same_batches_whatever_was_drawn_before(surf, recipe):
-    recipe = replace(recipe, batch_size=7)
+    recipe = recipe.with_(batch_size=7)
 
     def epoch(number, seed=5, **options):
         torch.rand(3)
@@ -220,7 +217,7 @@ def test_an_epoch_holds_every_frame_once_with_its_label(surf):
 
 
 def test_training_needs_labels_and_scoring_does_not(surf, tmp_path):
-    unlabelled = store.Store.open(surf[1].folder)
+    unlabelled = store.Store(surf[1].folder)
     unlabelled.frames = unlabelled.frames.assign(label=unlabelled.frames["label"].mask(unlabelled.frames.index == 4))
     options = {"seed": 0, "epoch": 0, "device": "cpu", "shuffle": False}
     with pytest.raises(ValueError, match=f"{unlabelled.frames['sample'][4]} has no label"):

@@ -14,7 +14,7 @@ from fasnb.model.backbones import Backbone
 from fasnb.model.network import build
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.paper.profile import load
-from fasnb.tools.precision import autocast
+from fasnb.tools.machine import autocast
 from fasnb.training.plan import architecture_of, precision_of
 
 LIMITS = {"fp32": 1e-3, "bf16": 0.5}

@@ -1,18 +1,19 @@
-"""Metrics against scikit-learn and against brute force, on scores with ties."""
+"""Metrics against scikit-learn and brute force, on scores with ties; averages of scores tables."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fasnb import metrics
-from fasnb.metrics.uncertainty import CLIPS, attacks_needed, design_effect, system
+from fasnb.data.frames import frame_table
+from fasnb.data.scores import score_table
 
 FPRS = (0, 1e-4, 0.01, 0.1, 0.25, 0.29, 1 / 3, 0.5, 0.999, 1)
 
 
 def tied(seed, n=80, levels=9):
+    """Labels and scores with many ties."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % 3 == 0).astype(int)
     return labels, np.round(rng.normal(labels, 1.0) * levels / 4) / levels
@@ -28,6 +29,12 @@ def brute_tpr(labels, scores, fpr):
     return best
 
 
+def brute_per_attack(labels, scores, fpr, kinds):
+    """TPR of the lowest threshold that every attack type allows."""
+    types = [k for k in np.unique(kinds) if k > 0]
+    return min(brute_tpr(labels[of], scores[of], fpr) for k in types for of in [(labels == 1) | (kinds == k)])
+
+
 @pytest.mark.parametrize("seed", range(15))
 def test_tpr_at_fpr_equals_brute_force_and_scikit_learn(seed):
     labels, scores = tied(seed)
@@ -41,37 +48,36 @@ def test_tpr_at_fpr_equals_brute_force_and_scikit_learn(seed):
         assert 1 - metrics.bpcer(labels, scores, threshold) == pytest.approx(value)
 
 
-def test_threshold_keeps_float32_scores_apart():
-    labels = np.array([0, 0, 1, 1])
-    scores = np.array([0.1, 0.2, 0.2, 0.7], dtype=np.float32)
-    threshold = metrics.threshold_at_fpr(labels, scores, 0)
-    assert (scores >= threshold).tolist() == [False, False, False, True]
+def test_a_target_asked_of_each_attack_type_holds_for_the_worst():
+    labels, scores = tied(5, n=240, levels=60)
+    kinds = np.where(labels == 1, 0, np.arange(240) % 4 + 1)
+    for target in FPRS:
+        threshold = metrics.threshold_at_fpr(labels, scores, target, kinds)
+        assert max(metrics.apcer_by_attack(labels, scores, threshold, kinds).values()) <= target
+        found = metrics.tpr_at_fpr(labels, scores, target, kinds)
+        assert found == pytest.approx(brute_per_attack(labels, scores, target, kinds))
+        if np.isfinite(threshold):  # it is the lowest: the next score below would be too many of some type
+            lower = max(metrics.apcer_by_attack(labels, scores, np.nextafter(threshold, -np.inf), kinds).values())
+            assert lower > target
 
 
 def test_29_of_100_attacks_are_29_percent():
     labels = np.r_[np.zeros(100, int), np.ones(10, int)]
     scores = np.r_[np.arange(100), np.full(10, 70.5)]
     assert metrics.tpr_at_fpr(labels, scores, 0.29) == 1.0  # 29 attacks score above 70.5, and 0.29 * 100 < 29 in floats
+    assert metrics.allowed_attacks(np.array([0.29, 0.1]), 100).tolist() == [29, 10]
+    assert [metrics.fpr_name(fpr) for fpr in (1e-4, 0.29, 0)] == ["1e-4", "2.9e-1", "0"]
+    single = np.array([0.1, 0.2, 0.2, 0.7], dtype=np.float32)  # the threshold keeps float32 scores apart
+    assert (single >= metrics.threshold_at_fpr([0, 0, 1, 1], single, 0)).tolist() == [False, False, False, True]
 
 
-def test_fewer_attacks_than_one_over_fpr_lets_none_pass():
-    labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.9, 0.95, 0.5])
-    assert metrics.tpr_at_fpr(labels, scores, 1e-4) == 0.5
-    report = metrics.evaluate(labels, scores, [1e-4], replicates=50)
-    assert any("finer than 1 / 2 attack frames" in note for note in report.notes)
-
-
-def test_all_scores_equal():
+def test_all_scores_equal_and_infinite_ones():
+    assert metrics.tpr_at_fpr((0, 0, 1, 1), [0.1, 0.9, 0.95, 0.5], 1e-4) == 0.5  # no attack frame may pass
     labels, scores = np.array([0, 1, 1]), np.full(3, 0.5)
-    assert metrics.tpr_at_fpr(labels, scores, 0.5) == 0.0
-    assert metrics.tpr_at_fpr(labels, scores, 1.0) == 1.0
+    assert (metrics.tpr_at_fpr(labels, scores, 0.5), metrics.tpr_at_fpr(labels, scores, 1.0)) == (0.0, 1.0)
     assert metrics.auc(labels, scores) == 0.5
-
-
-def test_infinite_logits_are_ordered():
     labels, scores = np.array([0, 0, 1, 1]), np.array([-np.inf, 0.0, 1.0, np.inf])
-    assert metrics.tpr_at_fpr(labels, scores, 0) == 1.0
-    assert metrics.auc(labels, scores) == 1.0
+    assert metrics.tpr_at_fpr(labels, scores, 0) == metrics.auc(labels, scores) == 1.0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -84,90 +90,24 @@ def test_rates_against_their_definitions(seed):
     assert metrics.acer(labels, scores, 0.4, attacks) == pytest.approx((max(each.values()) + refused) / 2)
     assert metrics.hter(labels, scores, 0.4) == pytest.approx(((scores[labels == 0] >= 0.4).mean() + refused) / 2)
     assert metrics.auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
-    errors = [abs((scores[labels == 0] >= t).mean() - (scores[labels == 1] < t).mean()) for t in np.unique(scores)]
-    threshold = metrics.eer_threshold(labels, scores)
-    gap = abs(metrics.apcer(labels, scores, threshold) - metrics.bpcer(labels, scores, threshold))
-    assert gap == pytest.approx(min(errors))
-    assert metrics.eer(labels, scores) == pytest.approx(metrics.hter(labels, scores, threshold))
+    for apcer, bpcer, threshold in zip(*metrics.det(labels, scores), strict=True):
+        assert apcer == pytest.approx(np.mean(scores[labels == 0] >= threshold))
+        assert bpcer == pytest.approx(np.mean(scores[labels == 1] < threshold))
 
 
-def test_det_is_one_minus_roc():
-    labels, scores = tied(3)
-    apcer, bpcer, thresholds = metrics.det(labels, scores)
-    for a, b, t in zip(apcer, bpcer, thresholds, strict=True):
-        assert (a, b) == (
-            pytest.approx(np.mean(scores[labels == 0] >= t)),
-            pytest.approx(np.mean(scores[labels == 1] < t)),
-        )
-
-
-@pytest.mark.parametrize(("k", "n", "low", "high"), [(1, 2, 0.012579, 0.987421), (0, 10, 0.0, 0.308497)])
-def test_clopper_pearson(k, n, low, high):
-    assert metrics.clopper_pearson(k, n) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
-
-
-def test_no_false_positive_in_6614_bounds_the_fpr():
-    assert metrics.clopper_pearson(0, 6614)[1] == pytest.approx(5.6e-4, abs=5e-6)
-
-
-def drawn_frames(labels, groups, replicates, seed):
-    """The plain way: for each replicate, the frames that were drawn, each as often as it was."""
-    rng = np.random.default_rng(seed)
-    units = [np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)] if groups is None else [pd.unique(groups)]
-    draws = [rng.integers(len(of), size=(replicates, len(of))) for of in units]
-    for r in range(replicates):
-        names = np.concatenate([of[draw[r]] for of, draw in zip(units, draws, strict=True)])
-        yield names if groups is None else np.concatenate([np.flatnonzero(groups == name) for name in names])
-
-
-def brute_per_attack(labels, scores, fpr, kinds):
-    """TPR of the lowest threshold that every attack type allows."""
-    types = [k for k in np.unique(kinds) if k > 0]
-    return min(brute_tpr(labels[of], scores[of], fpr) for k in types for of in [(labels == 1) | (kinds == k)])
-
-
-@pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("per_attack", [False, True])
-def test_bootstrap_replicates_equal_repeating_the_drawn_frames(grouped, per_attack):
-    labels, scores = tied(1, n=60)
-    scores = np.stack([scores, -scores, np.zeros(60)])
-    groups = np.random.default_rng(2).permutation(np.arange(60) % 13) if grouped else None
-    kinds = np.where(labels == 1, 0, np.arange(60) % 2 + 1)
-    fprs = (0, 0.1, 0.29)
-    values = metrics.bootstrap(labels, scores, fprs, groups, 25, 5, kinds if per_attack else None)
-    for r, index in enumerate(drawn_frames(labels, groups, 25, 5)):
-        of = labels[index], kinds[index]
-        plain = (lambda row, fpr: brute_per_attack(of[0], row, fpr, of[1])) if per_attack else (  # noqa: B023
-            lambda row, fpr: brute_tpr(of[0], row, fpr))  # noqa: B023  # fmt: skip
-        assert values[:, :, r] == pytest.approx(np.array([[plain(row[index], fpr) for row in scores] for fpr in fprs]))
-    one = metrics.bootstrap(labels, scores[0], 0.1, groups, 25, 5, kinds if per_attack else None)
-    assert one.tolist() == values[1, 0].tolist()
-
-
-def test_bootstrap_in_chunks_draws_the_same_subjects(monkeypatch):
-    labels, scores = tied(4, n=90)
-    groups = np.arange(90) % 11
-    whole = metrics.bootstrap(labels, scores, 0.1, groups, 40)
-    monkeypatch.setattr("fasnb.metrics.uncertainty._CELLS", 300)
-    assert metrics.bootstrap(labels, scores, 0.1, groups, 40).tolist() == whole.tolist()
-
-
-def test_bootstrap_interval_covers_a_known_rate():
-    rng = np.random.default_rng(0)
-    labels = np.r_[np.zeros(400, int), np.ones(400, int)]
-    hits = 0
-    for _ in range(60):
-        scores = np.r_[np.linspace(-9, -8, 400), np.where(rng.random(400) < 0.8, 1.0, -10.0)]  # TPR = 0.8 at any FPR
-        low, high = metrics.interval(metrics.bootstrap(labels, scores, 0.01, replicates=200))
-        hits += low <= 0.8 <= high
-    assert hits >= 52
-
-
-def test_compare_pairs_the_draws():
-    labels, scores = tied(2, n=300)
-    assert metrics.compare(labels, scores, scores, 0.1, replicates=50) == (0, 0, 0)
-    difference, low, high = metrics.compare(labels, labels + 0.0, scores, 0.1, replicates=50)
-    assert 0 < low <= difference <= high
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_error_rate_in_whole_numbers(seed):
+    """Where APCER and BPCER are nearest, in exact arithmetic; of several such thresholds the highest."""
+    labels, scores = tied(seed, n=40 + seed)
+    attack, bona_fide = np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
+    candidates = []
+    for threshold in [np.inf, *np.unique(scores)[::-1]]:
+        accepted, refused = int((attack >= threshold).sum()), int((bona_fide < threshold).sum())
+        gap = abs(accepted * len(bona_fide) - refused * len(attack))
+        candidates.append((gap, threshold, (accepted / len(attack) + refused / len(bona_fide)) / 2))
+    best = min(candidates, key=lambda one: one[0])  # the first of equal ones has the highest threshold
+    assert metrics.eer_threshold(labels, scores) == best[1]
+    assert metrics.eer(labels, scores) == pytest.approx(best[2], abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +117,12 @@ def test_compare_pairs_the_draws():
         ([0, 0], [0.1, 0.2], "none of them bona fide"),
         ([], [], "none of them"),
         ([0, 1], [0.1, np.nan], "1 scores are NaN"),
+        ([0, 1], [0.1, pd.NA], "1 scores are NaN"),
         ([0, 2], [0.1, 0.2], "label 2 is neither"),
-        ([0, None], [0.1, 0.2], "1 labels are missing"),
+        ([0, None], [0.1, 0.2], "label None is neither"),
         ([0, 1, 1], [0.1, 0.2], "do not match"),
+        ([0, 1], [[0.1, 0.2]], "do not match"),
+        ([1, 1, 0, 0], [np.inf, 1, np.inf, 0], "infinite"),
     ],
 )
 def test_what_no_metric_is_defined_for_is_refused(labels, scores, message):
@@ -188,152 +131,112 @@ def test_what_no_metric_is_defined_for_is_refused(labels, scores, message):
             metric()
 
 
-def test_an_impossible_fpr_is_refused():
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
-        metrics.tpr_at_fpr([0, 1], [0.1, 0.2], 1.5)
-
-
-def test_unknown_groups_and_attacks_are_refused():
-    labels, scores = tied(0)
-    with pytest.raises(ValueError, match="group is missing for 1 frames"):
-        metrics.bootstrap(labels, scores, 0.1, groups=[None, *range(79)])
-    with pytest.raises(ValueError, match="attack type is missing"):
-        metrics.apcer_by_attack(labels, scores, 0.5, [None] * 80)
-
-
-def test_few_or_lopsided_subjects_are_noted():
-    labels, scores = tied(0)
-    report = metrics.evaluate(labels, scores, [0.1], groups=labels, replicates=200)
-    assert any("fewer than 10 subjects" in note for note in report.notes)
-    assert any("drew subjects of one class only" in note for note in report.notes)
-
-
-@pytest.mark.parametrize("attack", [0, 4.5, -1])
-def test_impossible_attack_types_are_refused(attack):
-    labels, scores = tied(0)
-    with pytest.raises(ValueError, match="no whole number from 1 on"):
-        metrics.evaluate(labels, scores, [0.1], attacks=np.where(labels == 1, 0, attack), replicates=10)
-
-
-def test_plain_sequences_are_as_good_as_arrays():
-    assert metrics.tpr_at_fpr((1, 1, 0), (0.9, 0.2, 0.3), 0.1) == 0.5
-    report = metrics.evaluate((1, 0, 1, 0), [0.9, 0.1, 0.8, 0.2], (0.1,), [0, 4, 0, 5], ("a", "a", "b", "b"), 20)
-    assert report.n_groups == 2 and report.points[0].tpr == 1.0
-
-
 @pytest.mark.parametrize(
-    ("call", "what"),
+    ("call", "message"),
     [
-        (
-            lambda: metrics.tpr_at_fpr([1, 1, 0, 0], [np.inf, 1, np.inf, 0], 0.0),
-            "1 scores of attack frames are infinite",
-        ),
-        (lambda: metrics.tpr_at_fpr([1, 0], [[0.5, 0.2]], 0.1), "do not match"),
-        (lambda: metrics.tpr_at_fpr([1, 0], ["a", "b"], 0.1), "are no numbers"),
-        (lambda: metrics.tpr_at_fpr([1, 0], [pd.NA, 0.2], 0.1), "1 scores are NaN"),
+        (lambda: metrics.tpr_at_fpr([0, 1], [0.1, 0.2], 1.5), r"must lie in \[0, 1\]"),
         (lambda: metrics.tpr_at_fpr([1, 0], [0.5, 0.2], "1e-2"), "fpr is '1e-2'"),
         (lambda: metrics.apcer([1, 0], [0.5, 0.2], np.nan), "the threshold is NaN"),
-        (lambda: metrics.acer([1, 0], [0.5, 0.2], 0.3, [4]), "attack types do not match"),
-        (lambda: metrics.evaluate([1, 0], [0.5, 0.2], groups=["a"]), "subjects do not match"),
-        (lambda: metrics.clopper_pearson(1, 2, 95), "confidence is 95"),
-        (lambda: metrics.interval(np.array([np.nan])), "every replicate drew one class only"),
+        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [4, None]), "attack type is missing"),
+        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [0, 0]), "no whole number from 1 on"),
+        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [0, 4.5]), "no whole number from 1 on"),
+        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [0, "print"]), "missing or no number"),
     ],
 )
-def test_calls_without_sense_are_refused_in_one_sentence(call, what):
-    with pytest.raises(ValueError, match=what):
+def test_calls_without_sense_are_refused_in_one_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_a_target_asked_of_each_attack_type_holds_for_the_worst():
-    labels, scores = tied(5, n=240, levels=60)
-    kinds = np.where(labels == 1, 0, np.arange(240) % 4 + 1)
-    for target in FPRS:
-        threshold = metrics.threshold_at_fpr(labels, scores, target, kinds)
-        assert max(metrics.apcer_by_attack(labels, scores, threshold, kinds).values()) <= target
-        assert metrics.tpr_at_fpr(labels, scores, target, kinds) == pytest.approx(
-            brute_per_attack(labels, scores, target, kinds)
-        )
-        if np.isfinite(threshold):  # it is the lowest: the next score below would be too many of some type
-            lower = max(metrics.apcer_by_attack(labels, scores, np.nextafter(threshold, -np.inf), kinds).values())
-            assert lower > target
-    report = metrics.evaluate(labels, scores, [0.05], kinds, replicates=50, per_attack=True)
-    assert report.points[0].apcer_max == max(report.points[0].apcer_by_attack.values()) <= 0.05
-    assert report.points[0].effective_attack == min(np.bincount(kinds)[1:])
-    with pytest.raises(ValueError, match="types are unknown"):
-        metrics.evaluate(labels, scores, [0.05], per_attack=True)
+def network(values, experiment="A", fold=1, seed=7):
+    """The scores table of one network."""
+    names = [f"{i}-color.jpg" for i in range(len(values))]
+    frames = frame_table(sample=names, rgb=names, depth=names, ir=names, label=[i % 2 for i in range(len(values))])
+    return score_table(frames, values, experiment, fold, seed)
 
 
-@pytest.mark.parametrize(("fpr", "needed"), [(1e-4, 36_887), (1e-3, 3_688), (1e-2, 368), (0, None), (1, 1)])
-def test_attack_frames_that_a_lower_limit_takes(fpr, needed):
-    assert attacks_needed(fpr) == needed
-    if needed and fpr < 1:
-        assert (1 - fpr) ** needed <= 0.025 < (1 - fpr) ** (needed - 1)
+@pytest.fixture
+def networks():
+    """Experiment A with one seed, B with two, three folds each."""
+    seeds = [("A", 1), ("B", 1), ("B", 2)]
+    parts = [network([0.1 * fold, 0.8, 0.3, 0.6], name, fold, seed) for name, seed in seeds for fold in (1, 2, 3)]
+    return pd.concat(parts, ignore_index=True)
 
 
-def test_frames_that_are_alike_count_as_their_subjects():
-    rng = np.random.default_rng(0)
-    people = np.arange(2000) % 100
-    alike, independent = rng.normal(size=100)[people], rng.normal(size=2000)
-    assert design_effect(alike, 0.0, people) == pytest.approx(20)
-    assert design_effect(independent, 0.0, people) == pytest.approx(1, abs=0.25)
-    assert design_effect(independent, 0.0, np.arange(2000)) == 1
+OVER = [["fold"], ["fold", "seed"], ["fold", "seed", "experiment"]]
 
 
-def test_a_design_effect_that_errors_cannot_tell_is_that_of_the_nearest_threshold():
-    rng = np.random.default_rng(1)
-    people = np.arange(2000) % 100
-    scores = 0.7 * rng.normal(size=100)[people] + rng.normal(size=2000)
-    at_5_percent = design_effect(scores, np.sort(scores)[100], people)
-    assert design_effect(scores, -99.0, people) == at_5_percent > 1.3
-    assert design_effect(np.ones(2000), 0.5, people) == 20  # nothing to estimate it from: the highest possible
-    assert design_effect(scores, 0.0, np.zeros(2000, int)) == 2000
+def test_the_order_of_averaging_matters_with_uneven_seeds():
+    parts = [network([0.0, 0.0], "X", 1, 1), network([0.3, 0.6], "X", 2, 1)]
+    parts += [network([1.0, 1.0], "Y", 1, 1), network([0.0, 0.0], "Y", 1, 2)]
+    mean = metrics.average(pd.concat(parts), over=["fold", "seed", "experiment"])
+    assert mean["score"].to_list() == pytest.approx([(0.15 + 0.5) / 2, (0.3 + 0.5) / 2])
+    assert mean["experiment"].to_list() == ["ensemble"] * 2 and mean["fold"].isna().all() and mean["seed"].isna().all()
+    with pytest.raises(ValueError, match="cannot average over"):
+        metrics.average(mean, over=["epoch"])
 
 
-def test_limits_of_a_system_are_exact_on_the_effective_number_of_frames():
-    labels = np.repeat([1, 0], [300, 900])
-    scores = np.where(labels == 1, 1.0, 0.0)
-    people = np.r_[np.arange(300) % 30, np.arange(900) % 30]
-    frames, subjects = system(labels, scores, 0.5), system(labels, scores, 0.5, people)
-    assert (frames.tpr_low, frames.tpr_high) == metrics.clopper_pearson(300, 300)
-    assert frames.fpr_high == metrics.clopper_pearson(0, 900)[1]
-    assert (subjects.tpr_low, subjects.fpr_high) == (
-        metrics.clopper_pearson(30, 30)[0],
-        metrics.clopper_pearson(0, 30)[1],
-    )
-    assert frames.fpr_high_clips is None
+@pytest.mark.parametrize("over", OVER, ids=str)
+@pytest.mark.parametrize("lost", [("A", 2), (None, 1)], ids=str)
+def test_a_fold_that_is_missing_everywhere_is_missed(networks, over, lost):
+    experiment, fold = lost
+    drop = (networks["fold"] == fold) & ((networks["experiment"] == experiment) | (experiment is None))
+    with pytest.raises(metrics.IncompleteError, match=f"networks are missing: .*fold {fold} seed"):
+        metrics.average(networks[~drop], over=over)
 
 
-def test_the_clips_of_the_real_validation_set_bound_its_fpr():
-    (bona_fide, attack), (_, clips) = next(iter(CLIPS.items()))
-    labels = np.repeat([1, 0], [bona_fide, attack])
-    report = metrics.evaluate(labels, labels + np.linspace(0, 0.1, labels.size), [1e-4, 1e-3], replicates=20)
-    point, easier = report.points
-    assert point.fpr_high == pytest.approx(5.6e-4, abs=5e-6) and point.fpr_high_clips == pytest.approx(1.2e-2, abs=5e-4)
-    assert (point.method_low, point.attacks_needed) == (None, 36_887) and clips == 300
-    assert easier.method_low == 1 and easier.attacks_needed == 3_688
-    assert any("it takes 36,887" in note for note in report.notes)
-    table = report.table()
-    assert table.loc[0, "FPR up to"] == "5.6e-4" and table.loc[0, "of clips"] == "1.2e-2"
-    assert np.isnan(table.loc[0, "method low"]) and table["attacks needed"].tolist() == [36_887, 3_688]
+@pytest.mark.parametrize("over", OVER, ids=str)
+def test_a_last_fold_that_is_missing_everywhere_is_missed_where_it_is_expected(networks, over):
+    without = networks[(networks["experiment"] != "B") | (networks["fold"] != 3)]
+    metrics.average(without, over=over)
+    one_fold = metrics.average(networks[networks["fold"] == 2], over=["seed"])
+    assert set(one_fold["fold"]) == {2}
+    expected = list(networks[["experiment", "fold", "seed"]].drop_duplicates().itertuples(index=False, name=None))
+    with pytest.raises(metrics.IncompleteError, match="2 of 9 networks are missing: B fold 3 seed 1; B fold 3 seed 2"):
+        metrics.average(without, over=over, expected=expected)
 
 
-def test_attack_frames_of_few_subjects_do_not_resolve_what_as_many_independent_ones_would():
-    rng = np.random.default_rng(0)
-    labels, people = np.repeat([1, 0], [400, 800]), np.arange(1200) % 20
-    scores = 4 * labels + rng.normal(size=20)[people] + 0.3 * rng.normal(size=1200)
-    alone, of_subjects = (metrics.evaluate(labels, scores, [0.01], None, of, 50).points[0] for of in (None, people))
-    assert alone.attacks_needed == 368 < alone.effective_attack and alone.method_low is not None
-    assert of_subjects.attacks_needed == 368 > of_subjects.effective_attack and of_subjects.method_low is None
+def test_what_is_incomplete_or_contradicts_itself_is_not_averaged(networks):
+    uneven = [network([0, 1], "X", 1, 1), network([0, 1], "X", 2, 1), network([0, 1], "X", 1, 2)]
+    with pytest.raises(metrics.IncompleteError, match="1 of 4 networks are missing: X fold 2 seed 2"):
+        metrics.average(pd.concat(uneven))
+    with pytest.raises(metrics.IncompleteError, match="X fold 2 seed 7: 2"):
+        metrics.average(pd.concat([network([0, 1, 0.5], "X", 1), network([0, 1], "X", 2)]))
+    with pytest.raises(metrics.IncompleteError, match="networks scored different frames"):
+        metrics.average(metrics.average(networks, over=["fold"]).drop(index=3), over=["seed"])
+    with pytest.raises(metrics.IncompleteError, match="1 scores are missing"):
+        metrics.average(networks.assign(score=networks["score"].where(networks.index != 5)))
+    with pytest.raises(ValueError, match="has more than one label"):
+        metrics.average(networks.assign(label=networks["label"].where(networks.index != 5, 0)))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3])
-def test_limits_of_a_system_cover_its_true_rates(share):
-    rng, people, labels = np.random.default_rng(0), np.tile(np.arange(60), 10), np.repeat([1, 0], [150, 450])
-    hits = np.zeros(2)
-    for _ in range(200):
-        effects = np.sqrt(share) * rng.normal(size=(2, 60))[labels, people]
-        scores = 2.5 * labels + effects + np.sqrt(1 - share) * rng.normal(size=600)
-        threshold = metrics.threshold_at_fpr(labels, scores, 0.02)
-        limits = system(labels, scores, threshold, people)
-        hits += limits.tpr_low <= norm.sf(threshold - 2.5) <= limits.tpr_high, norm.sf(threshold) <= limits.fpr_high
-    assert (hits / 200 >= 0.92).all()
+def test_scores_stand_side_by_side_in_the_order_of_the_table(networks):
+    turned = pd.concat([networks[networks["experiment"] == "B"], networks[networks["experiment"] == "A"]])
+    wide = metrics.matrix(metrics.average(turned))
+    assert list(wide) == ["B", "A"] and list(wide.index) == list(metrics.facts(turned).index)
+    assert list(metrics.matrix(turned, ["experiment", "fold", "seed"]))[:2] == [("B", 1, 1), ("B", 2, 1)]
+    first = metrics.first_seed(networks)
+    assert first.groupby("experiment")["seed"].unique().map(list).to_dict() == {"A": [1], "B": [1]}
+    with pytest.raises(metrics.IncompleteError, match="1 frames lack the score"):
+        metrics.matrix(metrics.average(networks).iloc[1:])
+
+
+def test_subsets_and_growth_by_hand():
+    rng = np.random.default_rng(3)
+    values = {name: rng.normal(np.arange(40) % 2, 1.0) for name in "ABC"}
+    table = pd.concat([network(scores, name, 1, 1) for name, scores in values.items()])
+    found = metrics.subsets(table, 0.1).set_index("methods")
+    assert list(found.index) == ["A", "B", "C", "A+B", "A+C", "B+C", "A+B+C"]
+    assert list(found["size"]) == [len(members) for members in found["members"]]
+    labels = np.arange(40) % 2
+    for members, row in zip(found["members"], found.itertuples(), strict=True):
+        by_hand = brute_tpr(labels, np.mean([values[name] for name in members], axis=0), 0.1)
+        assert found.loc[row.Index, "TPR %"] == pytest.approx(100 * by_hand)
+        assert row.refused == round(20 * (1 - by_hand))
+    grown = metrics.growth(table, 0.1, orders=40)
+    assert grown["networks"].tolist() == [1, 2, 3]
+    assert grown.iloc[-1][["low", "median", "high"]].tolist() == pytest.approx([found.loc["A+B+C", "TPR %"]] * 3)
+    singles = found.loc[["A", "B", "C"], "TPR %"]
+    assert singles.min() <= grown.loc[0, "low"] <= grown.loc[0, "high"] <= singles.max()
+    of_folds = metrics.subsets(pd.concat([network(values[n], "A", i + 1, 1) for i, n in enumerate("ABC")]), 0.1, "fold")
+    assert of_folds["TPR %"].tolist() == found["TPR %"].tolist()

@@ -1,261 +1,131 @@
-"""The notebooks: clean sources, and the whole study with the smoke profile, judged by what it leaves."""
+"""The rules that every chapter keeps: what its cells are, what they are for, and that papermill alone refuses a misspelt parameter."""
 
 import ast
-import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 
-from fasnb.command.notebooks import _with_values, execute
-from fasnb.lab import exercises
-from fasnb.lab.chapters import NOTEBOOKS
-from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.paper.published import FINDINGS
+from fasnb.lab import NOTEBOOKS
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SOURCES = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-SOLUTIONS = sorted((REPOSITORY / "notebooks" / "solutions").glob("*.ipynb"))
-SYNTHETIC = [name for name, notebook in NOTEBOOKS.items() if "synthetic" in notebook.sources]
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+SOURCE_TAGS = {"synthetic", "casia-surf", "released"}
+WORDS = 2500  # at most, in the text of a chapter
+
+KNOWN_TAGS = SOURCE_TAGS | {"parameters", "lesson", "nbval-check-output"}
 
 
-def test_every_notebook_is_known():
-    assert [path.stem for path in SOURCES] == list(NOTEBOOKS)
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
-def _code(notebook) -> list:
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", ()))
+
+
+def code(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def _tagged(cell, tag: str) -> bool:
-    return tag in cell.metadata.get("tags", ())
+def text(notebook) -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
-def _checked(notebook) -> list[str]:
-    """Names of the exercises that a notebook asks ``check`` for."""
-    return [name for cell in _code(notebook) for name in re.findall(r'^check\("([^"]+)"', cell.source, re.MULTILINE)]
+@pytest.fixture(params=NOTEBOOKS)
+def chapter(request):
+    return request.param
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_sources_are_clean(path):
-    notebook = nbformat.read(path, as_version=4)
+def test_every_notebook_is_known():
+    assert sorted(path.stem for path in FOLDER.rglob("*.ipynb")) == list(NOTEBOOKS)
+
+
+def test_a_source_is_whole_and_holds_no_outputs(chapter):
+    notebook = read(chapter)
     nbformat.validate(notebook)
-    code = _code(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert notebook.cells[0].cell_type == "markdown" and "**Question.**" in notebook.cells[0].source
-    assert "**In the paper.**" in notebook.cells[0].source and "**Run time.**" in notebook.cells[0].source
-    assert any(_tagged(cell, "nbval-check-output") for cell in code)
+    assert all(not cell.outputs and cell.execution_count is None for cell in code(notebook))
+    ids = [cell.id for cell in notebook.cells]
+    assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_code_cells_are_short_and_define_only_what_is_the_lesson(path):
-    """A definition is right where it is the lesson; everything else that a second notebook needs lives in the package."""
-    for cell in _code(nbformat.read(path, as_version=4)):
-        lesson, lines = _tagged(cell, "lesson"), len(cell.source.splitlines())
-        assert lines <= (25 if lesson else 10), f"{cell.id}: {lines} lines"
-        assert lesson or not re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE), f"{cell.id} defines"
+def test_a_code_cell_has_at_most_25_lines(chapter):
+    long = {cell.id: len(cell.source.splitlines()) for cell in code(read(chapter))}
+    assert max(long.values()) <= 25, {name: lines for name, lines in long.items() if lines > 25}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_a_chapter_is_more_text_than_code(path):
-    notebook = nbformat.read(path, as_version=4)
-    text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    assert len(text) >= 1.3 * len(_code(notebook))
-    assert sum(len(source.split()) for source in text) >= 1200
-    assert any(re.search(r"\bpredict", source, re.IGNORECASE) for source in text), "nothing to predict"
+def test_tags_are_known_and_name_sources_that_the_chapter_serves(chapter):
+    for cell in read(chapter).cells:
+        unknown = {tag for tag in tags(cell) - KNOWN_TAGS if not re.fullmatch(r"(table|figure)[\w-]*", tag)}
+        assert not unknown, f"{cell.id}: {unknown}"
+        named = tags(cell) & SOURCE_TAGS
+        assert named <= set(NOTEBOOKS[chapter].sources), cell.id
+        assert named != set(NOTEBOOKS[chapter].sources), f"{cell.id} is for all sources: it needs no tag"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_every_tagged_parameter_is_a_literal_explained_and_used(path):
-    cells = _code(nbformat.read(path, as_version=4))
-    tagged = [cell for cell in cells if _tagged(cell, "parameters")]
-    assert len(tagged) == 1
-    used = {
-        n.id
-        for cell in cells
-        if cell not in tagged
-        for n in ast.walk(ast.parse(cell.source))
-        if isinstance(n, ast.Name)
-    }
-    lines = tagged[0].source.splitlines()
-    for statement in ast.parse(tagged[0].source).body:
+def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter):
+    """Cells of other sources are left out of an execution: what they define is not there."""
+    cells = code(read(chapter))
+    names = [made_and_used(ast.parse(cell.source)) for cell in cells]
+    for source in NOTEBOOKS[chapter].sources:
+        here = [not tags(cell) & SOURCE_TAGS or source in tags(cell) for cell in cells]
+        elsewhere = {name for (made, _), is_here in zip(names, here, strict=True) if not is_here for name in made}
+        for cell, (made, used), is_here in zip(cells, names, here, strict=True):
+            if is_here:
+                elsewhere -= made
+                assert not used & elsewhere, f"{source}: {cell.id} uses {used & elsewhere}"
+
+
+def made_and_used(tree) -> tuple[set[str], set[str]]:
+    """Names that a cell assigns, defines or imports, and those that it reads, but for the arguments of its functions."""
+    nodes = list(ast.walk(tree))
+    read_or_set = [node for node in nodes if isinstance(node, ast.Name)]
+    made = {node.id for node in read_or_set if isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    made |= {(node.asname or node.name).partition(".")[0] for node in nodes if isinstance(node, ast.alias)}
+    used = {node.id for node in read_or_set if isinstance(node.ctx, ast.Load)}
+    return made, used - {node.arg for node in nodes if isinstance(node, ast.arg)}
+
+
+def test_a_chapter_asks_explains_and_lets_predict(chapter):
+    notebook = read(chapter)
+    first = notebook.cells[0].source
+    for mark in ("**Question.**", "**In the paper.**", "**Run time.**"):
+        assert mark in first
+    words = text(notebook)
+    assert re.search(r"\bpredict", words, re.IGNORECASE), "nothing to predict"
+    assert "What this does not show" in words and "Exercise" in words
+    assert len(words.split()) <= WORDS, f"{len(words.split())} words"
+
+
+def test_the_parameters_are_literals_each_explained_and_used(chapter):
+    cells = code(read(chapter))
+    given = [cell for cell in cells if "parameters" in tags(cell)]
+    assert len(given) == 1
+    lines, others = given[0].source.splitlines(), [ast.parse(cell.source) for cell in cells if cell not in given]
+    used = {node.id for tree in others for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for statement in ast.parse(given[0].source).body:
         assert isinstance(statement, ast.Assign)
         ast.literal_eval(statement.value)
         assert statement.targets[0].id in used
-        comment = lines[statement.end_lineno - 1].partition("#")[2]
-        assert re.search(r"such as|for example|\.toml", comment), f"no example for {statement.targets[0].id}"
+        assert "#" in lines[statement.end_lineno - 1], f"no comment for {statement.targets[0].id}"
+    assert any("study, show, check = open_study(profile, settings, out)" in cell.source for cell in cells)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_a_chapter_has_exercises_with_answers(path):
-    asked = _checked(nbformat.read(path, as_version=4))
-    assert len(asked) >= 2 and len(asked) == len(set(asked))
-    assert sorted(asked) == [name for name in exercises.all_exercises() if name[:2] == path.stem[:2]]
+def test_tables_and_figures_carry_the_number_of_their_chapter(chapter):
+    for cell in code(read(chapter)):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "show":
+                name = ast.literal_eval(node.args[1])
+                assert re.fullmatch(rf"{chapter[:2]}-[a-z0-9-]+", name), name
 
 
-@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
-def test_the_solutions_are_right(path, smoke, request, monkeypatch, capsys):
-    """Every cell is executed here, one after the other; a kernel for each would take a minute in all."""
-    given = {"profile": "smoke", "settings": {}, "out": str(smoke)}
-    if "synthetic" not in NOTEBOOKS[path.stem].sources:
-        given |= {"profile": "released", "settings": {"released_root": str(request.getfixturevalue("released"))}}
-    monkeypatch.chdir(REPOSITORY)
-    for cell in _code(nbformat.read(path, as_version=4)):
-        if not _tagged(cell, "parameters"):
-            exec(compile(cell.source, f"{path.name} {cell.id}", "exec"), given)
-    asked = _checked(nbformat.read(REPOSITORY / "notebooks" / path.name, as_version=4))
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(")")[0] for line in said if line.startswith(("Right", "Not", "Exercise"))] == [
-        f"Right ({name}" for name in asked
-    ], said
-
-
-def test_every_chapter_has_solutions():
-    assert [path.stem for path in SOLUTIONS] == list(NOTEBOOKS)
-
-
-def test_a_parameters_cell_takes_what_was_run_with_and_keeps_its_comments():
-    cell = 'profile = "tiny"  # größe, such as "small"\nsettings = {\n    "a": 1,\n}  # values\nout = None  # folder'
-    run = _with_values(cell, {"profile": "smoke", "settings": {"a # b": 2}, "out": None})
-    assert (
-        run == "profile = 'smoke'  # größe, such as \"small\"\nsettings = {'a # b': 2}  # values\nout = None  # folder"
-    )
-    assert _with_values(cell, {"profile": "tiny", "settings": {"a": 1}}) == cell
-
-
-def test_smoke_trains_every_network_of_the_study(smoke):
-    results = [json.loads(path.read_text()) for path in smoke.glob("runs/*/result.json")]
-    configs = [json.loads(path.read_text()) for path in smoke.glob("runs/*/config.json")]
-    of_paper = [config for config in configs if not EXPERIMENTS[config["experiment"]].extra]
-    assert len(results) == len(configs) == 61 and len(of_paper) == 52
-    members = [config for config in configs if EXPERIMENTS[config["experiment"]].member]
-    assert len(members) == 24
-
-
-def test_smoke_leaves_executed_notebooks_without_errors(smoke):
-    for name in SYNTHETIC:
-        notebook = nbformat.read(smoke / "notebooks" / f"{name}.ipynb", as_version=4)
-        outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-        assert outputs and not any(output.output_type == "error" for output in outputs)
-        assert "papermill" not in notebook.metadata and notebook.metadata.fasnb.parameters["profile"] == "smoke"
-        (given,) = [c for c in _code(notebook) if re.search("parameters", "".join(c.metadata.get("tags", ())))]
-        assert given.source.startswith("profile = 'smoke'  # ") and ast.parse(given.source)
-    assert not list(smoke.glob("notebooks/*.failed.ipynb"))
-
-
-def test_smoke_tables_say_what_they_come_from(smoke):
-    written = {path.stem for path in (smoke / "tables").glob("*.csv")}
-    assert {name[:2] for name in written} == {name[:2] for name in SYNTHETIC}
-    for name in written:
-        assert (smoke / "tables" / f"{name}.md").is_file() and (smoke / "tables" / f"{name}.tex").is_file()
-    for name in ("01-table3", "05-table3", "06-table5", "08-findings"):
-        caption = (smoke / "tables" / f"{name}.md").read_text().strip().splitlines()[-1]
-        assert (
-            "synthetic stand-in" in caption
-            and "profile smoke" in caption
-            and "120 frames (37 bona fide, 83 attack)" in caption
-        )
-    table3 = pd.read_csv(smoke / "tables" / "08-table3.csv")
-    assert len(table3) == 10 and table3["measured"].between(0, 100).all()
-    low = table3["low"].fillna(0)  # missing where the frames are too few for a lower limit
-    assert (low <= table3["measured"] + 1e-9).all() and (table3["measured"] <= table3["high"] + 1e-9).all()
-    findings = pd.read_csv(smoke / "tables" / "08-findings.csv")
-    assert set(findings["verdict"]) <= {"shown", "undecided", "opposite", "not measured"}
-    assert findings["claim"].tolist() == [finding.claim for finding in FINDINGS]
-    appendix = {name for name, experiment in EXPERIMENTS.items() if experiment.appendix}  # which smoke does not train
-    untrained = [f.claim for f in FINDINGS if appendix & {name for pair in f.pairs for name in pair}]
-    left = findings[findings["verdict"] == "not measured"]
-    assert set(untrained) < set(left["claim"]) and left["reason"].str.startswith("it takes ").all()
-    assert left.loc[left["claim"].isin(untrained), "reason"].str.contains("the profile has appendix = false").all()
-    of_pairs = [f.claim for f in FINDINGS if f.pairs and f.claim not in untrained]
-    assert not set(of_pairs) & set(left["claim"])
-    given = {f.evidence for f in FINDINGS if not f.pairs and f.claim not in set(left["claim"])}
-    sure = {"new-attacks", "error-ratio", "diversity", "d-understates", "one-camera-errors"}
-    assert sure <= given <= sure | {"d-on-hard-attacks"}  # where there are hard ones
-
-
-def test_smoke_report_is_one_page_of_its_own(smoke):
-    page = (smoke / "report.html").read_text()
-    assert all(f'id="{name}"' in page and f"notebooks/{name}.ipynb" in page for name in SYNTHETIC)
-    assert page.count("data:image/webp;base64") >= 15
-    outside = re.findall(r"(?:src|href)=\"(https?://[^\"]+)", page)
-    assert not outside
-    for path in (smoke / "figures").glob("*.png"):
-        assert path.with_suffix(".pdf").is_file() and path.with_suffix(".txt").is_file()
-
-
-def test_nothing_executed_carries_paths_of_this_machine(smoke):
-    for path in [*(smoke / "notebooks").glob("*.ipynb"), *smoke.glob("runs/*/*.json")]:
-        text = path.read_text().replace(str(smoke), "")  # the results folder was chosen by the test
-        assert str(REPOSITORY) not in text and str(Path.home()) + "/" not in text
-
-
-def test_a_second_run_trains_nothing(own):
-    before = {path: path.stat().st_mtime_ns for path in own.glob("runs/*/result.json")}
-    command = [sys.executable, "-m", "fasnb", "run", "--profile", "smoke", "--only", "06", "--out", str(own)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert {path: path.stat().st_mtime_ns for path in own.glob("runs/*/result.json")} == before
-
-
-@pytest.fixture
-def own(smoke, tmp_path):
-    """A copy of the smoke study, to be changed."""
-    return Path(shutil.copytree(smoke, tmp_path / "smoke"))
-
-
-def test_a_failing_notebook_names_the_cell_and_keeps_the_whole_copy(own, monkeypatch):
-    whole = (own / "notebooks" / "05_ensemble.ipynb").read_bytes()
-    settings = {"released_root": str(own)}  # no released scores there
-    monkeypatch.delenv("FASNB_RELEASED", raising=False)
-    reason = r"05_ensemble, cell \d+: MissingData: the authors' released scores are not at"
-    with pytest.raises(RuntimeError, match=reason):
-        execute("05_ensemble", {"profile": "released", "settings": settings, "out": str(own)}, own)
-    assert (own / "notebooks" / "05_ensemble.ipynb").read_bytes() == whole
-
-
-def test_a_profile_of_ones_own_runs(own, tmp_path):
-    source = (REPOSITORY / "fasnb" / "paper" / "profiles" / "smoke.toml").read_text()
-    (tmp_path / "mine.toml").write_text(source)
-    command = [
-        sys.executable,
-        "-m",
-        "fasnb",
-        "run",
-        "--profile",
-        str(tmp_path / "mine.toml"),
-        "--only",
-        "00",
-        "--out",
-        str(own),
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (
-        nbformat.read(own / "notebooks" / "00_data.ipynb", 4).metadata.fasnb.parameters["profile"].endswith("mine.toml")
-    )
-
-
-def test_released_notebooks_give_the_papers_rows(released, tmp_path):
-    command = [sys.executable, "-m", "fasnb", "run", "--profile", "released", "--set", f"released_root={released}"]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    table3 = pd.read_csv(tmp_path / "tables" / "05-table3.csv").round(2)
-    assert table3["measured"].tolist() == table3["published"].tolist() == [99.87, 99.63, 99.33, 98.70, 100.0]
-    table5 = pd.read_csv(tmp_path / "tables" / "06-table5.csv").round(2)
-    assert table5["measured"].tolist() == table5["published"].tolist() == [100.0, 100.0, 99.87]
-    findings = pd.read_csv(tmp_path / "tables" / "08-findings.csv").set_index("claim")
-    assert len(findings) == len(FINDINGS) and (findings["verdict"] == "undecided").sum() == 10
-    counted = [f.claim for f in FINDINGS if f.evidence in ("first-on-test", "error-ratio")]  # of rates printed at 1e-4
-    others = pd.read_csv(tmp_path / "tables" / "08-findings-fprs.csv").set_index("claim")
-    assert (others.loc[counted, "at 1e-3"] == "not measured").all()
-    refused = pd.read_csv(tmp_path / "tables" / "09-refused.csv").set_index("experiment").loc["ensemble"]
-    assert refused.drop("seed").tolist() == [0, 0, 11, 11] and (tmp_path / "figures" / "09-snapshots.png").is_file()
+def test_papermill_alone_refuses_a_misspelt_parameter(tmp_path):
+    command = [sys.executable, "-m", "papermill", str(FOLDER / "00_data.ipynb"), str(tmp_path / "00.ipynb")]
+    given = ["-p", "profil", "smoke", "-p", "out", str(tmp_path)]
+    done = subprocess.run([*command, *given], capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0
+    assert "this notebook has no parameter 'profil'; did you mean 'profile'?" in done.stderr

@@ -1,12 +1,15 @@
-"""Profiles refuse what they do not know and resolve what experiments inherit."""
+"""Profiles and recipes refuse what they do not know, and resolve what experiments inherit."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.paper.profile import ProfileError, load
+from fasnb.paper.profile import ProfileError, load, results_name
+from fasnb.paper.published import CLAIMS, TABLE3, WITHOUT_D, table3
+from fasnb.paper.recipe import PAPER
 
 
 @pytest.mark.parametrize("name", profiles.names())
@@ -21,24 +24,37 @@ def test_every_profile_loads_and_resolves(name):
     [
         ({"learnin_rate": "1"}, "unknown key 'learnin_rate'; did you mean 'learning_rate'?"),
         ({"sede": 1}, "did you mean 'seeds'?"),
-        ({"A.learning_rat": 1.0}, "unknown key A.learning_rat; did you mean 'learning_rate'?"),
+        ({"A.learning_rat": 1.0}, "unknown key 'A.learning_rat'; did you mean 'learning_rate'?"),
         ({"resnet34-imagnet.epochs": 1}, "did you mean 'resnet34-imagenet'?"),
-        ({"seeds": 0}, "seeds = 0; it must be at least 1"),
-        ({"seeds": "two"}, "seeds = 'two' is not a whole number"),
-        ({"seeds": True}, "seeds = True is not a whole number"),
-        ({"batch_size": 1.5}, "batch_size = 1.5 is not a whole number"),
+        ({"seeds": 0}, "seeds = 0: it should be greater than or equal to 1"),
+        ({"seeds": "two"}, "seeds = 'two' is not a value of the kind of 2"),
+        ({"seeds": True}, "seeds = True: it should be a valid integer"),
+        ({"batch_size": 1.5}, "batch_size = 1.5: it should be a valid integer"),
         ({"source": "synthetc"}, "did you mean 'synthetic'?"),
-        ({"fprs": "[]"}, "fprs is empty"),
-        ({"fprs": "[2.0]"}, "fprs = 2.0; it must be at least 0 and at most 1"),
+        ({"source": 3}, "source = 3: it should be 'synthetic', 'casia-surf' or 'released'"),
+        ({"fprs": "[]"}, "fprs = (): Tuple should have at least 1 item"),
+        ({"fprs": "[2.0]"}, "fprs = 2.0: it should be less than or equal to 1"),
+        ({"fprs": [0.1, 0.1]}, "fprs = [0.1, 0.1] has a value twice"),
         ({"headline_fpr": 0.5}, "headline_fpr = 0.5 is not one of fprs"),
         ({"crop": 126}, "crop = 126 is larger than resize = 125"),
-        ({"flip": "2.0"}, "flip = 2.0; it must lie in [0, 1]"),
+        ({"flip": "2.0"}, "flip = 2.0: it should be less than or equal to 1"),
+        ({"flip": "nan"}, "flip = nan: it should be a finite number"),
+        ({"A.width": 9}, "width = 9.0: it should be less than or equal to 4"),
         ({"recipe": "papers"}, "did you mean 'paper'?"),
+        ({"replicates": "9" * 5000}, "replicates = "),
+        ({"learning_rate": 10**400}, "learning_rate = "),
+        ({"fprs": "[" * 9000}, "fprs = "),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ProfileError, match=re.escape(message)):
         load("released", settings)
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 0}, {"fusion": "sum"}, {"flip": True}, {"crop": 200}, {"epoch": 3}])
+def test_a_recipe_refuses_what_no_training_could_use(changes):
+    with pytest.raises((ValueError, TypeError), match=next(iter(changes))):
+        replace(PAPER, **changes)
 
 
 def test_unknown_profile_names_the_nearest():
@@ -77,3 +93,19 @@ def test_a_profile_of_ones_own(tmp_path):
     path.write_text("source = released")
     with pytest.raises(ProfileError, match="is not TOML"):
         load(str(path))
+    (tmp_path / "tiny.toml").write_text('source = "released"')
+    with pytest.raises(ProfileError, match="has the name of a profile that comes with the package; rename it"):
+        load(str(tmp_path / "tiny.toml"))
+
+
+def test_the_results_folder_is_named_by_what_changes_results():
+    assert results_name("tiny", {"workers": 3, "data_root": "/elsewhere", "seeds": "2"}) == "tiny"
+    changed = results_name("tiny", {"A.learning_rate": "1"})
+    assert re.fullmatch("tiny-[0-9a-f]{8}", changed) and changed == results_name("tiny", {"A.learning_rate": 1.0})
+
+
+def test_claims_speak_of_experiments_that_there_are():
+    known = {*EXPERIMENTS, "ensemble", WITHOUT_D}
+    assert all(claim.pairs and {name for pair in claim.pairs for name in pair} <= known for claim in CLAIMS)
+    assert {*TABLE3["experiment"]} <= known and len({claim.claim for claim in CLAIMS}) == len(CLAIMS)
+    assert table3("synthetic")["initialization"].str.startswith("stand-in for ").sum() == 6

@@ -1,7 +1,5 @@
-"""``fasnb run``: from a profile to its report, with the progress of the whole study."""
+"""``fasnb run``: from a profile to its report."""
 
-import errno
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,90 +7,59 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fasnb.command.manuscript import write_manuscript
 from fasnb.command.notebooks import chosen_notebooks, execute_all, shown_path
 from fasnb.command.report import write_report
-from fasnb.lab.chapters import NOTEBOOKS
-from fasnb.lab.session import Session
+from fasnb.command.results import shown_files
+from fasnb.lab.session import NOTEBOOKS, Study
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.files import explained, sweep
-from fasnb.tools.places import cache, home, released_root, workplace
-from fasnb.tools.seals import check_sums, write_sums
-from fasnb.tools.workers import choose_device
-from fasnb.training.make import make
+from fasnb.tools.files import seal
+from fasnb.tools.machine import home, released_root, workplace
+from fasnb.training.run import train
 
 
 def run(
-    profile: str,
-    settings: Mapping[str, Any],
-    only: Sequence[str] = (),
-    out: Path | None = None,
-    from_scores: bool = False,
-) -> Path:
+    profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out: Path | None = None, from_scores=False
+):
     """Train what is missing, execute the notebooks and write ``report.html``; can be stopped and run again.
 
     Args:
+        only: beginnings of the names of notebooks; by default all that serve the source.
         out: results folder; by default as of ``fasnb.lab.open_study``.
         from_scores: take networks whose scores are published as they are; otherwise they are trained here.
 
-    Returns:
-        Path of the report.
-
     Raises:
-        Damaged: a notebook, table, figure or report of an earlier run is not what was written.
-        OutOfTime: see ``fasnb.tools.workers.time_limit``.
+        OutOfTime: see ``fasnb.tools.machine.time_limit``.
     """
     started = time.monotonic()
-    session = Session(profile, settings, out)
-    sweep(session.out, cache())
-    check_sums(session.out, edited=True)
-    names = chosen_notebooks(session.profile, only)
-    budget = f"{session.profile.budget_minutes:g} min on {session.profile.budget_machine}"
-    print(f"{session}; {len(names)} notebooks; budget {budget}", flush=True)
-    if session.profile.source == "released":
-        released_root(session.profile.released_root)
-    _require_writable(session.out)
-    spent = {} if session.profile.source == "released" else _train(session, names, from_scores)
-    given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
+    study = Study(profile, settings, out)
+    names = chosen_notebooks(study.profile, only)
+    budget = f"{study.profile.budget_minutes:g} min on {study.profile.budget_machine}"
+    print(f"{study}; {len(names)} notebooks; budget {budget}", flush=True)
+    if study.profile.source == "released":
+        released_root(study.profile.released_root)
+    spent = _train(study, names, from_scores)
     elsewhere = workplace() != home()  # the notebooks run at home
-    given |= {"out": shown_path(session.out) if out or elsewhere else None}
+    given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
+    given |= {"out": shown_path(study.out) if out or elsewhere else None}
     trained = time.monotonic()
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
-        for name, seconds in execute_all(names, given, session.out):
+        for name, seconds in execute_all(names, study.profile.source, given, study.out):
             bar.write(f"{name}: {seconds:.0f} s")
             bar.update()
     spent["notebooks"] = time.monotonic() - trained
-    write_manuscript(session)
-    path = write_report(session, time.monotonic() - started, spent)
+    path = write_report(study, time.monotonic() - started, spent)
+    seal(study.out, {}, shown_files(study.out))
     print("time: " + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in spent.items()))
-    write_sums(session.out, shown_files(session.out))
     print(f"report: {shown_path(path)}")
-    return path
 
 
-def _require_writable(folder: Path) -> None:
-    """Say at the start, not after the first training, that the results cannot be written."""
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-
-
-def shown_files(out: Path) -> list[Path]:
-    """What people look at in a results folder: notebooks, tables, figures and the report."""
-    folders = [out / name for name in ("notebooks", "tables", "figures")]
-    return [out / "report.html", *(path for folder in folders for path in folder.glob("[!.]*") if path.is_file())]
-
-
-def _train(session: Session, names: Sequence[str], from_scores: bool) -> dict[str, float]:
-    """Seconds of each part, see ``fasnb.training.make``."""
+def _train(study: Study, names: Sequence[str], from_scores: bool) -> dict[str, float]:
+    """Train the networks that notebooks need, the ensemble's first; seconds of each part."""
     wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
-    if session.profile.executor == "local":
-        choose_device(session.profile.device)
-    if not wanted:
+    if study.profile.source == "released" or not wanted:
         return {}
-    # the ensemble first: what a time limit should leave whole
-    networks = session.plan.of(*sorted(session.served(*wanted), key=lambda name: not EXPERIMENTS[name].member))
-    published = session.published if from_scores else None
-    unchanged = home() / "results" / session.profile.name
-    return make(session.plan, networks, session.profile.execution, published, unchanged)
+    served = sorted(study.served(*wanted), key=lambda name: not EXPERIMENTS[name].member)
+    networks = study.plan.of(*served)
+    if from_scores:
+        networks = [network for network in networks if not study.published.holds(network)]
+    return train(networks, **study.profile.execution)

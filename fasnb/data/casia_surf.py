@@ -1,4 +1,4 @@
-"""CASIA-SURF on disk: where it lies, and its frames decoded as the authors did.
+"""CASIA-SURF on disk: where it lies, its frames decoded as the authors did, checked, and written in its layout.
 
 The challenge lays its files out as ``phase1/{Training,Val}`` and ``phase2/Testing`` with the organisers' lists beside
 the folders; the authors of the paper prefix the same names with ``train/`` and ``valid/``; the data set owner's later
@@ -7,22 +7,23 @@ release puts them under ``CASIA_SURF/Data``. Names from any list are found in an
 
 import hashlib
 import math
-import os
 import re
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from tqdm.auto import tqdm
 
-from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list, wrong_modality
-from fasnb.data.images import ImageError, open_image
+from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list
+from fasnb.data.store import Source, broken
 from fasnb.paper.experiments import MODALITIES
-from fasnb.tools.files import file_hashes
+from fasnb.tools.files import file_sha256, replace_file, seal, sealed, write_text
+from fasnb.tools.machine import cache, parallel
 
 DECODER_VERSION = 1  # raise when the same files give other pixels
 
@@ -36,11 +37,19 @@ LISTS = {  # split -> names of its list, those with labels first
     "test": ("test_private_list.txt", "CASIA_SURF@p1_image_test.txt", "test_public_list.txt"),
 }
 
-_BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "Data")
+KNOWN = {  # the challenge subset of Zhang et al.: what a complete copy counts
+    "train": {"frames": 29266, "bona fide": 8942, "attack": 20324, "attack 4": 6518, "attack 5": 6942,
+              "attack 6": 6864, "subjects": 300},
+    "valid": {"frames": 9608, "bona fide": 2994, "attack": 6614, "attack 1": 2243, "attack 2": 2118,
+              "attack 3": 2253, "subjects": 100},
+    "test": {"frames": 57710, "bona fide": 17458, "attack": 40252, "subjects": 600},
+}  # fmt: skip
 
-_PLACE = re.compile(r"(?P<before>|.*/)(?P<folder>Training|Val|Testing)/(?P<rest>.*)")
+_BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "Data", "CASIA_SURF")
 
-_MODALITY_IN_NAME = re.compile(r"(?<![^-_/])(color|rgb|depth|ir)(?![^-_./])")
+_PLACE = re.compile(r"(?P<written>(?:.*/)?(?P<folder>Training|Val|Testing))/(?P<rest>.*)")
+
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none that starts other programs, as EPS would
 
 _COLOUR_TOLERANCE = 8  # grey levels by which the channels of a grey image may differ after JPEG
 
@@ -76,40 +85,26 @@ def find(root: str | Path, authors: str | Path | None = None) -> Layout:
         authors: a clone of the authors' repository, whose ``data/lists`` has the validation labels.
 
     Raises:
-        FileNotFoundError: neither a list nor an image folder of CASIA-SURF is there.
+        FileNotFoundError: of no split there are both a list and an image folder.
     """
     root = Path(root)
-    where = [root / base for base in _BASES] + [root / "CASIA_SURF"]
+    where = [root / base for base in _BASES]
     where += [Path(clone) / "data" / "lists" for clone in (authors, root) if clone is not None]
     lists, missing = {}, {}
     for split, names in LISTS.items():
         there = [folder / name for name in names for folder in where if (folder / name).is_file()]
-        # the challenge and the data set's owner name the same frames differently: take the list that fits the files
-        found = next((path for path in there if _leads_to_files(root, path)), there[0] if there else None)
-        images = any((folder / FOLDERS[split]).is_dir() for folder in where)
-        if found is not None and images:
-            lists[split] = found
+        if there and any((folder / FOLDERS[split]).is_dir() for folder in where):
+            # the challenge and the data set's owner name the same frames differently: take the list that fits the files
+            lists[split] = next((path for path in there if _leads_to_files(path, root)), there[0])
         else:
-            lacking = f"the folder {FOLDERS[split]}" if found else f"the list {names[0]} or {names[-1]}"
+            lacking = f"the folder {FOLDERS[split]}" if there else f"the list {names[0]} or {names[-1]}"
             missing[split] = (
                 f"{root} lacks {lacking} of the {split} split, expected in {PHASES[split]}; data/README.md says how to "
                 "obtain CASIA-SURF and where to lay it"
             )
     if not lists:
-        raise FileNotFoundError(
-            f"no CASIA-SURF data at {root}: expected phase1/Training with phase1/train_list.txt, phase1/Val with "
-            "phase1/val_public_list.txt, or phase2/Testing; data/README.md says how to obtain it"
-        )
+        raise FileNotFoundError(f"no CASIA-SURF data at {root}: {missing['train']}")
     return Layout(root, lists, missing)
-
-
-def _leads_to_files(root: Path, path: Path) -> bool:
-    """Whether one of the first colour images that a list names lies below the root."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        fields = [re.split(r"[\s,]", line.replace('"', "").strip())[0] for line in islice(file, 9)]
-    names = [name for name in fields if name not in ("", "rgb")]
-    bases = _bases(root, names)
-    return any(os.path.isfile(_locate(root, bases, name)) for name in names)
 
 
 class CasiaSurf:
@@ -121,109 +116,68 @@ class CasiaSurf:
     may differ from theirs by a JPEG's rounding. Such a file is used where it exists, else its original.
 
     Args:
-        frames: the frame table.
+        frames: the frame table, whose names lie below the root, as ``read_list`` makes sure.
         root: the data root.
         size: height = width of the decoded images, in pixels.
-        hashes: file in which the hashes of the images are kept, so that each is read for its hash only once.
-
-    Attributes:
-        frames, root, size: as given; channels: modality -> 1 or 3.
-
-    Raises:
-        ValueError: a name that leaves the root, or a colour file that two rows name.
     """
 
-    def __init__(
-        self, frames: pd.DataFrame, root: str | Path, size: int = 125, hashes: str | Path | None = None
-    ) -> None:
-        self.frames, self.root, self.size = frames.reset_index(drop=True), Path(root), int(size)
-        self.hashes = hashes
-        names = self.frames[list(MODALITIES)].to_numpy(dtype=object)
-        outside = [name for name in names.flat if name.startswith("/") or ".." in name.split("/")]
-        if outside:
-            raise ValueError(f"{outside[0]!r} leaves the data root ({len(outside):,} such names); correct the list")
-        self._names = names
-        self._bases = _bases(self.root, names.flat)
-        located = pd.Series([str(_locate(self.root, self._bases, name)) for name in names[:, 0]], dtype="string")
-        if located.duplicated().any():
-            twice = int(np.argmax(located.duplicated()))
-            raise ValueError(
-                f"{names[twice, 0]!r} names a colour file that another row names too "
-                f"({int(located.duplicated().sum()):,} such rows); correct the list"
-            )
+    channels = {"rgb": 3, "depth": 1, "ir": 1}
 
-    @cached_property
-    def channels(self) -> dict[str, int]:
-        """3 for colour; for depth and IR 1, unless most of sixteen frames, spread over the table, are colour-coded."""
-        rows = np.unique(np.linspace(0, len(self.frames) - 1, 16).astype(int)) if len(self.frames) else []
-        coded = {name: sum(_colour_coded(self.path(row, name), self.root) for row in rows) for name in MODALITIES[1:]}
-        return {"rgb": 3} | {name: 3 if 2 * coded[name] > len(rows) else 1 for name in coded}
+    def __init__(self, frames: pd.DataFrame, root: str | Path, size: int = 125) -> None:
+        self.frames, self.root, self.size = frames.reset_index(drop=True), Path(root), int(size)
+        self._names = self.frames[list(MODALITIES)].to_numpy(dtype=object)
+        self._bases = _bases(self.root, self._names.flat)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the table and over the name and content of every file, wherever and whenever they were copied."""
+        """sha256 over the table and over the name and content of every file, wherever and whenever they were copied.
+
+        It is kept in the cache under a hash of the sizes and times of all files, so that they are read only once.
+        """
         digest = hashlib.sha256(f"casia-surf {DECODER_VERSION} {self.size}\n".encode())
         digest.update(self.frames[list(FRAME_COLUMNS)].to_csv(index=False).encode())
         paths = [self.path(row, name) for row in range(len(self.frames)) for name in MODALITIES]
-        for path, found in zip(paths, file_hashes(paths, self.hashes), strict=True):
-            digest.update(f"{path.relative_to(self.root).as_posix()} {found}\n".encode())
-        return digest.hexdigest()
+        there = {path: path.stat() for path in paths if path.is_file()}
+        stamps = digest.copy()
+        for path, found in there.items():
+            stamps.update(f"{path.absolute()} {found.st_size} {found.st_mtime_ns}\n".encode())
+        known, note = cache() / "fingerprints", f"{stamps.hexdigest()}.json"
+        if not (known / note).is_file():
+            for path in tqdm(paths, unit="file", desc="hashing", delay=2):
+                content = file_sha256(path) if path in there else "missing"
+                digest.update(f"{path.relative_to(self.root).as_posix()} {content}\n".encode())
+            seal(known, {"fingerprint": digest.hexdigest()}, file=note)
+        return sealed(known, note)["fingerprint"]
 
     def path(self, row: int, modality: str) -> Path:
         """The file of one modality of one frame."""
         path = _locate(self.root, self._bases, self._names[row, MODALITIES.index(modality)])
-        if path.stem.endswith("_resized") and not path.exists():
-            original = path.with_name(path.name.replace("_resized.", "."))
-            return original if original.exists() else path
-        return path
-
-    def unlisted(self) -> tuple[str, ...]:
-        """Image files below Training, Val or Testing that no row names, relative to the root, in order."""
-        named = {self.path(row, modality) for row in range(len(self.frames)) for modality in MODALITIES}
-        tops = {base + folder for (_, folder), base in self._bases.items()}
-        there = (path for top in sorted(tops) for path in (self.root / top).rglob("*.jpg"))
-        known = named | {path.with_name(path.name.replace("_resized.", ".")) for path in named}
-        return tuple(sorted(path.relative_to(self.root).as_posix() for path in there if path not in known))
+        original = path.with_name(path.name.replace("_resized.", "."))
+        return original if original != path and not path.exists() and original.exists() else path
 
     def read(self, indices) -> np.ndarray:
-        """Frames as uint8 (len(indices), channels, size, size).
-
-        Raises:
-            ValueError: a frame is missing a file or has a broken one.
-        """
-        images = np.empty((len(indices), sum(self.channels.values()), self.size, self.size), dtype=np.uint8)
+        """Frames as uint8 (len(indices), 5, size, size). ValueError where a file is missing, broken or of another frame."""
+        images = np.empty((len(indices), 5, self.size, self.size), dtype=np.uint8)
         for place, row in enumerate(indices):
-            found, problems = self.inspect(row)
-            if problems:
-                raise ValueError("; ".join(text for _, text in problems))
-            images[place] = np.concatenate([self._resized(found[name], found["rgb"].size) for name in MODALITIES])
+            images[place] = self._frame(row)
         return images
 
-    def inspect(self, row: int) -> tuple[dict[str, Image.Image], list[tuple[str, str]]]:
-        """The decoded images of one frame, and its problems as (kind, sentence)."""
-        images, problems = {}, []
+    def _frame(self, row: int) -> np.ndarray:
+        pictures, problems = [], []
         for modality in MODALITIES:
             path = self.path(row, modality)
             try:
-                images[modality] = _decode(path, self.root, self.channels[modality], modality == "rgb")
-            except _Problem as problem:
-                problems.append((problem.kind, f"{path.relative_to(self.root)} {problem}"))
-        return images, problems + self._mismatches(row, images)
-
-    def _mismatches(self, row: int, images: dict[str, Image.Image]) -> list[tuple[str, str]]:
-        colour, *others = self._names[row]
-        strangers = [name for name in others if _capture(name) != _capture(colour)]
-        problems = [("mismatched", f"{name} is not of the frame {colour}") for name in strangers]
-        wrong = wrong_modality(self._names[row])
-        problems += [("mismatched", f"{colour}: {wrong}")] if wrong else []
-        sizes = {name: image.size for name, image in images.items()}
-        if {"depth", "ir"} <= sizes.keys() and sizes["depth"] != sizes["ir"]:
-            problems.append(("size", f"{colour}: depth is {_by(sizes['depth'])} and IR {_by(sizes['ir'])}, not equal"))
-        if {"rgb", "depth"} <= sizes.keys():
-            (width, height), (other_width, other_height) = sizes["rgb"], sizes["depth"]
-            if abs(math.log(width * other_height / (height * other_width))) > math.log(_ASPECT_TOLERANCE):
-                problems.append(("size", f"{colour} is {_by(sizes['rgb'])}, its depth {_by(sizes['depth'])}"))
-        return problems
+                pictures.append(_decode(path, grey=modality != "rgb"))
+            except ValueError as problem:
+                problems.append(f"{path.relative_to(self.root)} {problem}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        colour, depth, ir = (picture.size for picture in pictures)
+        aspect = colour[0] * depth[1] / (colour[1] * depth[0])
+        if depth != ir or abs(math.log(aspect)) > math.log(_ASPECT_TOLERANCE):
+            sizes = " and ".join(f"{width}x{height}" for width, height in (colour, depth, ir))
+            raise ValueError(f"{self._names[row, 0]}, its depth and IR are {sizes}: not of one frame")
+        return np.concatenate([self._resized(picture, colour) for picture in pictures])
 
     def _resized(self, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
         if image.size != size:
@@ -232,68 +186,135 @@ class CasiaSurf:
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-class _Problem(Exception):
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
+@dataclass(frozen=True)
+class DataCheck:
+    """What ``check`` found, in sentences: what was counted, and all that is wrong. ``str(found)`` is for people."""
+
+    counts: list[str]
+    problems: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        found = f"{len(self.problems):,} problems; the first ten:" if self.problems else "no problems"
+        return "\n".join([*self.counts, found, *(f"  {text}" for text in self.problems[:10])])
 
 
-def _bases(root: Path, names: Iterable[str]) -> dict[tuple[str, str], str]:
-    """(what is written before it, Training, Val or Testing) -> where that folder really lies below the root."""
-    first = {}
+def check(frames: pd.DataFrame, root: str | Path, workers: int = 0, progress: bool = True) -> DataCheck:
+    """Decode every file of a frame table once, count, and report all that is wrong.
+
+    A split with at least half of the challenge's frames is taken for a whole copy, whose counts must be the known ones.
+    """
+    counts, problems = _counts(frames)
+    work = partial(broken, CasiaSurf(frames, root))
+    for found in sorted(_in_chunks(work, len(frames), workers, "checking", progress)):
+        problems += [text for _, text in found]
+    return DataCheck(counts, problems)
+
+
+def write(source: Source, root: str | Path, workers: int = 0, progress: bool = True) -> None:
+    """Write a source in the challenge's layout: JPEG files, ``*.rssdk`` folders, the organisers' lists.
+
+    Args:
+        source: its frame table must have the challenge's names.
+        root: gets ``phase1`` and ``phase2``; splits of several sources can go to one root.
+
+    Raises:
+        ValueError: there is something of the split already.
+    """
+    root, frames = Path(root), source.frames.reset_index(drop=True)
+    for split in frames["split"].unique():
+        there = [root / PHASES[split] / name for name in (FOLDERS[split], *LISTS[split])]
+        if any(path.exists() for path in there):
+            raise ValueError(f"{there[0].parent} holds a {split} set already; delete it or choose another folder")
+    list(_in_chunks(partial(_write_frames, source, frames, root), len(frames), workers, "writing", progress))
+    for split, part in frames.groupby("split", sort=False):
+        names = part["rgb"] + " " + part["depth"] + " " + part["ir"] + " "
+        lists = {LISTS[split][0]: names + part["label"].astype("string")} if part["label"].notna().all() else {}
+        lists |= {LISTS[split][-1]: names} if split != "train" else {}  # the public list, without labels
+        for name, lines in lists.items():
+            write_text(root / PHASES[split] / name, "".join(f"{line}\n" for line in lines))
+
+
+def _leads_to_files(path: Path, root: Path) -> bool:
+    """Whether one of the first colour images that a list names lies below the root."""
+    source = CasiaSurf(read_list(path).head(9), root)
+    return any(source.path(row, "rgb").is_file() for row in range(len(source.frames)))
+
+
+def _bases(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """What is written up to Training, Val or Testing -> where that folder really lies below the root."""
+    bases = {}
     for name in names:
         place = _PLACE.fullmatch(name)
-        if place:
-            first.setdefault((place["before"], place["folder"]), place["rest"])
-    bases = {}
-    for (written, folder), rest in first.items():
-        candidates = [written, *(f"{base}/" if base else "" for base in _BASES)]
-        originals = (f"{folder}/{rest}", f"{folder}/{rest}".replace("_resized.", "."))
-        exact = (base for base in candidates if any(os.path.exists(root / (base + name)) for name in originals))
-        there = (base for base in candidates if (root / base / folder).is_dir())
-        bases[written, folder] = next(exact, next(there, written))
+        if place and place["written"] not in bases:
+            candidates = [place["written"], *(f"{base}/{place['folder']}".lstrip("/") for base in _BASES)]
+            files = (place["rest"], place["rest"].replace("_resized.", "."))
+            exact = (folder for folder in candidates if any((root / folder / file).exists() for file in files))
+            there = (folder for folder in candidates if (root / folder).is_dir())
+            bases[place["written"]] = next(exact, next(there, place["written"]))
     return bases
 
 
-def _locate(root: Path, bases: dict[tuple[str, str], str], name: str) -> Path:
+def _locate(root: Path, bases: dict[str, str], name: str) -> Path:
     place = _PLACE.fullmatch(name)
-    return root / (f"{bases[place['before'], place['folder']]}{place['folder']}/{place['rest']}" if place else name)
+    return root / bases[place["written"]] / place["rest"] if place else root / name
 
 
-def _decode(path: Path, root: Path, channels: int, colour: bool) -> Image.Image:
-    """One file as an image of mode L (1 channel) or RGB (3)."""
+def _decode(path: Path, grey: bool) -> Image.Image:
+    """One file as an image of mode L if grey, else RGB; a ValueError says what is wrong, beginning with a verb."""
     try:
-        with open_image(path, root) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             image.load()
     except FileNotFoundError:
-        raise _Problem("missing", "is missing") from None
-    except ImageError as error:
-        raise _Problem("unreadable", str(error)) from None
-    if image.mode not in ("RGB",) + ("L",) * (not colour):
-        expected = "an 8-bit colour image" if colour else "an 8-bit grey or colour image"
-        raise _Problem("mode", f"is a {image.format} of mode {image.mode}, expected {expected}")
-    if channels == 1 and image.mode == "RGB":
-        if _channel_spread(image) > _COLOUR_TOLERANCE:
-            raise _Problem("mode", "is coloured, others of its kind are grey")
-        return image.convert("L")
-    return image.convert("RGB") if channels == 3 else image
+        raise ValueError("is missing") from None
+    except Exception:  # a damaged image can raise nearly anything in a decoder; nothing of ours runs in this block
+        raise ValueError("is unreadable: not an image or cut off") from None
+    if image.mode != "RGB" and not (grey and image.mode == "L"):
+        expected = "an 8-bit grey or colour image" if grey else "an 8-bit colour image"
+        raise ValueError(f"is a {image.format} of mode {image.mode}, expected {expected}")
+    if grey and image.mode == "RGB" and np.ptp(np.asarray(image), axis=2).max() > _COLOUR_TOLERANCE:
+        raise ValueError("is coloured; depth and infrared must be grey")
+    return image.convert("L") if grey else image
 
 
-def _channel_spread(image: Image.Image) -> int:
-    return int(np.ptp(np.asarray(image), axis=2).max())
+def _in_chunks(work: Callable, count: int, workers: int, doing: str, progress: bool) -> Iterator:
+    """``work`` of the rows of 64 frames at a time, under a bar."""
+    chunks = [range(first, min(first + 64, count)) for first in range(0, count, 64)]
+    results = parallel(work, chunks, workers)
+    yield from tqdm(results, total=len(chunks), unit="chunk", desc=doing, disable=not progress)
 
 
-def _colour_coded(path: Path, root: Path) -> bool:
-    try:
-        return _channel_spread(_decode(path, root, 3, False)) > _COLOUR_TOLERANCE
-    except _Problem:
-        return False
+def _counts(frames: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """What each split counts, and where that is not what it should; what no frame tells is left out."""
+    counts, wrong = [], []
+    for split, part in frames.groupby("split", sort=False):
+        found = {"frames": len(part)}
+        if part["label"].notna().any():
+            found |= {"bona fide": (part["label"] == 1).sum(), "attack": (part["label"] == 0).sum()}
+        if part["attack"].notna().any():
+            found |= {f"attack {k}": (part["attack"] == k).sum() for k in range(1, 7)}
+        if part["subject"].notna().any():
+            found["subjects"] = part["subject"].nunique()
+        known = KNOWN[split] if 2 * len(part) >= KNOWN[split]["frames"] else {}
+        counts += [f"{split}: {n:,} {what}" for what, n in found.items() if n]
+        if not known:
+            counts.append(f"note: {split} is not the full challenge, which has {KNOWN[split]['frames']:,} frames")
+        wrong += [f"{split}: {n:,} {what} instead of {known[what]:,}"
+                  for what, n in found.items() if n != known.get(what, n)]  # fmt: skip
+    return counts, wrong
 
 
-def _capture(name: str) -> str:
-    """What the three names of a frame share: all but the modality, ``_resized`` and the file type."""
-    return _MODALITY_IN_NAME.sub("*", name.rsplit(".", 1)[0].removesuffix("_resized") + ".")
-
-
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _write_frames(source: Source, frames: pd.DataFrame, root: Path, rows: range) -> None:
+    """JPEG files: colour of the source's size and up to an eighth more, drawn by the frame's name; others half of it."""
+    ends = np.cumsum(list(source.channels.values()))[:-1]
+    for row, pixels in zip(rows, source.read(np.array(rows)), strict=True):
+        drawn = zlib.crc32(frames["sample"][row].encode())
+        size = [source.size + part % (source.size // 8 + 1) for part in (drawn & 0xFFFF, drawn >> 16)]
+        for name, image in zip(MODALITIES, np.split(pixels, ends), strict=True):
+            image = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+            image = image.resize(size if name == "rgb" else [-(-side // 2) for side in size], Image.Resampling.BICUBIC)
+            replace_file(root / PHASES[frames["split"][row]] / frames[name][row], partial(image.save, quality=95))

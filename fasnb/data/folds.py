@@ -18,7 +18,13 @@ def subject_folds(frames: pd.DataFrame, seed: int, folds: int = 5) -> pd.Series:
     Raises:
         ValueError: fewer subjects than folds, or a frame whose subject is unknown.
     """
-    return _fold_of_subject(frames, frames["subject"].unique(), seed, folds).rename("fold")
+    _require_known(frames, "subject")
+    subjects = np.sort(frames["subject"].unique().astype(str))
+    if len(subjects) < folds:
+        raise ValueError(f"{folds} folds need at least {folds} subjects, found {len(subjects)}")
+    shuffled = np.random.default_rng(seed).permutation(subjects)
+    fold_of = {subject: place % folds + 1 for place, subject in enumerate(shuffled)}
+    return frames["subject"].map(fold_of).astype("int64").rename("fold")
 
 
 def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
@@ -28,33 +34,17 @@ def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
     dealt out by subject, at random by ``seed``.
 
     Raises:
-        ValueError: other than three attacks, no bona fide frames, fewer than three subjects, or an attack or subject
+        ValueError: other than three attacks, fewer than three subjects with bona fide frames, or an attack or subject
             that is unknown.
     """
     _require_known(frames, "attack")
-    attacks = sorted(set(frames["attack"]) - {0})
+    attacks = sorted(set(map(int, frames["attack"])) - {0})
     if len(attacks) != 3:
         raise ValueError(f"attack folds need three attacks in the training frames, found {attacks}")
-    bona_fide = frames["attack"] == 0
-    if not bona_fide.any():
-        raise ValueError("attack folds need bona fide training frames, found none")
     fold = frames["attack"].map({attack: k for k, attack in enumerate(attacks, 1)})
-    fold[bona_fide] = _fold_of_subject(frames[bona_fide], frames.loc[bona_fide, "subject"].unique(), seed, 3)
+    bona_fide = frames["attack"] == 0
+    fold[bona_fide] = subject_folds(frames[bona_fide], seed, 3)
     return fold.astype("int64").rename("fold")
-
-
-def _fold_of_subject(frames: pd.DataFrame, subjects, seed: int, folds: int) -> pd.Series:
-    _require_known(frames, "subject")
-    if len(subjects) < folds:
-        raise ValueError(f"{folds} folds need at least {folds} subjects, found {len(subjects)}")
-    shuffled = np.random.default_rng(seed).permutation(np.sort(np.asarray(subjects, dtype=str)))
-    return frames["subject"].map({subject: i % folds + 1 for i, subject in enumerate(shuffled)}).astype("int64")
-
-
-def _require_known(frames: pd.DataFrame, column: str) -> None:
-    missing = int(frames[column].isna().sum())
-    if missing:
-        raise ValueError(f"folds need the {column} of every training frame; it is missing for {missing:,} frames")
 
 
 def read_attack_folds(root: str | Path) -> tuple[pd.DataFrame, pd.Series]:
@@ -72,9 +62,14 @@ def read_attack_folds(root: str | Path) -> tuple[pd.DataFrame, pd.Series]:
     frames = pd.concat(held, ignore_index=True)
     for k in (1, 2, 3):
         path = folder / f"fold{k}" / "train_list.txt"
-        trained = set(read_list(path)["sample"])
-        expected = set(frames.loc[frames["fold"] != k, "sample"])
-        if trained != expected or frames["sample"].duplicated().any():
-            differing = len(trained ^ expected)
-            raise ListError(f"{path}: {differing:,} frames differ from what the folds hold out; clone the lists anew")
+        differing = set(read_list(path)["sample"]) ^ set(frames.loc[frames["fold"] != k, "sample"])
+        if differing or frames["sample"].duplicated().any():
+            message = f"{path}: {len(differing):,} frames differ from what the folds hold out; clone the lists anew"
+            raise ListError(message)
     return frames.drop(columns="fold"), frames["fold"]
+
+
+def _require_known(frames: pd.DataFrame, column: str) -> None:
+    missing = int(frames[column].isna().sum())
+    if missing:
+        raise ValueError(f"folds need the {column} of every training frame; it is missing for {missing:,} frames")

@@ -1,55 +1,101 @@
-"""A study opened in a notebook: its profile, the scores of its experiments, and which experiments its source serves."""
+"""A study opened in a notebook: ``study, show, check = open_study(profile, settings, out)``.
 
+Read ``Study.scores`` downward to see where a score comes from: the plan names the networks, ``train`` makes those that are
+missing, ``load_scores`` reads.
+"""
+
+import difflib
+import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+from IPython import get_ipython
 
 from fasnb.data.released import RELEASED_NETWORKS, read_released
 from fasnb.data.store import Source
-from fasnb.lab.live import Interrupted, notebook_display
-from fasnb.lab.palette import use_style
-from fasnb.lab.parameters import check_parameters
+from fasnb.lab.plots import label_of, use_style
 from fasnb.lab.show import SOURCES, Show
-from fasnb.metrics.scores import IncompleteError, check_complete
+from fasnb.metrics import IncompleteError, average, check_complete, judge
+from fasnb.paper import CLAIMS, EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, WITHOUT_D, ProfileError
+from fasnb.paper import PEOPLE_EXPERIMENTS as PEOPLE
+from fasnb.paper import PREPROCESSING_EXPERIMENTS as PREPROCESSING
 from fasnb.paper import profile as profiles
-from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.places import MissingData, home, released_root, workplace
-from fasnb.training.archive import Published, load_scores
-from fasnb.training.make import make
+from fasnb.tools.machine import MissingData, home, released_root, workplace
+from fasnb.training.archive import Published, is_done, load_history, load_scores
 from fasnb.training.plan import Plan, plan, sources_of
+from fasnb.training.run import train
+
+WORLD_STEP = 1000  # between the renderer's seeds of a study's worlds
+
+
+class Notebook(NamedTuple):
+    """What one notebook asks of a study: the sources that it serves, and the experiments whose scores it reads."""
+
+    sources: tuple[str, ...]
+    experiments: tuple[str, ...] = ()
+
+
+_TRAINED = ("synthetic", "casia-surf")
+_ANY = (*_TRAINED, "released")
+_STARTS = ("resnet34-attack", "resnet34-imagenet", "resnet34-face", "face34-random", "face34-generic", "face34-gender")
+_MAIN = [e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)]
+JUDGED = (*_MAIN, "face34-generic", *PREPROCESSING[1:], *PEOPLE[:2])
+"""The experiments that decide the paper's claims."""
+
+NOTEBOOKS = {
+    "00_data": Notebook(_TRAINED),
+    "01_baseline": Notebook(_TRAINED, ("zhang", "resnet34-subject")),
+    "02_attack_folds": Notebook(_TRAINED, ("resnet34-subject", "resnet34-attack")),
+    "03_initialization": Notebook(_TRAINED, _STARTS),
+    "04_mlfa": Notebook(_TRAINED, ("resnet34-face", "A")),
+    "05_ensemble": Notebook(_ANY, MEMBERS),
+    "06_modalities": Notebook(_ANY, MODALITY_EXPERIMENTS),
+    "07_disagreement": Notebook(_ANY, MEMBERS),
+    "08_report": Notebook(_ANY, JUDGED),
+    "09_released": Notebook(("released",)),
+    "10_appendix": Notebook(_TRAINED, (*PREPROCESSING, *PEOPLE)),
+}
+"""Notebook -> what it asks of a study, in the order of execution."""
 
 
 def open_study(profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
-    """The study of a profile, and the function that shows its tables and figures.
+    """The study of a profile, the function that shows its tables and figures, and the one that checks exercises.
 
     With ``FASNB_PUBLISHED=1`` the study has the published scores alone, and nothing is trained or written.
 
     Args:
         profile: a profile's name, or the path of a TOML file.
         settings: changed values, key -> value.
-        out: results folder; by default ``results/<profile>``, and ``results/<profile>-<hash8>`` where settings change
-            what is computed, in the working folder or the repository that it belongs to.
+        out: results folder; by default ``results/<profile>``, and ``results/<profile>-<hash8>`` with changed values.
 
     Returns:
-        The ``Session`` and its ``Show``.
+        ``study``, a ``Study``; ``show(what, name, sentence, of=None, digits=2)``, see ``Show``; and ``check(name, answer)``,
+        with ``check.solution(name)``, of ``notebooks/exercises.py``.
 
     Raises:
         ProfileError: a value that cannot be used, or a parameter given to the notebook that it does not have.
     """
-    check_parameters(profile, settings, out)
-    session = Session(profile, settings, out)
+    refuse_unknown_parameters()
     use_style()
-    return session, Show(session.profile, None if session.published_only else session.out)
+    study = Study(profile, settings, out)
+    spec = importlib.util.spec_from_file_location("fasnb_exercises", home() / "notebooks" / "exercises.py")
+    exercises = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(exercises)
+    return study, Show(study.profile, None if study.published_only else study.out), exercises.check_for(study)
 
 
-class Session:
-    """One profile, opened. Arguments as of ``open_study``."""
+class Study:
+    """One profile, opened; arguments as of ``open_study``. It writes nothing below ``out`` where it is ``published_only``."""
 
     def __init__(self, profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
+        if not isinstance(settings, Mapping | None) or not isinstance(out, str | Path | None):
+            raise ProfileError(f"settings = {settings!r} is a dictionary or None, out = {out!r} a folder or None")
+        self._opened_with = profile, dict(settings or {})
         self.profile = profiles.load(profile, settings)
         self.out = workplace() / (out or Path("results") / profiles.results_name(profile, settings))
         self.published_only = os.environ.get("FASNB_PUBLISHED") == "1"
@@ -59,13 +105,13 @@ class Session:
 
     @cached_property
     def sources(self) -> dict[str, Source]:
-        """Split -> its frames, see ``fasnb.training.plan.sources_of``."""
+        """Split -> its frames (``frames``, ``read(rows)``, ``channels``, ``size``)."""
         return sources_of(self.profile)
 
     @cached_property
     def plan(self) -> Plan:
-        """Every network of the study, resolved."""
-        sources = {} if self.profile.source == "released" else self.sources  # it has scores alone: nothing is planned
+        """Every network of the study; of the released source none, as it has scores alone."""
+        sources = {} if self.profile.source == "released" else self.sources
         return plan(self.profile, Path("nowhere") if self.published_only else self.out, sources)
 
     @cached_property
@@ -75,38 +121,30 @@ class Session:
 
     @cached_property
     def released(self) -> pd.DataFrame:
-        """The authors' scores of all their networks."""
-        root = released_root(self.profile.released_root)
-        return read_released(root, self.profile.released_epoch)
-
-    @cached_property
-    def _released_experiments(self) -> set[str]:
-        return set(self.released["experiment"].unique())
+        """Scores table of the authors' networks at the profile's epoch."""
+        return read_released(released_root(self.profile.released_root), self.profile.released_epoch)
 
     def scores(self, *experiments: str, split: str = "valid") -> pd.DataFrame:
-        """Scores table of all folds and seeds of the experiments.
+        """Scores table of all folds and seeds of some experiments on a split, valid or test.
 
         They are this machine's own, else the published ones; networks that have neither are trained first.
 
         Raises:
-            IncompleteError: the released source lacks an experiment.
+            IncompleteError: the source has no such scores.
+            MissingScores: with ``FASNB_PUBLISHED=1``, they are not published.
             Interrupted: the training was stopped by hand.
         """
-        unknown = [name for name in experiments if name not in EXPERIMENTS]
-        if unknown:
-            raise ValueError(f"no experiment {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}")
+        for name in experiments:
+            if not self.serves(name, split):
+                raise IncompleteError(f"no {split} scores of {name}: {self._why_not(name)}")
         if self.profile.source == "released":
-            missing = [name for name in experiments if not self.serves(name, split)]
-            if missing:
-                raise IncompleteError(f"no {split} scores were released for {', '.join(missing)}")
             chosen = self.released[self.released["experiment"].isin(experiments)].reset_index(drop=True)
-            check_complete(chosen, [n for n in RELEASED_NETWORKS if n[0] in experiments])
+            check_complete(chosen, [network for network in RELEASED_NETWORKS if network[0] in experiments])
             return chosen
         networks = self.plan.of(*experiments)
         if not self.published_only:
-            unchanged = home() / "results" / self.profile.name
             try:
-                make(self.plan, networks, self.profile.execution, self.published, unchanged, notebook_display())
+                train([n for n in networks if not self.published.holds(n)], **self.profile.execution)
             except KeyboardInterrupt:
                 raise Interrupted from None
         return load_scores(networks, split, self.published)
@@ -114,18 +152,8 @@ class Session:
     def serves(self, experiment: str, split: str = "valid") -> bool:
         """Whether this source has, or can make, the labelled scores of an experiment on a split."""
         if self.profile.source == "released":
-            return split == "valid" and experiment in self._released_experiments
-        return experiment not in self.plan.left_out and self.plan.labelled(split)
-
-    def absent(self, *experiments: str) -> dict[str, str]:
-        """Experiment -> why this source does not serve it on validation; those that it serves are left out."""
-
-        def why(name: str) -> str:
-            if self.profile.source == "released":
-                return "no scores of theirs were released"
-            return self.plan.left_out.get(name, "the validation frames have no labels here")
-
-        return {name: why(name) for name in experiments if not self.serves(name)}
+            return split == "valid" and experiment in set(self.released["experiment"])
+        return experiment in EXPERIMENTS and experiment not in self.plan.left_out and self.plan.labelled(split)
 
     def served(self, *experiments: str) -> list[str]:
         """The experiments that this source serves on validation; says in a sentence which ones it does not.
@@ -133,10 +161,67 @@ class Session:
         Raises:
             MissingData: it serves none of them.
         """
-        absent = self.absent(*experiments)
-        why = "; ".join(dict.fromkeys(absent.values()))
-        if absent:
-            print(f"Left out ({why}): {'; '.join(EXPERIMENTS[name].title for name in absent)}.")
-        if len(absent) == len(experiments):
-            raise MissingData(f"none of {', '.join(experiments)} can be shown: {why}")
-        return [name for name in experiments if name not in absent]
+        reason = {name: self._why_not(name) for name in experiments if not self.serves(name)}
+        if reason:
+            print(f"Left out ({'; '.join(dict.fromkeys(reason.values()))}): {', '.join(map(label_of, reason))}.")
+        if len(reason) == len(experiments):
+            raise MissingData(f"none of {', '.join(experiments)} can be shown")
+        return [name for name in experiments if name not in reason]
+
+    def _why_not(self, experiment: str) -> str:
+        known = "this source has no such scores" if experiment in EXPERIMENTS else f"there are {', '.join(EXPERIMENTS)}"
+        return self.plan.left_out.get(experiment, known)
+
+    def histories(self, *experiments: str) -> dict[str, pd.DataFrame]:
+        """``<experiment> fold <k> seed <s>`` -> training history of the network, one row an epoch."""
+        return {network.title: load_history(network, self.published) for network in self.plan.of(*experiments)}
+
+    def claims(self, *sections: str, fpr: float | None = None) -> pd.DataFrame:
+        """The paper's claims, of some sections such as "5.4" or all, with this study's verdict at an FPR (the headline FPR).
+
+        A verdict is corrected for all claims and counts the seeds of the whole study, so every one is "open" while networks
+        of ``JUDGED`` are missing; nothing is trained for it. One row a claim, see ``fasnb.metrics.judge``.
+        """
+        served = [name for name in JUDGED if self.serves(name)]
+        if all(is_done(network) or self.published.holds(network) for network in self.plan.of(*served)):
+            networks, over = self.scores(*served), ["fold", "seed", "experiment"]
+            members = networks[networks["experiment"].isin(MEMBERS)]
+            three = average(members[members["experiment"] != "D"], over).assign(experiment=WITHOUT_D)
+            methods = pd.concat([average(networks, ["fold"]), average(members, over), three])
+            fpr = self.profile.headline_fpr if fpr is None else fpr
+            table = judge(CLAIMS, methods.astype({"experiment": "string"}), fpr, self.profile.replicates)
+        else:
+            table = pd.DataFrame([{"claim": c.claim, "section": c.section, "verdict": "open"} for c in CLAIMS])
+        return table[table["section"].isin(sections or table["section"])].reset_index(drop=True)
+
+    def world(self, number: int) -> "Study":
+        """The study in another world of the stand-in: other people, frames and prints; 0 is the study itself."""
+        if number == 0:
+            return self
+        profile, settings = self._opened_with
+        seed = self.profile.data_seed + WORLD_STEP * number
+        return Study(profile, settings | {"data_seed": seed, "worlds": 1}, self.out / "worlds" / str(seed))
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training was stopped by hand; a notebook shows one line of it."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["interrupted; what was trained is kept, run the cell again to go on"]
+
+
+def refuse_unknown_parameters() -> None:
+    """Refuse a parameter that papermill, which only warns, put into the running notebook and that no cell before it has.
+
+    Raises:
+        ProfileError: one sentence that names the parameter and the nearest one.
+    """
+    shell, known = get_ipython(), []
+    for source in shell.user_ns.get("In", []) if shell is not None else []:
+        names = re.findall(r"^(\w+) *=(?!=)", source, re.MULTILINE)
+        for name in names if source.startswith("# Parameters\n") else ():
+            if name not in known and not name.startswith("PAPERMILL_"):
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+                raise ProfileError(f"this notebook has no parameter {name!r}; {meant}")
+        known += names

@@ -1,17 +1,23 @@
-"""Show a table, a figure or an explorer: find what it is made of, say so in its caption, write its files, display it."""
+"""Show a table, a figure or an explorer: write its files, display it, with a caption that says what it is made of.
 
-from collections.abc import Sequence
+Names of frames, subjects and methods come from data: nothing of them is read as HTML, Markdown or LaTeX.
+"""
+
+import html
+import re
+from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 from fasnb.lab.explorer import Explorer
-from fasnb.lab.tables import Caption, Shown, dropped_empty, markdown_text, write_table
-from fasnb.metrics.provenance import provenance
+from fasnb.lab.plots import label_of
+from fasnb.metrics.pad import fpr_name
 from fasnb.paper.profile import Profile
 from fasnb.tools.files import replace_file, write_text
 
@@ -20,125 +26,147 @@ SOURCES = {
     "casia-surf": "CASIA-SURF, networks trained by this study",
     "released": "the authors' released scores on CASIA-SURF",
 }
+MARKS = {"synthetic": "SynthSURF", "casia-surf": "CASIA-SURF", "released": "released scores"}
+"""Source of a profile -> what stands in small grey print inside each of its figures."""
+
+DASH = "–"
+_NAMED_COLUMNS = ("experiment", "better", "worse", "refused by")
+_LATEX = {special: f"\\{special}" for special in "&%$#_{}"} | {DASH: "--", "\\": r"\textbackslash{}"}
+_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 
 
 class Show:
-    """``show(table_or_figure, "05-table3", "one sentence")`` in the notebooks of one study.
-
-    Args:
-        profile: the study's.
-        out: its results folder; tables and figures are written below it. None writes nothing.
-    """
+    """``show(what, name, sentence)`` in the notebooks of a study with this profile; files are written below ``out``, if any."""
 
     def __init__(self, profile: Profile, out: Path | None):
         self.profile, self.out = profile, out
 
-    def __call__(
-        self,
-        what: pd.DataFrame | Figure | Explorer,
-        name: str,
-        sentence: str,
-        of: pd.DataFrame | None = None,
-        digits: int = 2,
-    ) -> None:
-        """Write and display.
+    def __call__(self, what, name: str, sentence: str, of: pd.DataFrame | str | None = None, digits: int = 2) -> None:
+        """Write the files of ``what``, a table (DataFrame), Figure or Explorer, and display it.
+
+        A table becomes ``tables/<name>.csv`` (all digits), ``.md`` and ``.tex``; a figure ``figures/<name>.png``, ``.pdf``
+        and its caption ``.txt``; an explorer the page ``explorer/<name>.html`` of the report.
 
         Args:
-            name: of the files, below ``tables`` or ``figures``.
-            sentence: what is to be seen; ``{fpr}`` in it becomes the FPR that the numbers stand at.
-            of: the scores or frames that the numbers are of, where ``what`` does not say so itself
-                (``fasnb.metrics.provenance``).
+            name: of the files, such as "05-table3".
+            sentence: what is to be seen, one sentence; ``{fpr}`` in it becomes the profile's headline FPR.
+            of: the scores table or frame table that the numbers are of, whose seeds and frames the caption gives; or a
+                text that names another source, such as "the paper".
             digits: decimals of a table's cells.
         """
-        known = dict(getattr(what, "provenance", None) or getattr(what, "attrs", {}))
-        known |= {} if of is None else provenance(of)
-        columns = list(dropped_empty(what)) if isinstance(what, pd.DataFrame) else []
-        if isinstance(what, pd.DataFrame) and {"low", "high"} <= set(what) - set(columns):
-            known.pop("limits", None)
-        caption = self.caption(sentence, known, columns)
+        sentence = sentence.replace("{fpr}", fpr_name(self.profile.headline_fpr)).rstrip(".") + "."
+        origin = f"Source: {of}." if isinstance(of, str) else self._origin(of)
+        caption, mark, cells = f"{sentence} {origin}", of if isinstance(of, str) else MARKS[self.profile.source], None
         if isinstance(what, Figure):
-            self._figure(what, name, caption)
-            return
-        if isinstance(what, Explorer):
-            self._explorer(what, name, caption)
-            return
+            self._figure(what, name, caption, mark)
+        elif isinstance(what, Explorer):
+            page = f"explorer/{name}.html"  # which the report holds in the place of the output
+            if self.out is not None:
+                what.write_page(self.out / page)
+            display(what, metadata={"fasnb": {"page": page}} if self.out else {})
+        else:
+            cells = readable(what, digits)
+            self._write("tables", f"{name}.csv", what.to_csv(index=False))
+            self._write("tables", f"{name}.md", f"{markdown(cells)}\n{markdown_text(caption)}\n")
+            self._write("tables", f"{name}.tex", latex(cells, name, caption))
+        body, text = ("", "") if cells is None else (html_table(cells), markdown(cells) + "\n")
+        folded = f"<summary>where these numbers come from</summary>{html.escape(origin)}"
+        page = f'<p class="caption"><em>{html.escape(sentence)}</em></p>\n{body}'
+        page += f'<details class="origin" style="font-size:85%;color:#555">{folded}</details>'
+        display({"text/html": page, "text/plain": text + markdown_text(caption)}, raw=True)
+
+    def _write(self, folder: str, name: str, text: str) -> None:
         if self.out is not None:
-            write_table(what, self.out / "tables", name, caption, digits)
-        display(Shown(what, name, caption, digits))
+            write_text(self.out / folder / name, text)
 
-    def caption(self, sentence: str, known: dict, columns: Sequence[str] = ()) -> str:
-        """The sentence, and where the numbers come from: source, profile, seeds, frames, and what kinds of limits they have.
-
-        Args:
-            known: as of ``fasnb.metrics.provenance``.
-            columns: those that are shown.
-        """
-        sentence = sentence.replace("{fpr}", known.get("fpr", "")).rstrip(".")
-        if "published" in known:
-            return f"{sentence}. Source: {known['published']}."
+    def _origin(self, of: pd.DataFrame | None) -> str:
+        """Source, profile, seeds, and the number of frames of each class."""
         parts = [f"Source: {SOURCES[self.profile.source]}", f"profile {self.profile.name}"]
-        seeds = known.get("seeds", ())
-        if len(seeds):
-            named = " (7 and 704 in the authors' options)" if self.profile.source == "released" else ""
-            parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}{named}"]
-        if "frames" in known:
-            counts = f"{known['bona fide']:,} bona fide, {known['attack']:,} attack"
-            parts += [f"{known['frames']:,} frames ({counts})"]
-            parts += kinds_of_limits(known, columns) or ["no interval"]
-        return f"{sentence}. {'; '.join(parts)}."
+        if of is not None and "seed" in of:
+            seeds = sorted(of["seed"].dropna().unique())
+            parts += [f"seeds {', '.join(map(str, seeds))}"] if seeds else []
+        if of is not None:
+            label = of.drop_duplicates("sample")["label"]
+            parts += [f"{len(label):,} frames ({(label == 1).sum():,} bona fide, {(label == 0).sum():,} attack)"]
+        return "; ".join(parts) + "."
 
-    def _figure(self, fig: Figure, name: str, caption: str) -> None:
-        """PNG and PDF, the caption beside them in a text file."""
+    def _figure(self, fig: Figure, name: str, caption: str, mark: str) -> None:
+        # below what is drawn, where nothing is; the page and the files are cut around it
+        fig.text(1, -0.02 / fig.get_figheight(), mark, fontsize=5.5, color="0.5", ha="right", va="top")
         fig.draw_without_rendering()
-        # it is laid out now; PNG, PDF and page would each do it again, and after a first file also where there was no engine
+        # it is laid out now; PNG, PDF and page would each do it again
         laid_out = fig.get_layout_engine() is None
         fig.set_layout_engine(PlaceHolderLayoutEngine(True, True) if laid_out else "none")
-        if self.out is not None:
-            for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
-                path = self.out / "figures" / f"{name}.{suffix}"
-                replace_file(path, lambda to, metadata=metadata: fig.savefig(to, metadata=metadata))
-            write_text(self.out / "figures" / f"{name}.txt", caption + "\n")
+        options = {"bbox_inches": "tight", "pad_inches": 0.05}
+        for suffix, none in (("png", ["Software"]), ("pdf", ["CreationDate", "Producer"])) if self.out else ():
+            save = partial(fig.savefig, metadata=dict.fromkeys(none), **options)
+            replace_file(self.out / "figures" / f"{name}.{suffix}", save)
+        self._write("figures", f"{name}.txt", caption + "\n")
         plt.show()
-        display(Caption(caption))
-
-    def _explorer(self, explorer: Explorer, name: str, caption: str) -> None:
-        """The page that the report holds in the place of the output, whose metadata name it; and the explorer itself.
-
-        A second page without single networks, half as large, is for the report that the repository shows.
-        """
-        page = {}
-        if self.out is not None:
-            explorer.write_page(self.out / "explorer" / f"{name}.html")
-            explorer.write_page(self.out / "explorer" / f"{name}.methods.html", singles=False)
-            page = {"fasnb": {"page": f"explorer/{name}.html"}}
-        display(explorer, metadata=page)
-        display(Caption(caption))
 
 
-def say(text: str) -> None:
-    """Display what a study says: one line as a paragraph, several as a list, with nothing of it read as markup."""
-    lines = [markdown_text(line) for line in text.splitlines()]
-    display(Markdown(lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)))
+def readable(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+    """A table's cells and column names as people read them, all text; columns without any value are left out.
+
+    Floats have ``digits`` decimals, missing values a dash, experiments their names; an FPR is written 1e-4.
+    """
+    table = table.loc[:, table.notna().any()] if len(table) else table
+    cells = {name: [_text(value, str(name), digits) for value in table[name]] for name in table}
+    titles = {name: label_of(str(name)).replace("_", "-") for name in table}
+    return pd.DataFrame(cells, columns=table.columns, dtype=object).rename(columns=titles)
 
 
-def kinds_of_limits(known: dict, columns: Sequence[str]) -> list[str]:
-    """What the limits are: those that the table says it has, and those that its columns name; a text for each kind."""
-    unit = "frames" if known.get("subjects") is None else f"{known['subjects']:,} subjects"
-    drawn = f"bootstrap of {unit}, {known.get('replicates', 0):,} replicates"
-    of_columns = {
-        "bootstrap": f"95% intervals: {drawn}",
-        "seeds": f"95% intervals: Student's, of the variance between seeds and that of a {drawn}",
-        "exact": "95% intervals: exact (Clopper-Pearson), of independent frames",
-    }
-    kinds = []
-    if "limits" in known:
-        kinds.append(of_columns[known["limits"]])
-    if "system low" in columns:
-        counted = "frames" if known.get("subjects") is None else "the effective number of frames"
-        kinds.append(
-            f"limits of this system: exact (Clopper-Pearson) on {counted}, 95% for the TPR, 97.5% for the FPR; none where several "
-            "seeds are several systems"
-        )
-    if "FPR up to, clips" in columns:
-        kinds.append("clips: every attack video, not every frame, as one independent unit")
-    return kinds
+def _text(value, column: str, digits: int) -> str:
+    if pd.isna(value):
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if column == "seed":  # a name, not a quantity
+        return f"{value:g}" if isinstance(value, Real) else str(value)
+    if isinstance(value, Integral):
+        return f"{value:,}"
+    if isinstance(value, Real):
+        return fpr_name(value) if column.startswith("FPR") and 0 < value < 1 else f"{value:,.{digits}f}"
+    return label_of(str(value)) if column in _NAMED_COLUMNS else str(value)
+
+
+def _sides(cells: pd.DataFrame) -> list[str]:
+    """Words to the left, numbers to the right: a side for each column."""
+    words = [cells.iloc[:, k].str.contains("[A-Za-z]{2}").any() for k in range(cells.shape[1])]
+    return ["left" if k == 0 or word else "right" for k, word in enumerate(words)]
+
+
+def html_table(cells: pd.DataFrame) -> str:
+    """The cells of ``readable`` in HTML. Styles stand in the cells, because JupyterLab takes style sheets out of notebooks
+    that it did not execute itself."""
+
+    def row(values, tag: str) -> str:
+        pairs = zip(_sides(cells), map(html.escape, values), strict=True)
+        return "<tr>" + "".join(f'<{tag} style="text-align:{side}">{text}</{tag}>' for side, text in pairs) + "</tr>"
+
+    body = "\n".join(row(values, "td") for values in cells.to_numpy())
+    return f'<table class="dataframe"><thead>{row(cells.columns, "th")}</thead>\n<tbody>\n{body}\n</tbody></table>'
+
+
+def markdown(cells: pd.DataFrame) -> str:
+    """The cells of ``readable`` as a table in Markdown."""
+    rows = [[markdown_text(cell) for cell in row] for row in [list(cells.columns), *cells.to_numpy().tolist()]]
+    head, *lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + " --- |" * cells.shape[1], *lines, ""])
+
+
+def latex(cells: pd.DataFrame, name: str, caption: str) -> str:
+    """The cells of ``readable`` as a table in LaTeX (booktabs), with caption and the label ``tab:<name>``."""
+    escaped = cells.map(latex_text).rename(columns=latex_text)
+    options = {"column_format": "".join(side[0] for side in _sides(cells)), "label": f"tab:{name}"}
+    return escaped.to_latex(index=False, escape=False, caption=latex_text(caption), **options)
+
+
+def markdown_text(text: str) -> str:
+    """Text for one line of Markdown, nothing of it read as markup or HTML."""
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def latex_text(text: str) -> str:
+    """Text for LaTeX, its special characters escaped and what LaTeX cannot print left out."""
+    return "".join(_LATEX.get(character, character) for character in text if character.isprintable())

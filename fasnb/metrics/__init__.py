@@ -1,10 +1,10 @@
-"""From scores to numbers: TPR at a fixed FPR and its kin (``pad``), how sure they are (``uncertainty``), the scores table
-and its means (``scores``), rows beside the published ones (``comparisons``), differences that hold the luck of seeds
-(``differences``), verdicts on claims (``verdicts``) and what else they rest on (``evidence``), and ensembles.
-
-It knows neither frames nor networks, and imports ``paper`` and ``tools`` alone.
+"""From scores to numbers: TPR at a fixed FPR and its kin (``pad``), means of scores (``ensembles``), how sure a number
+is (``uncertainty``), and what it says beside the published ones and of the paper's claims (``comparisons``).
 """
 
+from fasnb.data.scores import read_scores, write_scores
+from fasnb.metrics.comparisons import beside_published, difference, errors_by_attack, holm, judge, pairs, thresholds
+from fasnb.metrics.ensembles import IncompleteError, average, check_complete, facts, first_seed, growth, matrix, subsets
 from fasnb.metrics.pad import (
     acer,
     allowed_attacks,
@@ -21,5 +21,4 @@ from fasnb.metrics.pad import (
     threshold_at_fpr,
     tpr_at_fpr,
 )
-from fasnb.metrics.scores import IncompleteError, average, check_complete, read_scores, write_scores
-from fasnb.metrics.uncertainty import FPRS, Report, bootstrap, clopper_pearson, compare, evaluate, interval
+from fasnb.metrics.uncertainty import FPRS, Report, attacks_needed, bootstrap, evaluate, exact, interval, measure

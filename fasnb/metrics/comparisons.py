@@ -1,293 +1,153 @@
-"""From scores to rows of a table: measured values with intervals, beside the published ones, and differences.
+"""Is one method better than another? Differences that carry the luck of training, verdicts on claims, rows of tables.
 
-Rates are in percent here, as the paper prints them.
+A method's TPR moves with the frames it is judged on and with the seed it was trained with. The frames are the same for
+all methods, so the bootstrap draws them together. Seeds are not: seed 7 of one network has nothing in common with seed
+7 of another, so the means over all seeds of each are compared. How often verdicts err: ``benchmarks/verdicts.py``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
-from fasnb.metrics.differences import Method, difference, luck_of
-from fasnb.metrics.pad import apcer_by_attack, bpcer, fpr_name, threshold_at_fpr, tpr_at_fpr
-from fasnb.metrics.provenance import carried
-from fasnb.metrics.scores import average, facts, matrix
-from fasnb.metrics.uncertainty import System, attacks_needed, bootstrap, interval, resolved, system
-from fasnb.paper.experiments import MEMBERS
-from fasnb.paper.published import TABLE5
+from fasnb.metrics import pad
+from fasnb.metrics.ensembles import facts, matrix
+from fasnb.metrics.uncertainty import Method, methods_of
+from fasnb.paper.published import Claim
 
 
-def measure(table: pd.DataFrame, fprs: Sequence[float], by: Sequence[str] = ("experiment",), replicates: int = 1000):
-    """TPR@FPR in percent of every method of a scores table, with 95% intervals (notebook 00, "How a network is judged").
+def luck_of(methods: Sequence[Method]) -> tuple[float, float]:
+    """How much the seed alone moves a TPR: its variance over TPR x (1 - TPR), and the degrees of freedom of that.
 
-    Where a method has several seeds, its TPR is the mean over them, and so is each bootstrap replicate.
+    Two or three seeds of one method tell too little, so all methods of a report share one number. Networks near 100%
+    have less room to differ than those at 50%; in proportion to TPR x (1 - TPR), the variance of a binomial, they are
+    alike. The degrees of freedom are weighted likewise (Satterthwaite). 0 and infinity where no method has two seeds.
+    """
+    several = [method for method in methods if method.single and len(method.tpr) > 1]
+    free = np.array([len(method.tpr) - 1 for method in several], dtype=float)
+    room = np.array([method.mean * (1 - method.mean) for method in several])
+    if not (free * room).sum():
+        return 0.0, np.inf
+    squares = sum(((method.tpr - method.mean) ** 2).sum() for method in several)
+    return float(squares / (free * room).sum()), float((free * room).sum() ** 2 / (free * room**2).sum())
 
-    Args:
-        table: scores table; one score a frame for each seed of a method, which the columns ``by`` name.
-        fprs: target FPRs in [0, 1].
+
+def difference(a: Method, b: Method, luck: tuple[float, float], units: int) -> tuple[float, float, float, float]:
+    """a - b in TPR, its 95% limits, all in [-1, 1], and its two-sided p value against no difference.
+
+    The variance is that of a random-effects model, the sum of two parts: what other seeds would move the difference by,
+    from ``luck_of``, at the methods' common TPR; and what other subjects (or frames) would, from the paired bootstrap
+    with the seeds as they are. That each seed errs on frames of its own makes seeds differ and is in the first part
+    already, so it is taken out of the second. Limits and p are Student's with the seeds' degrees of freedom. An
+    ensemble of all seeds shows no spread: it is taken to be moved as much as the mean of as many seeds of one member,
+    independently of what it is compared with, which overstates its variance.
+
+    Limits are NaN where nothing varies, as between two methods at 100%. p is NaN where one of them has one seed, or no
+    method of the report has two. ``units`` is how many subjects, or frames where these are unknown, were drawn from.
+    """
+    value, common = a.mean - b.mean, (a.mean + b.mean) / 2
+    dispersion, df = luck
+    of_seeds = dispersion * common * (1 - common) * (1 / a.seeds + 1 / b.seeds)
+    of_frames = np.nanvar(a.drawn.mean(axis=0) - b.drawn.mean(axis=0), ddof=1) - _own_errors(a) - _own_errors(b)
+    deviation = (max(float(of_frames), 0.0) + of_seeds) ** 0.5
+    seeded, df = np.isfinite(df) and min(a.seeds, b.seeds) > 1, min(df, units - 1)
+    if deviation == 0:
+        return value, np.nan, np.nan, float(value == 0) if seeded else np.nan
+    half = student.ppf(0.975, df) * deviation
+    p = float(2 * student.sf(abs(value) / deviation, df)) if seeded else np.nan
+    return value, max(value - half, -1.0), min(value + half, 1.0), p
+
+
+def _own_errors(method: Method) -> float:
+    """Variance of the mean over seeds that comes of frames on which each seed errs alone; 0 where there is one TPR."""
+    k = len(method.tpr)
+    if k == 1:
+        return 0.0
+    return float(np.nanvar(method.drawn - method.drawn.mean(axis=0), axis=1, ddof=1).sum() / (k - 1) / k)
+
+
+def pairs(table: pd.DataFrame, wanted: Sequence[tuple[str, str]], fpr: float, replicates: int = 1000) -> pd.DataFrame:
+    """Differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% limits; see ``difference``.
+
+    The scores table has one score a frame, experiment and seed; the seed is missing for an ensemble of all seeds. All
+    its methods tell how far another seed moves a TPR. ``wanted`` are (better, worse): the first less the second.
 
     Returns:
-        One row a method and FPR: the columns ``by``, ``FPR``, ``seeds`` (unless in ``by``), ``measured``; of this system,
-        a single seed or ensemble: ``system low``, ``system high`` and ``FPR up to``, in [0, 1], with ``FPR up to, clips``
-        where the data set's clips are known; of the method: ``low`` (missing where the data do not resolve the FPR) and
-        ``high``; ``attacks needed`` for a lower limit, whether there are as many or not.
+        One row a pair: ``better``, ``worse``, ``difference``, ``low``, ``high``, ``p``, which is missing where a method
+        has one seed and not corrected for the number of pairs, and ``seeds`` of both.
     """
-    parts = []
-    for fpr in fprs:
-        found = _methods(table, fpr, by, replicates)
-        parts += [
-            dict(zip(by, name, strict=True)) | {"FPR": fpr} | _row(of_seeds, fpr) for name, of_seeds in found.items()
-        ]
-    measured = pd.DataFrame(parts).astype({"attacks needed": "Int64", "seeds": "Int64"})
-    if "experiment" in by:  # an ensemble of all seeds is none of them
-        measured.loc[measured["experiment"].isin(table.loc[table["seed"].isna(), "experiment"]), "seeds"] = pd.NA
-    measured = measured.drop(columns="seeds") if "seed" in by else measured
-    return carried(measured, table, fprs, replicates)
+    methods, subjects = methods_of(table, [fpr], replicates=replicates), facts(table)["subject"]
+    units = len(subjects) if subjects.isna().any() else subjects.nunique()
+    luck, rows = luck_of(list(methods.values())), []
+    for names in wanted:
+        a, b = (methods[fpr, name] for name in names)
+        *points, p = difference(a, b, luck, units)
+        seeds = " and ".join(str(method.seeds) if method.single else "all" for method in (a, b))
+        rows.append((*names, *(100 * value for value in points), p, seeds))
+    return pd.DataFrame(rows, columns=["better", "worse", "difference", "low", "high", "p", "seeds"])
 
 
-@dataclass(frozen=True)
-class _Seed:
-    """One seed of a method at one FPR: its TPR, bootstrap replicates of it, and limits at its threshold."""
+def holm(p: Mapping[int, float]) -> dict[int, float]:
+    """Holm's adjusted p values: below alpha for any true null hypothesis of the family with probability alpha at most.
 
-    number: int  # 0: an ensemble of all seeds
-    tpr: float
-    drawn: np.ndarray
-    system: System
-
-
-def _methods(table: pd.DataFrame, fpr: float, by: Sequence[str], replicates: int) -> dict[tuple, list[_Seed]]:
-    """Method (the values of ``by``) -> its seeds, all from the same bootstrap draws."""
-    names = list(dict.fromkeys([*by, "seed"]))
-    wide, frames = matrix(table.assign(seed=table["seed"].fillna(0)), names), facts(table)
-    labels, subjects = frames["label"].to_numpy(dtype=int), groups(frames)
-    drawn = bootstrap(labels, wide.to_numpy().T, fpr, subjects, replicates)
-    found = {}
-    for name, score, replicate in zip(wide.columns, wide.to_numpy().T, drawn, strict=True):
-        threshold = threshold_at_fpr(labels, score, fpr)
-        tpr, limits = float(np.mean(score[labels == 1] >= threshold)), system(labels, score, threshold, subjects)
-        found.setdefault(name[: len(by)], []).append(_Seed(int(name[names.index("seed")]), tpr, replicate, limits))
-    return found
-
-
-def _row(seeds: list[_Seed], fpr: float) -> dict:
-    row = {"seeds": len(seeds), "measured": 100 * float(np.mean([seed.tpr for seed in seeds]))}
-    of = seeds[0].system
-    limits = {"system low": 100 * of.tpr_low, "system high": 100 * of.tpr_high, "FPR up to": of.fpr_high}
-    limits |= {} if of.fpr_high_clips is None else {"FPR up to, clips": of.fpr_high_clips}
-    row |= limits if len(seeds) == 1 else dict.fromkeys(limits, np.nan)
-    low, high = interval(np.mean([seed.drawn for seed in seeds], axis=0))
-    enough = all(resolved(fpr, seed.system.effective_attack) for seed in seeds)
-    row |= {"low": 100 * low if enough else np.nan, "high": 100 * high}
-    return row | {"attacks needed": attacks_needed(fpr)}
-
-
-def effective_attacks(table: pd.DataFrame, fpr: float) -> pd.Series:
-    """How many independent attack frames those of each method (column ``experiment``) are worth at its threshold for ``fpr``.
-
-    The number of attack frames divided by the design effect; of several seeds the smallest. It decides whether ``measure``
-    gives a lower limit.
+    ``p`` is claim -> p value; NaN where there is none, which stays NaN and does not count.
     """
-    found = _methods(table, fpr, ["experiment"], 2)
-    return pd.Series({name: min(seed.system.effective_attack for seed in seeds) for (name,), seeds in found.items()})
+    order = sorted((claim for claim in p if not np.isnan(p[claim])), key=p.__getitem__)
+    adjusted, largest = dict.fromkeys(p, np.nan), 0.0
+    for rank, claim in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p[claim]))
+        adjusted[claim] = largest
+    return adjusted
 
 
-def groups(frames: pd.DataFrame) -> pd.Series | None:
-    """The subjects to resample, or None where they are unknown and frames are resampled."""
-    return None if frames["subject"].isna().any() else frames["subject"]
+def judge(claims: Sequence[Claim], table: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
+    """What a study's scores say of the paper's claims, which share Holm's correction: give all of a report at once.
+
+    The first of each pair of a claim must have the higher TPR@FPR. The claim holds when every difference is positive
+    (p: the largest of theirs), and fails as soon as one is negative (p: their number times the smallest of those).
+
+    Returns:
+        One row a claim: ``claim``, ``section``, ``verdict``, the columns of ``pairs`` (see there for the table) of the
+        pair that speaks least for it, and ``adjusted p``. The verdict is shown or opposite (adjusted p below 0.05),
+        undecided (else, and wherever a method has one seed) or not measured (a method is not in the table).
+    """
+    there, rows, p = set(table["experiment"]), [], {}
+    tested = [claim for claim in claims if {name for pair in claim.pairs for name in pair} <= there]
+    found = pairs(table, [pair for claim in tested for pair in claim.pairs], fpr, replicates)
+    parts_of = iter(found.to_dict("records"))
+    for i, claim in enumerate(claims):
+        rows.append({"claim": claim.claim, "section": claim.section, "verdict": "not measured"})
+        if claim in tested:
+            parts = [next(parts_of) for _ in claim.pairs]
+            rows[i] |= min(parts, key=lambda part: part["difference"])
+            against = [part["p"] for part in parts if part["difference"] < 0]
+            p[i] = min(1.0, len(parts) * min(against)) if against else max(part["p"] for part in parts)
+            p[i] = np.nan if any(np.isnan(part["p"]) for part in parts) else p[i]
+    for i, adjusted in holm(p).items():
+        decided = "shown" if rows[i]["difference"] > 0 else "opposite"
+        rows[i] |= {"adjusted p": adjusted, "verdict": decided if adjusted < 0.05 else "undecided"}
+    return pd.DataFrame(rows, columns=["claim", "section", "verdict", *found, "adjusted p"])
 
 
 def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a published table (column ``experiment``) with the measured columns beside; missing where not measured."""
-    both = published.merge(measured.drop(columns="FPR"), on="experiment", how="left")
-    both.attrs = measured.attrs
-    return both
-
-
-def by_modality(table: pd.DataFrame, fprs: Sequence[float], replicates: int = 1000) -> pd.DataFrame:
-    """Table 5: the measured TPR in percent of each modality and FPR, with intervals, beside the published one.
-
-    Args:
-        table: scores table with one score a frame, experiment and seed; other experiments than Table 5's are left out.
-
-    Returns:
-        One row a modality and FPR, in the paper's order: ``experiment``, ``modality``, ``FPR`` (text), ``published`` (missing
-        at other FPRs than the paper's) and the columns of ``measure``.
-    """
-    measured = measure(table[table["experiment"].isin(TABLE5["experiment"])], fprs, replicates=replicates)
-    published = TABLE5.melt(["experiment", "modality"], var_name="FPR", value_name="published")
-    both = measured.merge(published.drop(columns="modality"), on=["experiment", "FPR"], how="left")
-    both.insert(1, "modality", both["experiment"].map(TABLE5.set_index("experiment")["modality"]))
-    order = {name: i for i, name in enumerate(TABLE5["experiment"])}
-    both = both.sort_values(["experiment", "FPR"], key=lambda c: c.map(order) if c.name == "experiment" else -c)
-    both.insert(3, "published", both.pop("published"))
-    both = both.assign(FPR=both["FPR"].map(fpr_name)).reset_index(drop=True)
-    return carried(both, table, fprs, replicates)
-
-
-def compare_all(
-    table: pd.DataFrame,
-    fpr: float,
-    pairs: Sequence[tuple[str, str]] | None = None,
-    replicates: int = 1000,
-    study: pd.DataFrame | None = None,
-):
-    """Differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% intervals; see ``differences``.
-
-    Where methods have several seeds, their means over all seeds are compared. Nothing is corrected for the number of pairs.
-
-    Args:
-        pairs: (a, b) for a - b; by default all pairs in order of appearance.
-        study: scores table like ``table`` of all methods whose seeds tell how far another seed moves a TPR, so that a pair
-            has one interval wherever it is shown; by default ``table`` itself.
-
-    Returns:
-        ``a``, ``b``, ``difference``, ``low``, ``high`` (over frames or subjects, and seeds where any method has two),
-        ``seeds`` of both, ``clear`` (the interval does not hold zero), missing where a method has one seed, and ``note``,
-        which then says so.
-    """
-    found, units = methods_of(table, fpr, replicates)
-    luck, rows = luck_of(list((found if study is None else methods_of(study, fpr, 2)[0]).values())), []
-    borrowed = "its luck is taken to be that of methods with several, so no verdict"
-    of_another = borrowed if luck.df else "what another would change is not known"
-    for a, b in combinations(found, 2) if pairs is None else pairs:
-        delta = difference(found[a], found[b], luck, units)
-        clear = bool(delta.low > 0 or delta.high < 0) if delta.seeded else pd.NA
-        limits = (100 * delta.value, 100 * delta.low, 100 * delta.high)
-        alone = min(found[a].seeds, found[b].seeds) == 1
-        note = f"one seed: {of_another}" if alone else pd.NA
-        rows.append((a, b, *limits, seeds_of(found[a], found[b]), clear, note))
-    columns = ["a", "b", "difference", "low", "high", "seeds", "clear", "note"]
-    kinds = {"clear": object, "note": object}
-    return carried(pd.DataFrame(rows, columns=columns).astype(kinds), table, [fpr], replicates, "seeds")
-
-
-def methods_of(table: pd.DataFrame, fpr: float, replicates: int) -> tuple[dict[str, Method], int]:
-    """Experiment -> its seeds' TPRs and replicates; and how many subjects, or frames, are drawn."""
-    found = {name: seeds for (name,), seeds in _methods(table, fpr, ["experiment"], replicates).items()}
-    frames = facts(table)
-    drawn = groups(frames)
-    counts = {name: len(seeds) for name, seeds in found.items() if seeds[0].number}
-    # an ensemble counts as its member with the fewest seeds
-    fewest = min([counts[name] for name in MEMBERS if name in counts] or list(counts.values()) or [1])
-    methods = {
-        name: Method(
-            np.array([seed.tpr for seed in seeds]),
-            np.stack([seed.drawn for seed in seeds]),
-            counts.get(name, fewest),
-            name in counts,
-        )
-        for name, seeds in found.items()
-    }
-    return methods, len(frames) if drawn is None else drawn.nunique()
-
-
-def seeds_of(a: Method, b: Method) -> str:
-    """How many seeds of each, for people."""
-    return " and ".join(str(method.seeds) if method.single else "all" for method in (a, b))
-
-
-def errors_by_attack(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
-    """APCER in percent of each attack type, and BPCER, at each method's own threshold for ``fpr``.
-
-    Returns:
-        One row a method (column ``experiment``); the attack columns are absent where attack types are unknown.
-    """
-    wide, frames = matrix(table), facts(table)
-    labels = frames["label"].to_numpy(dtype=int)
-    rows = []
-    for name in wide:
-        threshold = threshold_at_fpr(labels, wide[name], fpr)
-        row = {"experiment": name, "BPCER %": 100 * bpcer(labels, wide[name], threshold)}
-        if frames["attack"].notna().all():
-            by_attack = apcer_by_attack(labels, wide[name], threshold, frames["attack"])
-            row |= {f"APCER % attack {attack}": 100 * rate for attack, rate in by_attack.items()}
-        rows.append(row)
-    return carried(pd.DataFrame(rows), table, [fpr])
+    """Rows of a published table (column ``experiment``) with the measured columns beside where there are any."""
+    return published.merge(measured.drop(columns="FPR"), on="experiment", how="left")
 
 
 def thresholds(table: pd.DataFrame, fpr: float) -> dict[str, float]:
-    """Each method's threshold for ``fpr``."""
+    """Each method's threshold (column ``experiment``) for ``fpr``."""
     labels = facts(table)["label"].to_numpy(dtype=int)
-    return {name: float(threshold_at_fpr(labels, score, fpr)) for name, score in matrix(table).items()}
+    return {name: float(pad.threshold_at_fpr(labels, score, fpr)) for name, score in matrix(table).items()}
 
 
-def seed_spread(measured: pd.DataFrame) -> pd.DataFrame:
-    """Standard deviation of TPR between the seeds of a method beside that between methods, in points.
-
-    That of two or three seeds says next to nothing (with two, the truth may be half of it or thirty times as much), so one
-    pooled over all methods stands below: the root of the mean variance, each weighted by its seeds less one. Between
-    methods each has its first seed, so that single networks' means are compared on both sides; that spread holds the luck
-    of the seeds too.
-
-    Args:
-        measured: rows of ``measure`` by experiment and seed.
-
-    Returns:
-        One row a method with two seeds or more, and two last rows: pooled over the seeds of all these, and between
-        methods.
-    """
-    by = measured.groupby("experiment", sort=False)["measured"]
-    several = [(name, len(seeds), seeds.mean(), seeds.std()) for name, seeds in by if len(seeds) > 1]
-    rows, first = list(several), by.first()
-    if several:
-        _, numbers, means, deviations = (np.array(column) for column in zip(*several, strict=True))
-        pooled = float(np.average(deviations**2, weights=numbers - 1) ** 0.5)
-        rows.append(("between seeds, pooled", int(numbers.sum()), float(np.average(means, weights=numbers)), pooled))
-    rows.append(("between methods, first seeds", len(first), first.mean(), first.std()))
-    return carried(pd.DataFrame(rows, columns=["method", "values", "mean", "standard deviation"]), measured)
-
-
-def valid_to_test(valid: pd.DataFrame, test: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
-    """TPR in percent on validation and test, and on test with the validation's threshold (Section 5.8, Table 4).
-
-    Args:
-        valid, test: scores tables of the same networks, one score a frame and network.
-
-    Returns:
-        One row a method and one for the ensemble: ``valid``, ``test``, its limits ``test low`` and ``test high`` of the method
-        and ``attacks needed``, as of ``measure``; and in counts the bona fide frames refused and the attack frames accepted
-        on test, with a threshold set anew there and with that of validation. How many there are, the columns' names say.
-    """
-    facts_of_test, rows = facts(test)["label"], []
-    every = f"refused of {(facts_of_test == 1).sum():,}", f"accepted of {(facts_of_test == 0).sum():,}"
-    columns = ["method", "valid", "test", "test low", "test high", "attacks needed"]
-    columns += [f"{count}, {threshold}" for threshold in ("set anew", "that of valid") for count in every]
-    for mean in (average, lambda table: average(table, over=["fold", "seed", "experiment"])):
-        a, b = mean(valid), mean(test)
-        labels = facts(b)["label"].to_numpy(dtype=int)
-        on_valid, on_test = (measure(table, [fpr], replicates=replicates).set_index("experiment") for table in (a, b))
-        for name, carried_over in thresholds(a, fpr).items():
-            score, counts = matrix(b)[name].to_numpy(), []
-            for threshold in (threshold_at_fpr(labels, score, fpr), carried_over):
-                counts += [int((score[labels == 1] < threshold).sum()), int((score[labels == 0] >= threshold).sum())]
-            of_test = [on_test.at[name, column] for column in ("measured", "low", "high", "attacks needed")]
-            rows.append((name, on_valid.at[name, "measured"], *of_test, *counts))
-    return carried(pd.DataFrame(rows, columns=columns).astype({"attacks needed": "Int64"}), test, [fpr], replicates)
-
-
-def choices_of_members(table: pd.DataFrame, size: int, fpr: float) -> pd.Series:
-    """TPR@FPR in percent of the mean score of every choice of ``size`` folds of one experiment.
-
-    The folds are chosen within each seed, so each value is of ``size`` networks; it is the mean of those of the seeds.
-    """
-    wide, labels = matrix(table, ["seed", "fold"]), facts(table)["label"].to_numpy(dtype=int)
-    of_seeds = [
-        [100 * tpr_at_fpr(labels, of_seed[list(choice)].mean(axis=1), fpr) for choice in combinations(of_seed, size)]
-        for of_seed in (wide[seed] for seed in table["seed"].unique())
-    ]
-    return pd.Series(np.mean(of_seeds, axis=0), name="TPR %")
-
-
-def rescued(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
-    """How many of the bona fide frames that the row's method refuses (``frames``) the column's accepts."""
-    wide = matrix(table)
-    bona_fide = facts(table)["label"].to_numpy(dtype=int) == 1
-    accepted = (wide >= pd.Series(thresholds(table, fpr)))[bona_fide]
-    rows = [
-        {"refused by": row, "frames": int((~accepted[row]).sum())}
-        | {name: int(accepted[name][~accepted[row]].sum()) if name != row else pd.NA for name in wide}
-        for row in wide
-    ]
-    return carried(pd.DataFrame(rows).astype(dict.fromkeys(wide, "Int64")), table, [fpr])
+def errors_by_attack(table: pd.DataFrame, fpr: float) -> pd.DataFrame:
+    """APCER in percent of each attack type, where known, and BPCER; one row a method, at its threshold for ``fpr``."""
+    wide, frames, rows = matrix(table), facts(table), []
+    labels = frames["label"].to_numpy(dtype=int)
+    known = frames["attack"][labels == 0].notna().all()
+    for name, threshold in thresholds(table, fpr).items():
+        by_attack = pad.apcer_by_attack(labels, wide[name], threshold, frames["attack"]) if known else {}
+        row = {"experiment": name, "BPCER %": 100 * pad.bpcer(labels, wide[name], threshold)}
+        rows.append(row | {f"APCER % attack {attack}": 100 * rate for attack, rate in by_attack.items()})
+    return pd.DataFrame(rows)

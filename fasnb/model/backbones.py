@@ -144,15 +144,10 @@ def _by_channel(lines: Tensor, channels: int) -> Tensor:
 
 
 class Shortcut(nn.Conv2d):
-    """A 1x1 convolution with a stride, without bias: takes every stride-th pixel, then mixes the channels.
-
-    The numbers and the state dictionary are those of ``nn.Conv2d(in_channels, channels, 1, stride, bias=False)``. Its
+    """A 1x1 convolution with a stride: takes every stride-th pixel, then mixes the channels. Numbers as ``nn.Conv2d``. Its
     kernel is never called: in channels-last memory oneDNN's gradient of its weights (issue 6035 there) writes past its
     workspace where the input has fewer channels than a vector of the processor.
     """
-
-    def __init__(self, in_channels: int, channels: int, stride: int):
-        super().__init__(in_channels, channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = self.stride
@@ -184,7 +179,7 @@ class IRUnit(nn.Module):
         if in_channels == channels:
             self.shortcut = nn.MaxPool2d(1, stride)
         else:
-            self.shortcut = nn.Sequential(Shortcut(in_channels, channels, stride), BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(Shortcut(in_channels, channels, 1, stride, bias=False), BatchNorm2d(channels))
         self.residual = nn.Sequential(
             BatchNorm2d(in_channels),
             nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
@@ -204,7 +199,9 @@ def _resnet_stage(in_channels: int, planes: int, stride: int, count: int, expans
     block, out_channels = BasicBlock if expansion == 1 else Bottleneck, planes * expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
-        downsample = nn.Sequential(Shortcut(in_channels, out_channels, stride), BatchNorm2d(out_channels))
+        downsample = nn.Sequential(
+            Shortcut(in_channels, out_channels, 1, stride, bias=False), BatchNorm2d(out_channels)
+        )
     first = block(in_channels, planes, stride, downsample, norm_layer=BatchNorm2d)
     others = [block(out_channels, planes, norm_layer=BatchNorm2d) for _ in range(count - 1)]
     return nn.Sequential(first, *others)

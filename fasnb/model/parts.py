@@ -1,10 +1,9 @@
-"""The parts of a network: their output shapes, parameters and multiply-adds."""
-
-from collections.abc import Iterator
+"""The parts of a network: output shapes, parameters and multiply-adds. Nothing is computed: PyTorch's meta device."""
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
 
@@ -13,59 +12,43 @@ def describe(architecture: Architecture, size: int = 112) -> pd.DataFrame:
     """Every part with its output shape, parameters and multiply-adds for one frame of ``size`` x ``size`` pixels.
 
     Columns: part (str), output (tuple without the batch), parameters (int), multiply_adds (int, of convolutions and
-    linear layers); the last row is the total. Nothing is computed: the network lives on PyTorch's meta device.
-    Raises ValueError if ``size`` is too small for the architecture.
+    linear layers); the last row is the total. Raises ValueError if ``size`` is too small for the architecture.
     """
     with torch.device("meta"):
         network = build(architecture).eval()
-        image = torch.empty(1, 3, size, size)
+        images = [torch.empty(1, 3, size, size)] * 3
+    shapes, parts = {}, {_title(name, architecture): (name, part) for name, part in _parts(network)}
+    for title, (_, part) in parts.items():
+        part.register_forward_hook(lambda _part, _in, out, title=title: shapes.update({title: tuple(out.shape[1:])}))
     try:
-        shapes, counts = trace(network, image, image, image)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(*images)
     except RuntimeError as error:
         hint = "take larger images" if architecture.small_images else "take larger images or small_images=True"
         raise ValueError(f"{architecture.backbone} cannot take images of {size} pixels; {hint}") from error
-    rows = []
-    for name, part in _parts(network):
-        parameters = sum(p.numel() for p in part.parameters())
-        operations = sum(n for key, n in counts.items() if key == name or key.startswith(f"{name}."))
-        rows.append((_title(name, architecture), shapes[name][1:], parameters, operations))
-    rows.append(("total", (2,), sum(row[2] for row in rows), sum(row[3] for row in rows)))
+    counts = counter.get_flop_counts()  # two operations a multiply-add
+    rows = [
+        (title, shapes[title], _parameters(part), sum(counts.get(f"ThreeBranchNetwork.{name}", {}).values()) // 2)
+        for title, (name, part) in parts.items()
+    ]
+    rows.append(("total", (2,), _parameters(network), counter.get_total_flops() // 2))
     return pd.DataFrame(rows, columns=["part", "output", "parameters", "multiply_adds"])
 
 
-def trace(module: nn.Module, *inputs: Tensor) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Output shape of every submodule, and multiply-adds of every convolution and linear layer, by name."""
-    shapes, counts, handles = {}, {}, []
-
-    def watch(name: str, layer: nn.Module):
-        def hook(_module, _inputs, output):
-            if isinstance(output, Tensor):
-                shapes[name] = tuple(output.shape)
-            if isinstance(layer, nn.Conv2d):
-                counts[name] = output[0].numel() * layer.weight[0].numel()
-            elif isinstance(layer, nn.Linear):
-                counts[name] = output[0].numel() * layer.in_features
-
-        return layer.register_forward_hook(hook)
-
-    try:
-        handles = [watch(name, layer) for name, layer in module.named_modules() if name]
-        with torch.no_grad():
-            module(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return shapes, counts
+def multiply_adds(architecture: Architecture, size: int) -> int:
+    """Multiply-adds of one frame of ``size`` x ``size`` pixels; raises ValueError as ``describe`` does."""
+    return int(describe(architecture, size).multiply_adds.iloc[-1])
 
 
-def _parts(network: ThreeBranchNetwork) -> Iterator[tuple[str, nn.Module]]:
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _parts(network: ThreeBranchNetwork) -> list[tuple[str, nn.Module]]:
     """The rows of the table: the children of branches and shared stages, and every other part whole."""
-    for number, branch in enumerate(network.branches):
-        yield from ((f"branches.{number}.{name}", part) for name, part in branch.named_children())
-    yield "fusion", network.fusion
-    yield from ((f"shared.{name}", part) for name, part in network.shared.named_children())
-    yield from ((f"aggregation.{number}", part) for number, part in enumerate(network.aggregation))
-    yield "head", network.head
+    rows = [(n, part) for n, part in network.named_modules() if n.startswith("branches") and n.count(".") == 2]
+    rows += [("fusion", network.fusion)] + [(f"shared.{name}", part) for name, part in network.shared.named_children()]
+    return rows + [(f"aggregation.{n}", part) for n, part in enumerate(network.aggregation)] + [("head", network.head)]
 
 
 def _title(name: str, architecture: Architecture) -> str:

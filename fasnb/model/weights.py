@@ -1,23 +1,14 @@
-"""Weights in and out: initialisation from other networks, released checkpoints, our own files.
+"""Weights in and out: backbones to start from (torchvision's resnets, the face resnet-34, face.evoLVe's IR-50, our own),
+checkpoints of the paper's authors, and our own networks.
 
-Three kinds of files are read:
-
-* backbones, to initialise from: torchvision's ImageNet resnets, the face resnet-34 and face.evoLVe's IR-50 in their
-  published key layouts, and our own pretrained backbones (``save_backbone``);
-* checkpoints released by the paper's authors (``load_released``);
-* our own networks (``save_network``, ``load_network``).
-
-Every file is opened with ``weights_only=True``, so a pickle that carries code is refused and not run, and is compared
-with what is expected by key and shape before anything is changed. Files of ours, saved states of trainings too, carry a
-hash of all they hold, by which damage is noticed. All errors about content are ``WeightsError``, a
-``ValueError``; a missing file is ``FileNotFoundError``.
+Every file is opened with ``weights_only=True``, so that a pickle that carries code is refused and not run, and compared
+by key and shape before anything is changed. What does not fit is a ``WeightsError``, one sentence that names the file.
 """
 
-import hashlib
 import io
 import pickle
-import re
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,62 +17,33 @@ from torch import Tensor, nn
 
 from fasnb.model.backbones import Backbone, Stages
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
-from fasnb.tools.files import file_sha256, replace_file
+from fasnb.tools.files import replace_file
 
 State = Mapping[str, Tensor]
 
-RELEASED = {
-    "face_resnet34": Architecture("face_resnet34", fusion="concat", mlfa=True),
-    "ir50": Architecture("ir50", fusion="concat", mlfa=True),
+RELEASED = {name: Architecture(name, fusion="concat", mlfa=True) for name in ("face_resnet34", "ir50")}
+"""The two networks that the authors released."""
+
+# Parts of our keys -> parts of the keys in published backbones, by family.
+_PUBLISHED = {
+    "resnet": {"stem.conv.": "conv1.", "stem.norm.": "bn1.", "stage": "layer"},
+    "face": {"stem.conv.": "conv1.", "stem.norm.": "bn1.", "stem.act.": "relu.", "stage": "layer"},
+    "ir": {"stem.conv.": "input_layer.0.", "stem.norm.": "input_layer.1.", "stem.act.": "input_layer.2."},
 }
-
-# Our key -> the key in published backbone files, by family; regular expressions applied in order.
-_LAYER = (r"\bstage([1-4])\.", r"layer\1.")
-_FAMILY_KEYS = {
-    "resnet": ((r"\bstem\.conv\.", "conv1."), (r"\bstem\.norm\.", "bn1."), _LAYER),
-    "face": (
-        (r"\bstem\.conv\.", "conv1."),
-        (r"\bstem\.norm\.", "bn1."),
-        (r"\bstem\.act\.", "relu."),
-        _LAYER,
-    ),
-    "ir": (
-        (r"\bstem\.conv\.", "input_layer.0."),
-        (r"\bstem\.norm\.", "input_layer.1."),
-        (r"\bstem\.act\.", "input_layer.2."),
-        (r"\.residual\.", ".res_layer."),
-        (r"\.shortcut\.", ".shortcut_layer."),
-        _LAYER,
-    ),
-}
-# Our key -> the authors' key for the parts around the stages.
-_RELEASED_KEYS = (
-    (r"^branches\.0\.", "rgb_backbone."),
-    (r"^branches\.1\.", "depth_backbone."),
-    (r"^branches\.2\.", "ir_backbone."),
-    (r"^shared\.", ""),
-    (r"^aggregation\.(\d)\.stage\.", lambda match: f"agg_layer{int(match[1]) + 1}.agg_layer."),
-    (r"^aggregation\.(\d)\.reduce\.", lambda match: f"agg_layer{int(match[1]) + 1}.conv1."),
-)
-# The classification layers of published backbones, which nothing here uses.
-_UNUSED = ("fc.", "output_layer.")
-
-
-SEAL = "seal"
-_OURS = ("architecture", "backbone", "optimiser")  # one of these keys is in each file of ours
+_PUBLISHED["ir"] |= {".residual.": ".res_layer.", ".shortcut.": ".shortcut_layer.", "stage": "layer"}
+# Parts of our keys -> parts of the keys in the authors' checkpoints, around the stages.
+_AUTHORS = {"branches.0.": "rgb_backbone.", "branches.1.": "depth_backbone.", "branches.2.": "ir_backbone."}
+_AUTHORS |= {f"aggregation.{n}.stage.": f"agg_layer{n + 1}.agg_layer." for n in range(3)}
+_AUTHORS |= {f"aggregation.{n}.reduce.": f"agg_layer{n + 1}.conv1." for n in range(3)} | {"shared.": ""}
+_UNUSED = ("fc.", "output_layer.")  # the classification layers of published backbones
 
 
 class WeightsError(ValueError):
     """A weights file or dictionary that cannot be used; the message says which one, why, and what to do."""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading and writing files
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 def read(path: str | Path) -> dict:
-    """The dictionary in a weights file, tensors on the CPU, checked against its seal if the file is one of ours.
+    """The dictionary in a file that ``torch.save`` wrote, tensors on the CPU, its bytes checked by the archive's CRC-32.
 
     Raises ``WeightsError`` and FileNotFoundError.
     """
@@ -89,93 +51,39 @@ def read(path: str | Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such weights file; check the path, or obtain it (data/README.md)")
     with open(path, "rb") as file:
-        if not file.read(2).startswith((b"PK", b"\x80")):  # an archive, or a pickle of PyTorch before 1.6
-            raise WeightsError(f"{path}: it is no PyTorch file; take a file of weights that torch.save wrote")
+        start = file.read(2)
+    if not start.startswith((b"PK", b"\x80")):  # an archive, or a pickle of PyTorch before 1.6, which has no checksum
+        raise WeightsError(f"{path}: it is no PyTorch file; take a file of weights that torch.save wrote")
     try:
+        if start == b"PK" and (damaged := zipfile.ZipFile(path).testzip()):
+            raise OSError(f"damaged at {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: it is not a plain weights file and was not opened, because it holds more than tensors and plain "
-            "values, which could run code; have its owner save the state dictionaries alone"
-        ) from error
+        why = "it is not a plain weights file and was not opened: it holds more than tensors, which could run code"
+        raise WeightsError(f"{path}: {why}; have its owner save the state dictionaries alone") from error
     except Exception as error:  # a damaged archive can raise nearly anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"{path}: it cannot be read ({reason[:120]}); it may be truncated, obtain it again"
-        ) from error
+        reason = f"{error}".strip().partition("\n")[0][:120] or type(error).__name__
+        raise WeightsError(f"{path}: it cannot be read ({reason}); it may be truncated, obtain it again") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: it holds a {type(content).__name__}, not a dictionary; take a file of weights")
-    seal = content.pop(SEAL, None)
-    if seal != _seal(content) and (seal is not None or any(key in content for key in _OURS)):
-        raise WeightsError(
-            f"{path}: it is damaged, or was written by an earlier version; remove it and make it again, or take another"
-        )
     return content
 
 
 def write(content: dict, path: str | Path) -> None:
-    """Save a dictionary of tensors and plain values, with a seal; ``path`` keeps what it had or holds all of it."""
-    buffer = io.BytesIO()  # so that it is known what it takes before anything is written
-    torch.save(content | {SEAL: _seal(content)}, buffer)
-    replace_file(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()), need=buffer.tell())
-
-
-def _seal(content) -> str:
-    """SHA-256 over keys, values and the bytes of all tensors."""
-    digest = hashlib.sha256()
-
-    def add(value) -> None:
-        if isinstance(value, Tensor):
-            digest.update(f"{value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        elif isinstance(value, Mapping | list | tuple):
-            digest.update(f"{len(value)}\n".encode())
-            for part in value.items() if isinstance(value, Mapping) else value:
-                add(part)
-        else:
-            digest.update(f"{type(value).__name__} {value!r}\n".encode())
-
-    add(content)
-    return digest.hexdigest()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Our own files
-# ---------------------------------------------------------------------------------------------------------------------
+    """Save a dictionary of tensors and plain values, equal ones to equal bytes; ``path`` keeps what it had or gets all."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_file(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def save_network(network: ThreeBranchNetwork, path: str | Path, **about) -> None:
-    """Save architecture and weights of a network and, in ``about``, plain values, such as its specification's ``key``."""
+    """Save architecture and weights of a network and, in ``about``, plain values, such as the ``key`` of its training."""
     write({"architecture": asdict(network.architecture), "state_dict": _plain(network), "about": about}, path)
 
 
-def load_network(path: str | Path) -> ThreeBranchNetwork:
-    """A network ready to score (evaluation mode), from our own file or from a released checkpoint."""
-    content = read(path)
-    if "model_state_dict" in content:
-        return _released(content, str(path))
-    if not {"architecture", "state_dict"} <= content.keys():
-        raise WeightsError(f"{path}: it holds no network of ours or of the authors; take a checkpoint of either")
-    try:
-        architecture = Architecture(**content["architecture"])
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: its architecture is unknown ({error}); take a file of this version") from error
-    return _assemble(architecture, _state(content["state_dict"], f"{path}: its state_dict"), str(path))
-
-
 def save_backbone(backbone: Backbone, path: str | Path, **about) -> None:
-    """Save a pretrained backbone with its stages and, in ``about``, plain values that say where it comes from."""
+    """Save a pre-trained backbone with its stages and, in ``about``, plain values that say where it comes from."""
     write({"backbone": asdict(backbone.stages), "state_dict": _plain(backbone), "about": about}, path)
-
-
-def identities(path: str | Path) -> tuple[str, ...]:
-    """What a backbone's weights may be named by: their file's SHA-256 and, in a file of ours, the pre-training's key.
-
-    Raises ``WeightsError`` and FileNotFoundError as ``read`` does.
-    """
-    about = read(path).get("about")
-    key = about.get("key") if isinstance(about, Mapping) else None
-    return (file_sha256(path), key) if isinstance(key, str) else (file_sha256(path),)
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:
@@ -183,52 +91,38 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Checkpoints of the paper's authors
-# ---------------------------------------------------------------------------------------------------------------------
+def load_network(path: str | Path) -> ThreeBranchNetwork:
+    """A network ready to score (evaluation mode, float32, CPU), from our own file or from a checkpoint of the authors.
+
+    Raises ``WeightsError`` and FileNotFoundError.
+    """
+    content = read(path)
+    if "model_state_dict" in content:
+        return load_released(content, str(path))
+    if not {"architecture", "state_dict"} <= content.keys():
+        raise WeightsError(f"{path}: it holds no network of ours or of the authors; take a checkpoint of either")
+    try:
+        architecture = Architecture(**content["architecture"])
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its architecture is unknown ({error}); take a file of this version") from error
+    return _assemble(architecture, _tensors(content["state_dict"], f"{path}: its state_dict"), str(path), {})
 
 
-def load_released(checkpoint: str | Path | Mapping) -> ThreeBranchNetwork:
+def load_released(checkpoint: str | Path | Mapping, name: str = "checkpoint") -> ThreeBranchNetwork:
     """A network in the authors' checkpoint format, ready to score: evaluation mode, float32, CPU, head included.
 
-    ``checkpoint`` is a file or a dictionary with ``model_state_dict`` and ``classifier_state_dict``, keys with or
-    without the prefix ``module.``. Which of the two released networks it is follows from its keys.
+    ``checkpoint`` is a file or a dictionary (``name``: in errors) with ``model_state_dict`` and ``classifier_state_dict``.
+    Its keys say which of the two released networks it is. Raises ``WeightsError`` and FileNotFoundError.
     """
     if isinstance(checkpoint, str | Path):
-        return _released(read(checkpoint), str(checkpoint))
-    return _released(checkpoint, "checkpoint")
-
-
-def _released(checkpoint: Mapping, name: str) -> ThreeBranchNetwork:
-    if not {"model_state_dict", "classifier_state_dict"} <= checkpoint.keys():
-        raise WeightsError(
-            f"{name}: it has no model_state_dict and classifier_state_dict; take a checkpoint in the authors' format"
-        )
+        return load_released(read(checkpoint), str(checkpoint))
     parts = ("model_state_dict", "classifier_state_dict")
-    model, head = (_without_prefix(_state(checkpoint[part], f"{name}: its {part}")) for part in parts)
-    if "rgb_backbone.conv1.weight" in model:
-        architecture = RELEASED["face_resnet34"]
-    elif "rgb_backbone.input_layer.0.weight" in model:
-        architecture = RELEASED["ir50"]
-    else:
-        raise WeightsError(
-            f"{name}: its {len(model)} keys belong to neither released network (face resnet-34 or IR-50 with MLFA); "
-            "take a checkpoint of one of them"
-        )
-    given = model | {f"head.{key}": value for key, value in head.items()}
-    return _assemble(architecture, given, name, renamed=_released_names(architecture))
-
-
-def _released_names(architecture: Architecture) -> dict[str, str]:
-    """Our key -> the authors' key; the head keeps ``head.``, which their format stores apart."""
-    rules = _RELEASED_KEYS + _FAMILY_KEYS[architecture.stages.spec.family]
-    with torch.device("meta"):
-        return {key: _rename(key, rules) for key in build(architecture).state_dict()}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Initialisation from a backbone (paper, Sections 4.2 and 5.5; the repeated stage 4 as in the released code)
-# ---------------------------------------------------------------------------------------------------------------------
+    if not set(parts) <= checkpoint.keys():
+        raise WeightsError(f"{name}: it has no {' and '.join(parts)}; take a checkpoint in the authors' format")
+    model, head = (_tensors(checkpoint[part], f"{name}: its {part}") for part in parts)
+    architecture = RELEASED["ir50" if "rgb_backbone.input_layer.0.weight" in model else "face_resnet34"]
+    names = _AUTHORS | _PUBLISHED[architecture.stages.spec.family]
+    return _assemble(architecture, model | {f"head.{key}": value for key, value in head.items()}, name, names)
 
 
 @torch.no_grad()
@@ -237,116 +131,70 @@ def initialise(
 ) -> ThreeBranchNetwork:
     """Give every branch, the shared stages and the aggregation stages the weights of one backbone, in place.
 
-    ``backbone`` is a file, a ``Backbone`` or a state dict: torchvision's, the face resnet-34's, face.evoLVe's IR-50's
-    or our own. Where a shared stage opens with three branches' channels its first weights (and IR-50's first batch
-    norm and shortcut) are repeated three times along the input channels, not divided by three. The stages of the
-    aggregation blocks take the backbone's only with ``aggregation``, as in the released code; in Section 5.6 they start
-    at random. SE blocks, the 1x1 aggregation convolutions and the head keep the weights they have. Raises
-    ``WeightsError`` with what is missing, what is extra and where shapes differ, before anything is changed.
+    ``backbone`` is a file, a ``Backbone`` or a state dict. Where a shared stage opens with three branches' channels its
+    first weights (and IR-50's first batch norm and shortcut) are repeated three times along the input channels, not
+    divided by three. The stages of the aggregation blocks take the backbone's only with ``aggregation``, as in the
+    released code; in Section 5.6 they start at random. SE blocks, the 1x1 aggregation convolutions and the head keep
+    the weights they have. Raises ``WeightsError`` before anything is changed, and FileNotFoundError.
     """
-    name = str(backbone) if isinstance(backbone, str | Path) else "backbone"
-    source = _backbone_state(backbone, network.architecture.stages, name)
-    target = network.state_dict()
-    for key, value in target.items():
-        part, _, rest = key.partition(".")
-        if part == "branches":
-            _copy(value, source[rest.partition(".")[2]])
-        elif part == "shared":
-            _copy(value, source[rest])
-        elif aggregation and part == "aggregation" and ".stage." in key:
-            level, _, inner = rest.partition(".stage.")
-            _copy(value, source[f"stage{int(level) + 2}.{inner}"])
+    source = _backbone_state(backbone, network.architecture.stages)
+    names = {f"branches.{n}.": "" for n in range(3)} | {"shared.": ""}
+    names |= {f"aggregation.{n}.stage.": f"stage{n + 2}." for n in range(3)} if aggregation else {}
+    for key, target in network.state_dict().items():
+        value = source.get(_renamed(key, names))
+        if value is not None:
+            target.copy_(value.repeat([t // s for t, s in zip(target.shape, value.shape, strict=True)]))
     return network
 
 
-def _copy(target: Tensor, source: Tensor) -> None:
-    """Copy, repeating ``source`` three times along the one dimension in which ``target`` has three times as much."""
-    repeats = [t // s for t, s in zip(target.shape, source.shape, strict=True)]
-    target.copy_(source.repeat(repeats))
-
-
-def _backbone_state(backbone: str | Path | Backbone | State, stages: Stages, name: str) -> dict[str, Tensor]:
+def _backbone_state(backbone: str | Path | Backbone | State, stages: Stages) -> dict[str, Tensor]:
     """The state dict of a backbone under our names, checked against ``stages``."""
+    name = str(backbone) if isinstance(backbone, str | Path) else "backbone"
     if isinstance(backbone, Backbone):
-        given, own = backbone.state_dict(), backbone.stages
-    else:
-        given = backbone if isinstance(backbone, Mapping) else read(backbone)
-        known = given.get("backbone")  # a file of ours says which backbone it is
-        own = _stages_of(known, name) if isinstance(known, Mapping) else None
+        backbone = {"backbone": asdict(backbone.stages), "state_dict": backbone.state_dict()}
+    given = backbone if isinstance(backbone, Mapping) else read(backbone)
+    own = given.get("backbone")  # a file of ours says which backbone it is
     for wrapper in ("state_dict", "model_state_dict"):
         given = given[wrapper] if isinstance(given.get(wrapper), Mapping) else given
-    given = _without_prefix(_state(given, f"{name}: it"))
+    given = _tensors(given, f"{name}: it")
+    # equal shapes are not enough: IR-50 for small images has them too, with its strides in other places
+    takes = {"backbone": stages.backbone, "small_images": stages.small_images}
+    if isinstance(own, Mapping) and not takes.items() <= own.items():
+        raise WeightsError(f"{name}: it is the backbone {own}, the network takes {stages}; take weights made for it")
     with torch.device("meta"):
         expected = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images).state_dict()
-    names = {key: key for key in expected}
+    parts = {}
     if "stem.conv.weight" not in given:
-        names = _published_names(expected, stages)
+        parts = dict(_PUBLISHED[stages.spec.family])
         given = {key: value for key, value in given.items() if not key.startswith(_UNUSED)}
-    state = _matched(expected, given, names, name, f"the backbone {stages.backbone} at width {stages.width:g}")
-    # equal shapes are not enough: IR-50 for small images has them too, with its strides in other places
-    if own is not None and (own.backbone, own.small_images) != (stages.backbone, stages.small_images):
-        raise WeightsError(f"{name}: it is the backbone {own}, the network takes {stages}; take weights made for it")
-    return state
+        if stages.spec.family == "ir":  # face.evoLVe numbers the units of all stages in one list
+            units = [f"layer{stage}.{unit}." for stage in range(1, 5) for unit in range(stages.depths[stage - 1])]
+            parts |= {unit: f"body.{number}." for number, unit in enumerate(units)}
+    names = {key: _renamed(key, parts) for key in expected}
+    return _matched(expected, given, names, name, f"the backbone {stages.backbone} at width {stages.width:g}")
 
 
-def _stages_of(values: Mapping, name: str) -> Stages:
-    try:
-        return Stages(**values)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{name}: its backbone is unknown ({error}); take a file of this version") from error
-
-
-def _published_names(keys: Iterable[str], stages: Stages) -> dict[str, str]:
-    """Our key -> the key in a published backbone file of the same family."""
-    names = {key: _rename(key, _FAMILY_KEYS[stages.spec.family]) for key in keys}
-    if stages.spec.family != "ir":
-        return names
-    blocks = stages.depths
-
-    def flat(match: re.Match) -> str:  # face.evoLVe numbers the units of all stages in one list
-        return f"body.{sum(blocks[: int(match[1]) - 1]) + int(match[2])}."
-
-    return {key: re.sub(r"^layer(\d)\.(\d+)\.", flat, name) for key, name in names.items()}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Comparing keys and shapes
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _rename(key: str, rules: Iterable[tuple]) -> str:
-    for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
+def _renamed(key: str, parts: Mapping[str, str]) -> str:
+    for ours, theirs in parts.items():
+        key = key.replace(ours, theirs)
     return key
 
 
-def _state(given, what: str) -> State:
-    """``given`` if it maps text to tensors; ``what`` begins the error's sentence."""
-    if not isinstance(given, Mapping):
-        raise WeightsError(f"{what} is a {type(given).__name__}, not a dictionary of tensors; take a file of weights")
-    wrong = [key for key, value in given.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if wrong:
-        raise WeightsError(
-            f"{what} has {len(wrong)} entries that are not text and a tensor, first {wrong[0]!r}; "
-            "take a file of weights"
-        )
-    return given
+def _tensors(given, what: str) -> dict[str, Tensor]:
+    """``given`` without ``module.``, which training on several GPUs puts before every key; ``what`` begins an error."""
+    pairs = given.items() if isinstance(given, Mapping) else [(None, None)]
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in pairs):
+        raise WeightsError(f"{what} is not a dictionary of names and tensors; take a file of weights")
+    return {key.removeprefix("module."): value for key, value in given.items()}
 
 
-def _without_prefix(state: State) -> dict[str, Tensor]:
-    """Drop ``module.``, which training on several GPUs puts before every key."""
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _assemble(
-    architecture: Architecture, given: State, name: str, renamed: dict[str, str] | None = None
-) -> ThreeBranchNetwork:
-    """A network in evaluation mode with copies of ``given``, in float32; ``renamed``: our key -> its key there."""
+def _assemble(architecture: Architecture, given: State, name: str, parts: Mapping[str, str]) -> ThreeBranchNetwork:
+    """A network in evaluation mode with copies of ``given``, in float32; ``parts`` of keys have other names there."""
     with torch.device("meta"):
         network = build(architecture)
     expected = network.state_dict()
-    what = f"this ThreeBranchNetwork ({architecture})"
-    state = _matched(expected, given, renamed or {key: key for key in expected}, name, what)
+    names = {key: _renamed(key, parts) for key in expected}
+    state = _matched(expected, given, names, name, f"this ThreeBranchNetwork ({architecture})")
     copies = {key: value.to("cpu", expected[key].dtype, copy=True) for key, value in state.items()}
     network.load_state_dict(copies, assign=True)
     return network.eval()
@@ -354,26 +202,17 @@ def _assemble(
 
 def _matched(expected: State, given: State, names: dict[str, str], source: str, what: str) -> dict[str, Tensor]:
     """``given`` under our keys, or an error with the difference. Missing batch counters (old files) count as zero."""
-    missing, shapes, values, state = [], [], [], {}
-    for key, value in expected.items():
-        found = given.get(names[key])
-        if found is None and key.endswith("num_batches_tracked"):
-            state[key] = torch.zeros((), dtype=torch.long)
-        elif found is None:
-            missing.append(names[key])
-        elif found.shape != value.shape:
-            shapes.append(f"{names[key]} {tuple(found.shape)} instead of {tuple(value.shape)}")
-        elif found.is_floating_point() != value.is_floating_point() or not found.isfinite().all():
-            values.append(f"{names[key]} {found.dtype}")
-        else:
-            state[key] = found
-    extra = sorted(given.keys() - set(names.values()))
-    found = {"missing": missing, "extra": extra, "of another shape": shapes, "of another type or not finite": values}
-    if any(found.values()):
-        parts = [f"{len(keys)} {kind} ({_first_ten(keys)})" for kind, keys in found.items() if keys]
+    zero = torch.zeros((), dtype=torch.long)
+    state = {key: given.get(names[key], zero if key.endswith("num_batches_tracked") else None) for key in expected}
+    there = {key: value for key, value in state.items() if value is not None}
+    shapes = {key: f"{tuple(value.shape)} instead of {tuple(expected[key].shape)}" for key, value in there.items()}
+    wrong = {
+        "missing": [names[key] for key in expected if key not in there],
+        "extra": sorted(given.keys() - set(names.values())),
+        "of another shape": [f"{names[k]} {shapes[k]}" for k in there if there[k].shape != expected[k].shape],
+        "not finite": [names[key] for key, value in there.items() if not value.isfinite().all()],
+    }
+    if any(wrong.values()):
+        parts = [f"{len(k)} {kind} ({', '.join(k[:10] + ['...'] * (len(k) > 10))})" for kind, k in wrong.items() if k]
         raise WeightsError(f"{source}: its weights do not fit {what}: {'; '.join(parts)}; take weights made for it")
     return state
-
-
-def _first_ten(keys: list[str]) -> str:
-    return ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")

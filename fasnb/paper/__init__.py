@@ -16,7 +16,7 @@ from fasnb.paper.experiments import (
 )
 from fasnb.paper.profile import Profile, ProfileError, load
 from fasnb.paper.published import (
-    FINDINGS,
+    CLAIMS,
     TABLE1,
     TABLE2,
     TABLE3,
@@ -24,7 +24,7 @@ from fasnb.paper.published import (
     TABLE5,
     WITHOUT_D,
     ZHANG_TEST,
-    Finding,
+    Claim,
     table3,
 )
 from fasnb.paper.recipe import PAPER, RECIPES, RELEASED, Normalisation, Recipe

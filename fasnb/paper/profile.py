@@ -8,19 +8,29 @@ in a notebook's parameters cell. Keys are the fields of ``Profile``, the fields 
 import difflib
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from fasnb.paper.experiments import EXPERIMENTS, RELEASED_SECOND_STAGE, SEEDS, Experiment
-from fasnb.paper.recipe import RECIPE_FIELDS, RECIPES, Recipe
+from fasnb.paper.recipe import RECIPE_FIELDS, RECIPES, STRICT, Recipe, Share
 
-NETWORK_FIELDS = ("width", "blocks")
-EXECUTION = ("device", "workers", "executor", "compile")
+EXECUTION = ("device", "workers", "executor")
 PLACES = ("released_root", "data_root", "weights_root")
+SIZES = ("width", "blocks")
+
+Seed = Annotated[int, Field(ge=0, le=10**9)]
+Count = Annotated[int, Field(ge=1, le=10**7)]
+SeedCount = Annotated[int, Field(ge=1, le=len(SEEDS))]
+Width = Annotated[float, Field(ge=1 / 32, le=4)]
+Blocks = Annotated[int, Field(ge=0, le=64)]
 
 
 class ProfileError(ValueError):
@@ -31,87 +41,89 @@ class ProfileError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
-def _number(default, low, high=float("inf"), help=""):
-    return field(default=default, metadata={"low": low, "high": high, "help": help})
-
-
-def _choice(default, *choices, help=""):
-    return field(default=default, metadata={"choices": choices, "help": help})
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Profile:
-    """All values of one study. Frozen: two profiles with equal values give the same networks and tables."""
+    """All values of one study. Two profiles with equal values give the same networks and tables."""
 
     name: str
-    source: str = _choice("synthetic", "synthetic", "casia-surf", "released", help="where frames or scores come from")
-    title: str = field(default="", metadata={"help": "one sentence: what this profile is for"})
-    budget_minutes: float = _number(10.0, 0, help="time stated for the whole study on budget_machine")
-    budget_machine: str = field(default="two CPU cores", metadata={"help": "machine of the stated budget"})
+    source: Literal["synthetic", "casia-surf", "released"] = "synthetic"  # where frames or scores come from
+    title: str = ""  # one sentence: what this profile is for
+    budget_minutes: Annotated[float, Field(ge=0)] = 10.0  # time stated for the whole study on budget_machine
+    budget_machine: str = "two CPU cores"
 
-    # released scores
-    released_root: str = field(default="", metadata={"help": "clone of the authors' repository"})
-    released_epoch: int = _number(31, 0, 1e6, help="snapshot of the released scores")
+    # released scores: clone of the authors' repository, snapshot
+    released_root: str = ""
+    released_epoch: Annotated[int, Field(ge=0, le=10**6)] = 31
 
-    # real data
-    data_root: str = field(default="", metadata={"help": "folder of CASIA-SURF"})
-    weights_root: str = field(default="", metadata={"help": "folder of backbone weights"})
+    # real data: folders of CASIA-SURF and of the backbones' weights
+    data_root: str = ""
+    weights_root: str = ""
 
-    # synthetic data; sizes in frames over all kinds, images in pixels
-    difficulty: float = _number(
-        0.5, 0, 1, help="of the renderer's poses, light and prints; set by benchmarks/difficulty.py"
-    )
-    data_seed: int = _number(0, 0, 1e9, help="seed of subjects and frames")
-    worlds: int = _number(1, 1, 100, help="renderer seeds over which the rows of Table 5 are repeated")
-    train_subjects: int = _number(300, 6, 1e6)
-    valid_subjects: int = _number(100, 1, 1e6)
-    test_subjects: int = _number(600, 1, 1e6)
-    train_frames: int = _number(29266, 24, 1e7)
-    valid_frames: int = _number(9608, 8, 1e7)
-    test_frames: int = _number(57710, 8, 1e7)
+    # synthetic data; sizes in frames over all kinds
+    difficulty: Share = 0.5  # of the renderer's poses, light and prints
+    data_seed: Seed = 0  # of subjects and frames
+    worlds: Annotated[int, Field(ge=1, le=100)] = 1  # renderer seeds over which the rows of Table 5 are repeated
+    train_subjects: Annotated[int, Field(ge=6, le=10**6)] = 300
+    valid_subjects: Count = 100
+    test_subjects: Count = 600
+    train_frames: Annotated[int, Field(ge=24, le=10**7)] = 29266
+    valid_frames: Annotated[int, Field(ge=8, le=10**7)] = 9608
+    test_frames: Annotated[int, Field(ge=8, le=10**7)] = 57710
 
     # networks
-    width: float = _number(1.0, 0.03125, 4.0, help="multiplier of all channel counts")
-    blocks: int = _number(0, 0, 64, help="residual blocks per stage; 0 = the backbone's own")
-    recipe: str = _choice("paper", "paper", "released", help="values of the text, or of the released options")
-    seeds: int = _number(2, 1, len(SEEDS), help="seeds of the ensemble's members A to D")
-    row_seeds: int = _number(1, 1, len(SEEDS), help="seeds of the other experiments")
-    appendix: bool = field(default=False, metadata={"help": "also the experiments of Sections 5.2 and 5.10"})
-    fold_seed: int = _number(0, 0, 1e9, help="seed of the random assignment of subjects to folds")
-    authors_folds: bool = field(default=False, metadata={"help": "attack folds of the authors' lists (casia-surf)"})
+    width: Width = 1.0  # multiplier of all channel counts
+    blocks: Blocks = 0  # residual blocks per stage; 0 = the backbone's own
+    recipe: Literal["paper", "released"] = "paper"  # values of the text, or of the released options
+    seeds: SeedCount = 2  # of the ensemble's members A to D
+    row_seeds: SeedCount = 1  # of the other experiments
+    appendix: bool = False  # also the experiments of Sections 5.2 and 5.10
+    fold_seed: Seed = 0  # of the random assignment of subjects to folds
+    authors_folds: bool = False  # attack folds of the authors' lists (casia-surf)
 
-    # source tasks of the initialisations (synthetic)
-    pretrain_identities: int = _number(300, 2, 1e6)
-    pretrain_captures: int = _number(30, 2, 1e4)
-    pretrain_objects: int = _number(9000, 24, 1e7, help="frames of generic objects, and of the gender task")
-    pretrain_epochs: int = _number(12, 1, 1e5)
-    pretrain_learning_rate: float = _number(3e-3, 1e-9, 10)
-    pretrain_batch_size: int = _number(64, 2, 1e5)
+    # source tasks of the initialisations (synthetic); objects are frames, also of the gender task
+    pretrain_identities: Annotated[int, Field(ge=2, le=10**6)] = 300
+    pretrain_captures: Annotated[int, Field(ge=2, le=10**4)] = 30
+    pretrain_objects: Annotated[int, Field(ge=24, le=10**7)] = 9000
+    pretrain_epochs: Annotated[int, Field(ge=1, le=10**5)] = 12
+    pretrain_learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-3
+    pretrain_batch_size: Annotated[int, Field(ge=2, le=10**5)] = 64
 
     # analysis
-    fprs: tuple[float, ...] = field(default=(1e-2, 1e-3, 1e-4), metadata={"low": 0, "high": 1})
-    headline_fpr: float = _number(1e-4, 0, 1, help="the FPR of Tables 3 and 4")
-    replicates: int = _number(1000, 10, 1e6, help="bootstrap replicates")
+    fprs: Annotated[tuple[Share, ...], Field(min_length=1)] = (1e-2, 1e-3, 1e-4)
+    headline_fpr: Share = 1e-4  # of Tables 3 and 4
+    replicates: Annotated[int, Field(ge=10, le=10**6)] = 1000  # of the bootstrap
 
-    # execution; no result depends on these four but for rounding
-    device: str = _choice("auto", "auto", "cpu", "cuda")
-    workers: int = _number(0, 0, 1e4, help="networks trained at once on CPU, one thread each; 0 = one per core")
-    executor: str = _choice(
-        "local", "local", "ray", help="where networks are trained; ray needs the extra of that name"
+    # execution; no result depends on these three but for rounding
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=10**4)] = (
+        0  # networks trained at once on CPU, one thread each; 0 = one per core
     )
-    compile: bool = field(default=False, metadata={"help": "torch.compile the networks; for long trainings on a GPU"})
-    precision: str = _choice("auto", "auto", "fp32", "bf16", help="of training; part of what names a network")
+    executor: Literal["local", "ray"] = "local"  # where networks are trained; ray needs the extra of that name
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of training; part of what names a network
 
     # changed values of the recipe: for all networks, and for single experiments
-    changes: tuple[tuple[str, Any], ...] = ()
-    experiments: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
+    changes: dict[str, Any] = Field(default_factory=dict)
+    experiments: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if len(set(self.fprs)) < len(self.fprs):
+            raise ValueError(f"fprs = {list(self.fprs)} has a value twice")
+        if self.headline_fpr not in self.fprs:
+            raise ValueError(f"headline_fpr = {self.headline_fpr:g} is not one of fprs = {list(self.fprs)}")
+        for experiment in EXPERIMENTS.values():
+            self.recipe_of(experiment)
+            width, blocks = self.size_of(experiment)
+            if self.experiments:
+                replace(self, experiments={}, width=width, blocks=blocks)
+        return self
 
     def recipe_of(self, experiment: Experiment) -> Recipe:
         """The resolved recipe of one experiment: recipe, then changes for all, then its own or its ``like``'s."""
         values = dict(self.changes)
         if self.recipe == "released":
             values = RELEASED_SECOND_STAGE.get(experiment.like or experiment.id, {}) | values
-        own = {key: value for key, value in self._own(experiment).items() if key not in NETWORK_FIELDS}
+        own = {key: value for key, value in self._own(experiment).items() if key not in SIZES}
         return replace(RECIPES[self.recipe], **(values | own | dict(experiment.recipe)))
 
     def size_of(self, experiment: Experiment) -> tuple[float, int]:
@@ -120,11 +132,11 @@ class Profile:
         return own.get("width", self.width), own.get("blocks", self.blocks)
 
     def seeds_of(self, experiment: Experiment) -> tuple[int, ...]:
+        """The seeds with which one experiment is trained."""
         return SEEDS[: self.seeds if experiment.member else self.row_seeds]
 
     def _own(self, experiment: Experiment) -> dict[str, Any]:
-        own = dict(self.experiments)
-        return dict(own.get(experiment.like, ())) | dict(own.get(experiment.id, ()))
+        return self.experiments.get(experiment.like, {}) | self.experiments.get(experiment.id, {})
 
     @property
     def execution(self) -> dict[str, Any]:
@@ -134,12 +146,11 @@ class Profile:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as a TOML file would hold them."""
         values = asdict(self)
-        changes, own = values.pop("changes"), values.pop("experiments")
-        return values | dict(changes) | {"experiments": {name: dict(pairs) for name, pairs in own}}
+        return values | values.pop("changes")
 
 
-PROFILE_FIELDS = {f.name: f for f in fields(Profile) if f.name not in ("name", "changes", "experiments")}
-_RECIPE_TYPES = {f.name: f.type for f in fields(Recipe)}
+_DEFAULTS = {f.name: f.default for kind in (Recipe, Profile) for f in fields(kind)}
+_KEYS = [key for key in _DEFAULTS if key not in ("name", "changes", "experiments")]
 
 
 def names() -> list[str]:
@@ -157,28 +168,28 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
     Raises:
         ProfileError: unknown profile or key (the nearest valid one is named), wrong type, impossible value.
     """
-    path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
-    if name.endswith(".toml") and path.stem in names() and path.resolve().parent != Path(str(_folder())).resolve():
-        raise ProfileError(
-            f"{path} has the name of a profile that comes with the package, whose results it would mix up; rename it"
-        )
-    if not path.is_file() or ("/" in name and not name.endswith(".toml")):
-        near = _nearest(name, names())
-        raise ProfileError(f"no profile {name!r}{near}; give the path of a .toml file or one of {', '.join(names())}")
+    values = _read(name)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not text, or a number of thousands of digits
-        raise ProfileError(f"{path} is not TOML: {error}") from None
-    own = values.pop("experiments", {})
-    if not isinstance(own, dict) or not all(isinstance(pairs, dict) for pairs in own.values()):
-        raise ProfileError(f"{path}: experiments must be tables, such as [experiments.A]")
-    for key, value in (settings or {}).items():
-        experiment, dot, setting = key.partition(".")
+        own = {f"{e}.{key}": v for e, pairs in values.pop("experiments", {}).items() for key, v in pairs.items()}
+    except AttributeError:
+        raise ProfileError(f"profile {name}: experiments must be tables, such as [experiments.A]") from None
+    known = {"changes": {}, "experiments": {}}
+    for key, value in (values | own | dict(settings or {})).items():
+        experiment, dot, field = key.rpartition(".")
+        if dot and experiment not in EXPERIMENTS:
+            raise ProfileError(f"no experiment {experiment!r}{_nearest(experiment, EXPERIMENTS)}")
+        valid = [*RECIPE_FIELDS, *SIZES] if dot else _KEYS
+        if field not in valid:
+            raise ProfileError(f"unknown key {key!r}{_nearest(field, valid)}")
+        value = _value(key, value, _DEFAULTS[field])
         if dot:
-            own = own | {experiment: own.get(experiment, {}) | {setting: value}}
+            known["experiments"].setdefault(experiment, {})[field] = value
         else:
-            values[key] = value
-    return _build(name.removesuffix(".toml").rpartition("/")[2], values, own)
+            (known["changes"] if field in RECIPE_FIELDS else known)[field] = value
+    try:
+        return Profile(name=Path(name).stem, **known)
+    except ValidationError as error:
+        raise ProfileError(f"profile {name}: {_sentence(error)}") from None
 
 
 def results_name(name: str, settings: Mapping[str, Any] | None = None) -> str:
@@ -194,90 +205,48 @@ def _folder():
     return resources.files("fasnb.paper").joinpath("profiles")
 
 
-def _build(name: str, values: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> Profile:
-    known, changes = {}, {}
-    for key, value in values.items():
-        if key in PROFILE_FIELDS:
-            known[key] = _checked(key, value, PROFILE_FIELDS[key].type, PROFILE_FIELDS[key].metadata)
-        elif key in RECIPE_FIELDS:
-            changes[key] = _checked(key, value, _RECIPE_TYPES[key], {})
-        else:
-            raise ProfileError(f"profile {name}: unknown key {key!r}{_nearest(key, [*PROFILE_FIELDS, *RECIPE_FIELDS])}")
-    profile = Profile(name, **known, changes=_pairs(changes), experiments=_experiments(name, own))
-    if len(set(profile.fprs)) < len(profile.fprs):
-        raise ProfileError(f"fprs = {list(profile.fprs)} has a value twice")
-    if profile.headline_fpr not in profile.fprs:
-        raise ProfileError(f"headline_fpr = {profile.headline_fpr:g} is not one of fprs = {list(profile.fprs)}")
-    for experiment in EXPERIMENTS.values():
-        try:
-            profile.recipe_of(experiment)
-        except ValueError as error:
-            raise ProfileError(f"profile {name}: {error}") from None
-    return profile
+def _read(name: str) -> dict[str, Any]:
+    """The values of a profile's file."""
+    own = name.endswith(".toml")
+    if own and Path(name).stem in names() and Path(name).resolve().parent != Path(str(_folder())).resolve():
+        raise ProfileError(f"{name} has the name of a profile that comes with the package; rename it")
+    path = Path(name) if own else _folder() / f"{name}.toml"
+    if not path.is_file() or ("/" in name and not own):
+        valid = names()
+        raise ProfileError(
+            f"no profile {name!r}{_nearest(name, valid)}; give the path of a .toml file or one of {', '.join(valid)}"
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not text, or a number of thousands of digits
+        raise ProfileError(f"{path} is not TOML: {error}") from None
 
 
-def _experiments(name: str, own: Mapping[str, Mapping[str, Any]]):
-    checked = {}
-    for experiment, pairs in own.items():
-        if experiment not in EXPERIMENTS:
-            raise ProfileError(f"profile {name}: no experiment {experiment!r}{_nearest(experiment, EXPERIMENTS)}")
-        for key, value in pairs.items():
-            if key in NETWORK_FIELDS:
-                value = _checked(key, value, PROFILE_FIELDS[key].type, PROFILE_FIELDS[key].metadata)
-            elif key in RECIPE_FIELDS:
-                value = _checked(key, value, _RECIPE_TYPES[key], {})
-            else:
-                near = _nearest(key, [*RECIPE_FIELDS, *NETWORK_FIELDS])
-                raise ProfileError(f"profile {name}: unknown key {experiment}.{key}{near}")
-            checked.setdefault(experiment, {})[key] = value
-    return _pairs({experiment: _pairs(pairs) for experiment, pairs in checked.items()})
+def _value(key: str, value: Any, default: Any) -> Any:
+    """A value as its field's type, where it was written as text or as a whole number."""
+    try:
+        if isinstance(value, str) and not isinstance(default, str):
+            value = tomllib.loads(f"value = {value}")["value"]
+        if isinstance(default, float) and type(value) is int:
+            value = float(value)
+    except (ValueError, RecursionError, OverflowError):
+        raise ProfileError(f"{key} = {value!r} is not a value of the kind of {default!r}") from None
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _pairs(mapping: Mapping) -> tuple:
-    return tuple(sorted(mapping.items()))
-
-
-def _nearest(key: str, valid) -> str:
+def _nearest(key: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(key, list(valid), n=1, cutoff=0.0)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any]) -> Any:
-    """The value as the field's type, or a ProfileError that names key, value and what is possible."""
-    if isinstance(value, str) and kind is not str:
-        try:
-            value = tomllib.loads(f"value = {value}")["value"]
-        except (ValueError, RecursionError):
-            raise ProfileError(f"{key} = {value!r} is not {_named(kind)}") from None
-    value = _cast(key, value, kind)
-    parts = value if isinstance(value, tuple) else (value,)
-    if get_origin(kind) is tuple and not parts:
-        raise ProfileError(f"{key} is empty; give at least one value")
-    for part in parts:
-        if "choices" in metadata and part not in metadata["choices"]:
-            choices = metadata["choices"]
-            raise ProfileError(f"{key} = {part!r}; it must be one of {', '.join(choices)}{_nearest(part, choices)}")
-        if "low" in metadata and not metadata["low"] <= part <= metadata.get("high", float("inf")):
-            upper = f" and at most {metadata['high']:g}" if metadata.get("high", float("inf")) < float("inf") else ""
-            raise ProfileError(f"{key} = {part!r}; it must be at least {metadata['low']:g}{upper}")
-    return value
-
-
-def _cast(key: str, value: Any, kind: Any) -> Any:
-    if type(value) is int and value.bit_length() > 63:
-        raise ProfileError(f"{key} is a whole number of {value.bit_length()} bits; it must be below 2**63")
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ProfileError(f"{key} = {value!r} is not {_named(kind)}")
-        return tuple(_cast(key, part, get_args(kind)[0]) for part in value)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ProfileError(f"{key} = {value!r} is not {_named(kind)}")
-    return value
-
-
-def _named(kind: Any) -> str:
-    if get_origin(kind) is tuple:
-        return "a list of numbers"
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]
+def _sentence(error: ValidationError) -> str:
+    """The first of pydantic's complaints as one sentence, which names key, value and what is possible."""
+    first = error.errors()[0]
+    inner = first.get("ctx", {}).get("error")
+    if inner is not None:  # of a validator of our own
+        return _sentence(inner) if isinstance(inner, ValidationError) else str(inner)
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    near = (
+        _nearest(str(first["input"]), re.findall("'([^']+)'", first["msg"])) if first["type"] == "literal_error" else ""
+    )
+    return f"{key} = {first['input']!r}: {first['msg'].replace('Input', 'it')}{near}"

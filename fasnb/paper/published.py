@@ -85,151 +85,38 @@ TABLE5 = pd.DataFrame(
 )
 """Table 5, Section 5.10: TPR in percent at three FPRs on the validation set, one network type fed with each modality."""
 
+WITHOUT_D = "A, B, C"
+"""Name of the ensemble without D."""
+
 
 @dataclass(frozen=True)
-class Finding:
-    """A claim of the paper, and how it is tested.
+class Claim:
+    """A claim of the paper that pairs of methods decide: in each the first must have the higher TPR@FPR.
 
-    Most say that one method has a higher TPR@FPR than another: ``pairs`` of (better, worse), which must all hold. Others
-    need numbers of another kind, which ``fasnb.metrics.verdicts.judge`` is given under the name ``evidence``. ``needs`` says
-    what it takes beyond the pairs. A claim that a change brings no gain has the pair turned: the network without the change
-    above the one with it, so that a gain which is shown makes it *opposite*.
+    A claim that a change brings no gain has the pair turned: the network without the change above the one with it, so
+    that a gain which is shown makes it *opposite*.
     """
 
     claim: str
     section: str
-    pairs: tuple[tuple[str, str], ...] = ()
-    evidence: str = ""
-    needs: str = ""
+    pairs: tuple[tuple[str, str], ...]
 
 
-WITHOUT_D = "A, B, C"
-"""Name of the ensemble without D."""
-
-FINDINGS = (
-    Finding(
-        "The method is the best on the test set, above the second team",
-        "abstract",
-        evidence="first-on-test",
-        needs="the other teams' test scores, or the counts behind Table 4, which the released scores come with",
-    ),
-    Finding(
-        "Other crops and rotations in training bring no significant gain",
-        "5.2",
-        (("A", "A-rotated"), ("A", "A-cropped")),
-        needs="a margin below which a gain is none",
-    ),
-    Finding(
-        "Test-time augmentation brings no significant gain",
-        "5.2",
-        (("A", "A-mirrored"),),
-        evidence="test-time-augmentation",
-        needs="a margin below which a gain is none",
-    ),
-    Finding(
-        "The reproduced baseline is near the TPR that Zhang et al. report on the test set",
-        "5.3",
-        evidence="baseline-reproduced",
-        needs="the scores of Zhang et al. on the same frames, as their 56.80% is of the test set and the paper's 60.54% of the "
-        "validation set, and how near is near",
-    ),
-    Finding("The resnet-34 network is above the resnet-18 baseline", "5.3", (("resnet34-subject", "zhang"),)),
-    Finding(
-        "Attack-specific folds help: 3 attack folds above 5 subject folds",
-        "5.4",
-        (("resnet34-attack", "resnet34-subject"),),
-    ),
-    Finding(
-        "They help because networks trained on different attacks generalise better to new ones",
-        "5.4",
-        evidence="new-attacks",
-        needs="both kinds of folds with equally many frames, judged on known and on new attacks apart",
-    ),
-    Finding("ImageNet initialisation helps", "5.5", (("resnet34-imagenet", "resnet34-attack"),)),
-    Finding(
-        "Face recognition is a better start than ImageNet (the network changes too)",
-        "5.5",
-        (("resnet34-face", "resnet34-imagenet"),),
-    ),
-    Finding(
-        "The same on one network, which the paper does not test: faces above generic objects",
-        "5.5",
-        (("resnet34-face", "face34-generic"),),
-    ),
-    Finding("Multi-level feature aggregation helps", "5.6", (("A", "resnet34-face"),)),
-    Finding(
-        "It divides the share of refused bona fide frames by 1.5",
-        "5.6",
-        evidence="error-ratio",
-        needs="far more errors than the paper's ten, and how near to 1.5 is near",
-    ),
-    Finding(
-        "The ensemble is above each of its members",
-        "5.7",
-        tuple(("ensemble", member) for member in "ABCD"),
-    ),
-    Finding(
-        "Its score meets the requirements of real-world security",
-        "5.7",
-        evidence="requirements",
-        needs="a requirement in numbers, and more kinds of attack than print",
-    ),
-    Finding(
-        "The ensemble loses least of all teams from validation to test",
-        "5.8",
-        evidence="least-drop",
-        needs="the other teams' scores on both sets, or the counts behind Table 4, which the released scores come with",
-    ),
-    Finding(
-        "Only three of seven teams hold their level on the test set",
-        "5.8",
-        evidence="teams-that-hold",
-        needs="the other teams' scores, and how near to its level a team must stay",
-    ),
-    Finding(
-        "The ensemble is stable because its networks differ",
-        "5.8",
-        evidence="diversity",
-        needs="test labels, and ensembles of as many networks of one kind that share none with the others",
-    ),
-    Finding("D is the lowest of the four members", "5.9", tuple((member, "D") for member in "ABC")),
-    Finding(
-        "D understates the score of bona fide frames",
-        "5.9",
-        evidence="d-understates",
-        needs="two seeds of each member",
-    ),
-    Finding(
-        "D helps on hard attacks, where two of the three others are wrong",
-        "5.9",
-        evidence="d-on-hard-attacks",
-        needs="two seeds of each member",
-    ),
-    Finding("Three members give a lower score: all four above A, B, C", "5.9", (("ensemble", WITHOUT_D),)),
-    Finding(
-        "Frames near the threshold look like the other class in one camera, and all three together overcome it",
-        "5.9",
-        evidence="one-camera-errors",
-        needs="scores of the networks with one camera, on frames that other networks chose",
-    ),
-    Finding("IR is above RGB", "5.10", (("A-ir", "A-rgb"),)),
-    Finding("Depth is above IR", "5.10", (("A-depth", "A-ir"),)),
-    Finding("All modalities together are above depth alone", "5.10", (("A", "A-depth"),)),
-    Finding(
-        "RGB overfits to the people of the training set: more people help it",
-        "5.10",
-        (("A-rgb", "A-rgb-half"), ("A-rgb", "A-rgb-quarter")),
-    ),
-    Finding(
-        "IR depends less on the number of people, because it shows less of their identity",
-        "5.10",
-        evidence="people-in-ir",
-        needs="networks of IR alone trained with fewer people; notebook 10 has those of RGB and of all three cameras",
-    ),
+CLAIMS = (
+    Claim("Other crops and rotations bring no gain", "5.2", (("A", "A-rotated"), ("A", "A-cropped"))),
+    Claim("Test-time augmentation brings no gain", "5.2", (("A", "A-mirrored"),)),
+    Claim("The resnet-34 network is above the resnet-18 baseline", "5.3", (("resnet34-subject", "zhang"),)),
+    Claim("Attack folds are above subject folds", "5.4", (("resnet34-attack", "resnet34-subject"),)),
+    Claim("ImageNet is a better start than random weights", "5.5", (("resnet34-imagenet", "resnet34-attack"),)),
+    Claim("Faces are a better start, on another network", "5.5", (("resnet34-face", "resnet34-imagenet"),)),
+    Claim("Faces are a better start, on one network", "5.5", (("resnet34-face", "face34-generic"),)),
+    Claim("Multi-level feature aggregation helps", "5.6", (("A", "resnet34-face"),)),
+    Claim("The ensemble is above each of its members", "5.7", tuple(("ensemble", member) for member in "ABCD")),
+    Claim("D is the lowest of the four members", "5.9", tuple((member, "D") for member in "ABC")),
+    Claim("All four members are above A, B and C alone", "5.9", (("ensemble", WITHOUT_D),)),
+    Claim("IR is above RGB", "5.10", (("A-ir", "A-rgb"),)),
+    Claim("Depth is above IR", "5.10", (("A-depth", "A-ir"),)),
+    Claim("All cameras together are above depth alone", "5.10", (("A", "A-depth"),)),
+    Claim("More people in training help RGB", "5.10", (("A-rgb", "A-rgb-half"), ("A-rgb", "A-rgb-quarter"))),
 )
-"""The claims of the abstract and Sections 4.1 to 6, in the order of the sections that test them. Section 6 repeats those of
-5.4, 5.5, 5.6 and 5.7; Section 4 announces them."""
-
-
-for _number, _table in enumerate((TABLE1, TABLE2, TABLE3, TABLE4, TABLE5), 1):
-    _table.attrs = {"published": f"Table {_number} of the paper"}
+"""The claims of Sections 5.2 to 5.10, in the order of the sections that test them. The paper does not test *on one network*."""

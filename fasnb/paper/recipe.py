@@ -1,13 +1,27 @@
 """How one network is trained: every choice in which the paper's text and the released code differ is a field here.
 
 Two recipes, both first class. ``PAPER`` is what the text says (Sections 5.1 and 5.2). ``RELEASED`` is what the options
-published with the authors' code say. Any single difference can be ablated with ``dataclasses.replace``.
+published with the authors' code say. Any single difference can be ablated with ``recipe.with_(crop=100)``.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Below1 = Annotated[float, Field(ge=0, lt=1)]
+Area = Annotated[float, Field(gt=0, le=1)]
+Degrees = Annotated[float, Field(ge=0, le=180)]
+Size = Annotated[int, Field(ge=1, le=100_000)]
+Epochs = Annotated[int, Field(ge=0, le=100_000)]
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+"""Whole numbers may stand for numbers, nothing else for anything; unknown names are refused."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Normalisation:
     """Mean and standard deviation per channel, of pixels scaled to [0, 1]; the same for all modalities."""
 
@@ -15,71 +29,55 @@ class Normalisation:
     std: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """Values of one training. Lengths in pixels, angles in degrees, probabilities in [0, 1]."""
+    """Values of one training. Lengths in pixels, angles in degrees. Pydantic refuses, by a ValueError, what cannot be."""
 
     # fusion after stage 3: squeeze-and-excitation re-weighting per branch ("se") or plain concatenation ("concat")
-    fusion: str = "se"
+    fusion: Literal["se", "concat"] = "se"
     # aggregation blocks start at random (Section 5.6), or with the backbone's stages 2 to 4 as in the released code
-    aggregation_start: str = "random"
+    aggregation_start: Literal["random", "backbone"] = "random"
 
     # optimisation
-    epochs: int = 30
-    schedule_epochs: int = 30  # period of the cosine; training may stop before it ends
-    warmup: float = 0.0  # share of all steps over which the learning rate rises linearly from zero
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.999
-    weight_decay: float = 0.0
+    epochs: Size = 30
+    schedule_epochs: Size = 30  # period of the cosine; training may stop before it ends
+    warmup: Share = 0.0  # share of all steps over which the learning rate rises linearly from zero
+    batch_size: Size = 128
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.1
+    beta1: Below1 = 0.9
+    beta2: Below1 = 0.999
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
     train_classifier: bool = True  # False: the last linear layer keeps its random initial weights
 
     # training images: resize -> (rotate, random resized crop | random placement of the crop) -> flip -> colour
-    resize: int = 125
-    crop: int = 112
+    resize: Size = 125
+    crop: Size = 112
     random_crop: bool = False  # False: the centre crop; True: a crop at a random place (no change of scale)
-    flip: float = 0.5
-    rotation: float = 0.0  # drawn uniformly from [-rotation, rotation]
-    scale_low: float = 1.0  # random resized crop: share of the image's area, [scale_low, 1]; 1 = none
-    jitter: float = 0.0  # colour jitter of RGB: brightness, contrast, saturation +- jitter, hue +- jitter / 2
-    jitter_probability: float = 0.0
-    grey_probability: float = 0.0  # RGB replaced by its luminance
+    flip: Share = 0.5
+    rotation: Degrees = 0.0  # drawn uniformly from [-rotation, rotation]
+    scale_low: Area = 1.0  # random resized crop: share of the image's area, [scale_low, 1]; 1 = none
+    jitter: Below1 = 0.0  # colour jitter of RGB: brightness, contrast, saturation +- jitter, hue +- jitter / 2
+    jitter_probability: Share = 0.0
+    grey_probability: Share = 0.0  # RGB replaced by its luminance
 
     # a second stage of training with its own, weaker augmentation (0 epochs = none); released model A has one
-    second_epochs: int = 0
-    second_rotation: float = 0.0
-    second_scale_low: float = 1.0
-    second_jitter: float = 0.0
+    second_epochs: Epochs = 0
+    second_rotation: Degrees = 0.0
+    second_scale_low: Area = 1.0
+    second_jitter: Below1 = 0.0
 
     # scoring: centre crop alone, or the mean with its mirror image
     mirror: bool = False
 
-    def __post_init__(self):
-        """Refuse values that no training could use. Whole numbers may stand for numbers, nothing else for anything."""
-        for field in fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
-            if kind is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-            elif type(value) is not kind:
-                raise ValueError(f"recipe: {field.name} = {value!r}; it must be of type {kind.__name__}")
-        shares = ("warmup", "flip", "jitter_probability", "grey_probability")
-        possible = {name: (0.0, 1.0) for name in shares}
-        possible |= {name: (1e-6, 1.0) for name in ("scale_low", "second_scale_low")}
-        possible |= {name: (0.0, 0.999999) for name in ("beta1", "beta2", "jitter", "second_jitter")}
-        possible |= {name: (0.0, 180.0) for name in ("rotation", "second_rotation")}
-        possible |= {name: (1, 100_000) for name in ("epochs", "schedule_epochs", "batch_size", "resize", "crop")}
-        possible |= {"learning_rate": (1e-12, 100.0), "weight_decay": (0.0, 10.0), "second_epochs": (0, 100_000)}
-        for name, (low, high) in possible.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"recipe: {name} = {value!r}; it must lie in [{low:g}, {high:g}]")
-        if self.aggregation_start not in ("random", "backbone"):
-            raise ValueError(f"recipe: aggregation_start = {self.aggregation_start!r}; it must be random or backbone")
-        if self.fusion not in ("se", "concat"):
-            raise ValueError(f"recipe: fusion = {self.fusion!r}; it must be se or concat")
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
         if self.crop > self.resize:
-            raise ValueError(f"recipe: crop = {self.crop} is larger than resize = {self.resize}")
+            raise ValueError(f"crop = {self.crop} is larger than resize = {self.resize}")
+        return self
+
+    def with_(self, **changes) -> Self:
+        """The recipe with other values, checked like all."""
+        return replace(self, **changes)
 
 
 PAPER = Recipe()

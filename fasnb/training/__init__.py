@@ -1,5 +1,5 @@
-"""From a profile to scores: the plan of all networks (``plan``), one training (``fit``, after ``pretraining`` where it
-starts from a backbone), scoring (``inference``), and the runs on disk (``runs``).
+"""From a plan to scores: ``plan`` (what networks there are), ``run`` (make what is missing), ``fit`` (train one network),
+``pretraining`` (a backbone's source task), ``scoring``, ``archive`` (read what was made).
 
-It imports everything but ``lab`` and ``command``.
+It imports ``paper``, ``data``, ``model`` and ``tools``, and the data set ``synthsurf``.
 """

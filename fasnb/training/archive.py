@@ -1,7 +1,11 @@
-"""Published results: of all networks of a profile one table of scores, one of runs and one of histories.
+"""What is kept of trained networks: the folder of each, and published results.
 
-``scores.parquet`` holds the scores table with a column ``split``; ``runs.csv`` one row a network, see ``runs.facts_of``;
-``history.csv`` one row a network (or backbone) and epoch. Weights are not published.
+A network's folder holds ``config.json`` (what it is, where it was made), ``history.csv`` (one row an epoch), ``network.pt``,
+``scores-<split>-<data8>.parquet`` of each split and, written last, ``done.json``: facts, and the SHA-256 of the other files,
+which is compared with whatever is read. Until it is done ``state.pt`` is what its training goes on from.
+
+Published results are ``scores.parquet`` (the scores table with ``split`` and ``key``), ``runs.csv`` (one row a network) and
+``history.csv`` (one row a network and epoch), without weights.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,116 +14,144 @@ from pathlib import Path
 
 import pandas as pd
 
-from fasnb.metrics.scores import NETWORK, SCORE_COLUMNS, IncompleteError, read_scores, write_scores
-from fasnb.tools.files import replace_file
-from fasnb.tools.seals import RESULT, check_sums, whole
-from fasnb.training.plan import PlannedBackbone, PlannedNetwork
-from fasnb.training.runs import facts_of, finished
+from fasnb.data.scores import SCORE_COLUMNS, read_scores, write_scores
+from fasnb.tools.files import DONE, is_locked, replace_file, seal, sealed, whole
+from fasnb.training.plan import NETWORK_FILE, Network, backbones_of
+
+LOCK = "run.lock"
+
+
+class MissingScores(ValueError):
+    """Scores that neither are here nor published; the message lists the networks."""
+
+
+def score_file(network: Network, split: str) -> str:
+    """Name of the file with a network's scores of a split; other frames give another."""
+    return f"scores-{split}-{network.splits[split].fingerprint[:8]}.parquet"
+
+
+def facts_of(network: Network) -> dict | None:
+    """What ``done.json`` says of a network, None where it is not trained. Raises Damaged, ValueError for another network's."""
+    if not (network.folder / DONE).is_file():
+        return None
+    facts = sealed(network.folder)
+    if facts.get("key") != network.key:
+        raise ValueError(f"{network.folder} holds another network; move it away")
+    return facts
+
+
+def is_done(network: Network) -> bool:
+    """Whether a network is trained and has scored all its splits. Raises as ``facts_of``."""
+    facts = facts_of(network)
+    return facts is not None and all(score_file(network, split) in facts["sha256"] for split in network.splits)
+
+
+def state_of(network: Network) -> str:
+    """done, running, partial, damaged, or missing; every byte of what is done is read. Weights alone may be missing."""
+    try:
+        for name in (facts_of(network) or {"sha256": ()})["sha256"]:
+            if name != NETWORK_FILE or (network.folder / name).exists():
+                whole(network.folder, name)
+        if is_done(network):
+            return "done"
+    except (ValueError, FileNotFoundError):
+        return "damaged"
+    if not network.folder.is_dir():
+        return "missing"
+    return "running" if is_locked(network.folder / LOCK) else "partial"
 
 
 class Published:
-    """The published scores and facts of a profile's networks; empty where the folder has none."""
+    """The published results in a folder; it may have none."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """``runs.csv``, indexed by the key of the network's specification."""
-        if not (self.folder / "runs.csv").is_file():
+        """``runs.csv``, indexed by the networks' keys."""
+        if not (self.folder / DONE).is_file():
             return pd.DataFrame(index=pd.Index([], name="key"))
-        return pd.read_csv(self._file("runs.csv")).set_index("key")
-
-    @cached_property
-    def history(self) -> pd.DataFrame:
-        return pd.read_csv(self._file("history.csv"))
-
-    def _file(self, name: str) -> Path:
-        """The path of one of the files, compared with ``sums.csv`` where that is there."""
-        check_sums(self.folder, [name])
-        return self.folder / name
+        return pd.read_csv(whole(self.folder, "runs.csv")).set_index("key")
 
     @cached_property
     def _scores(self) -> pd.DataFrame:
-        table = read_scores(self._file("scores.parquet"))
-        return table.set_index(["split", *NETWORK]).sort_index(kind="stable")  # frames stay in order
+        table = read_scores(whole(self.folder, "scores.parquet"))
+        return table.set_index(["split", "key"]).sort_index(kind="stable")  # frames stay in order
 
-    def holds(self, network: PlannedNetwork) -> bool:
+    def holds(self, network: Network) -> bool:
         """Whether the network's scores of all its splits are here, on the very frames that it is to score."""
-        if network.specification.key not in self.runs.index:
+        if network.key not in self.runs.index:
             return False
-        row = self.runs.loc[network.specification.key]
-        return all(row.get(f"{split} data") == network.data[split] for split in network.splits)
+        row = self.runs.loc[network.key]
+        return all(row.get(f"{split} data") == frames.fingerprint for split, frames in network.splits.items())
 
-    def of(self, network: PlannedNetwork, split: str) -> pd.DataFrame:
-        """The scores table of one network on a split."""
-        it = network.specification
-        found = self._scores.loc[[(split, it.experiment, it.fold, it.seed)]].reset_index()
-        return found[list(SCORE_COLUMNS)]
+    def scores(self, network: Network, split: str) -> pd.DataFrame:
+        """The scores table of a network on a split. Raises KeyError where it is not here."""
+        return self._scores.loc[[(split, network.key)], list(SCORE_COLUMNS)].reset_index(drop=True)
 
-
-def write_published(networks: Sequence[PlannedNetwork], backbones: Iterable[PlannedBackbone], folder: Path) -> None:
-    """Write the three files of finished networks.
-
-    Raises:
-        IncompleteError: a network is not finished; all such are listed.
-    """
-    runs = [finished(network) for network in networks]
-    missing = [n.specification.title for n, run in zip(networks, runs, strict=True) if run is None]
-    if missing:
-        raise IncompleteError(f"{len(missing)} of {len(networks)} networks are not finished: {'; '.join(missing)}")
-    tables = [run.scores(split).assign(split=split) for run in runs for split in run.result["splits"]]
-    scores = pd.concat(tables).astype({"split": "string"})
-    # all networks' scores of a frame together: what is known of it is then said once, which saves a fifth of the file
-    scores = scores.rename_axis("frame").sort_values(["split", "frame"], kind="stable")
-    write_scores(scores, folder / "scores.parquet")
-    facts = pd.DataFrame([facts_of(run) for run in runs])
-    replace_file(folder / "runs.csv", partial(facts.to_csv, index=False))
-    folders = dict.fromkeys([run.folder for run in runs] + [backbone.folder for backbone in backbones])
-    histories = [pd.read_csv(whole(each, "history.csv")).assign(run=each.name) for each in folders]
-    history = pd.concat(histories, ignore_index=True)
-    history.insert(0, "run", history.pop("run"))
-    replace_file(folder / "history.csv", partial(history.to_csv, index=False))
+    def history(self, network: Network) -> pd.DataFrame:
+        """One row an epoch, of a network or a backbone."""
+        table = pd.read_csv(whole(self.folder, "history.csv"))
+        found = table[table["key"] == network.key].drop(columns=["run", "key"])
+        return found.dropna(axis=1, how="all").reset_index(drop=True)
 
 
-def load_scores(networks: Sequence[PlannedNetwork], split: str, published: Published) -> pd.DataFrame:
-    """The scores of networks on a split, one table: of their runs, else as published.
+NOTHING = Published(Path("nowhere"))
+
+
+def load_scores(networks: Sequence[Network], split: str, published: Published = NOTHING) -> pd.DataFrame:
+    """The scores of networks on a split, one table: their own, else as published.
 
     Raises:
-        IncompleteError: networks have no scores on the split, all of them listed; or none is asked for.
+        MissingScores: networks have no scores on the split, all of them listed; or none is asked for.
     """
     tables, missing = [], []
     for network in networks:
-        run = finished(network)
-        if run is not None and split in run.result["splits"]:
-            tables.append(run.scores(split))
+        if split in network.splits and is_done(network):
+            tables.append(read_scores(whole(network.folder, score_file(network, split))))
         elif split in network.splits and published.holds(network):
-            tables.append(published.of(network, split))
+            tables.append(published.scores(network, split))
         else:
-            missing.append(network.specification.title)
-    if missing:
-        total = len(networks)
-        raise IncompleteError(f"{len(missing)} of {total} networks have no scores on {split}: {'; '.join(missing)}")
-    if not tables:
-        raise IncompleteError("no network is asked for; name at least one experiment")
+            missing.append(network.title)
+    if missing or not tables:
+        which = "; ".join(missing) or "name an experiment"
+        raise MissingScores(f"{len(missing)} of {len(networks)} networks have no scores on {split}: {which}")
     return pd.concat(tables, ignore_index=True)
 
 
-def load_facts(networks: Sequence[PlannedNetwork], published: Published) -> pd.DataFrame:
-    """One row a network that is done here or published, see ``runs.facts_of``; the others are left out."""
+def load_facts(networks: Iterable[Network], published: Published = NOTHING) -> pd.DataFrame:
+    """One row a network that is done here or published.
+
+    Columns: experiment, fold, seed, run (folder), key, device, threads, commit, torch, precision, frames (trained on), epochs,
+    loss (of the last), seconds (of training), frames_per_second (median of the epochs), memory (peak, bytes), and of each split
+    its frames, seconds and data (the frames' fingerprint), such as "valid frames".
+    """
     rows = []
     for network in networks:
-        run = finished(network)
-        if run is not None:
-            rows.append(facts_of(run))
+        if is_done(network):
+            rows.append({name: value for name, value in facts_of(network).items() if name != "sha256"})
         elif published.holds(network):
-            rows.append({"key": network.specification.key} | published.runs.loc[network.specification.key].to_dict())
+            rows.append({"key": network.key} | published.runs.loc[network.key].to_dict())
     return pd.DataFrame(rows)
 
 
-def load_history(item: PlannedNetwork | PlannedBackbone, published: Published) -> pd.DataFrame:
-    """One row an epoch, of a network or a backbone: from its folder, else as published."""
-    if (item.folder / RESULT).is_file():
-        return pd.read_csv(whole(item.folder, "history.csv"))
-    found = published.history[published.history["run"] == item.folder.name].drop(columns="run")
-    return found.dropna(axis=1, how="all").reset_index(drop=True)
+def load_history(network: Network, published: Published = NOTHING) -> pd.DataFrame:
+    """One row an epoch of a network or a backbone, see ``fasnb.training.fit.fit``: its own, else as published."""
+    return pd.read_csv(whole(network.folder, "history.csv")) if is_done(network) else published.history(network)
+
+
+def write_published(networks: Sequence[Network], folder: Path) -> None:
+    """Write the results of networks, which must all be done, and of the backbones they start from. Raises MissingScores."""
+    missing = [network.title for network in networks if not is_done(network)]
+    if missing:
+        raise MissingScores(f"{len(missing)} of {len(networks)} networks are not done: {'; '.join(missing)}")
+    tables = [load_scores([n], split).assign(split=split, key=n.key) for n in networks for split in n.splits]
+    # all networks' scores of a frame together: what is known of it is then said once, which saves a fifth of the file
+    scores = pd.concat(tables).rename_axis("frame").sort_values(["split", "frame"], kind="stable")
+    write_scores(scores.astype({"split": "string", "key": "string"}), folder / "scores.parquet")
+    every = [*networks, *backbones_of(networks)]
+    history = pd.concat([load_history(n).assign(run=n.folder.name, key=n.key) for n in every])
+    for name, table in (("runs.csv", load_facts(networks)), ("history.csv", history)):
+        replace_file(folder / name, partial(table.to_csv, index=False))
+    seal(folder, {}, ("scores.parquet", "runs.csv", "history.csv"))

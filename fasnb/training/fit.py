@@ -1,12 +1,12 @@
-"""Train one network from one frozen specification (Sections 4 and 5.1).
+"""Train one network, or pre-train one backbone (Sections 4 and 5.1).
 
-Everything that determines the trained weights stands in ``Specification``; its key names the run. Images are drawn as
-a function of (seed, epoch, batch) and dropout as a function of (seed, step), so a training that was killed goes on from
-its last saved state and, on a CPU with the same number of threads, ends with the same bits.
+Images are drawn as a function of (seed, epoch, batch) and dropout as a function of (seed, step), so a training that was
+killed goes on from its last saved state and, on a CPU with the same number of threads, ends with the same bits.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,25 +17,109 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasnb.data.augment import batches
-from fasnb.data.store import Store
-from fasnb.metrics.pad import auc, tpr_at_fpr
 from fasnb.model.network import ThreeBranchNetwork, build
-from fasnb.model.weights import initialise
+from fasnb.model.weights import initialise, read, write
 from fasnb.paper.recipe import Recipe
-from fasnb.tools.precision import autocast, exact, has_bfloat16
-from fasnb.tools.workers import choose_device
-from fasnb.training.inference import folded, margins
-from fasnb.training.loop import Loop
-from fasnb.training.specification import Specification, frames_hash
-
-STATE_FILE = "state.pt"
-FEW = 64  # held-out frames that are watched however few are trained on
-WATCHED = 2000  # frames watched after an epoch, at most
+from fasnb.tools.machine import autocast, choose_device, exact, has_bfloat16, require_time, time_is_up
+from fasnb.training.plan import Network
+from fasnb.training.pretraining import PretrainingTask
+from fasnb.training.scoring import folded, margins
 
 
-def watch_limit(trained: int, most: int = WATCHED) -> int:
-    """How many held-out frames at most are watched after an epoch of a training on so many frames."""
-    return min(most, max(FEW, trained // 8))
+def fit(network: Network, device: str | None = None, state: Path | None = None, save_seconds: float = 300.0):
+    """Train a network from its first step, or from its saved state. PyTorch's random state is left as it was.
+
+    Args:
+        state: file in which the training is saved after every epoch and, within one, every ``save_seconds``. None: nowhere.
+
+    Returns:
+        The module after the last epoch, in evaluation mode, and the history (pd.DataFrame), one row an epoch: epoch (from 1),
+        loss (mean cross-entropy), learning_rate (at its end), seconds and frames_per_second (of training alone), then
+        valid_loss and valid_auc of the watched frames or, of a backbone, accuracy on held-out pictures.
+
+    Raises:
+        ValueError: frames, recipe, start or saved state do not fit.
+        FloatingPointError: a loss or gradient is not finite; the message names network, epoch and batch.
+        OutOfTime: see ``fasnb.tools.machine.time_limit``; the state is saved.
+    """
+    device = choose_device(device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), exact(network.precision):
+        task = PretrainingTask(network, device) if network.is_backbone else LivenessTask(network, device)
+        loop = Loop(task.modules, task.steps, task.rate, network.title, network.key, state, save_seconds, **task.adam)
+        while loop.epoch < network.epochs:
+            loop.run_epoch(task.losses(loop.epoch, loop.done))
+            row = {"epoch": loop.epoch + 1, "loss": float(loop.losses.double().mean())}
+            row |= {"learning_rate": task.rate(loop.step - 1), "seconds": loop.seconds}
+            row |= {"frames_per_second": task.steps * network.recipe.batch_size / loop.seconds}
+            loop.finish_epoch(row | task.watch())
+    return task.module.eval(), pd.DataFrame(loop.history)
+
+
+class LivenessTask:
+    """Bona fide or attack: a network of Figure 2 before the frames that it is trained on.
+
+    module: the network. modules, steps, rate, adam: as ``Loop`` takes them.
+    """
+
+    def __init__(self, network: Network, device: torch.device):
+        self.network, self.recipe, self.device = network, network.recipe, device
+        self.store = network.frames.open()
+        _check(network, self.store.frames["label"])
+        self.steps = len(network.frames) // self.recipe.batch_size
+        self.module = initial_network(network).to(device, memory_format=torch.channels_last)
+        if not self.recipe.train_classifier:
+            [layer for layer in self.module.head.modules() if isinstance(layer, nn.Linear)][-1].requires_grad_(False)
+        self.modules = {"network": self.module}
+        self.rate = lambda step: learning_rate(self.recipe, step, self.steps)
+        self.adam = {"betas": (self.recipe.beta1, self.recipe.beta2), "weight_decay": self.recipe.weight_decay}
+
+    def losses(self, epoch: int, first: int) -> Iterator[Tensor]:
+        """The losses of the batches of an epoch (from 0), from number ``first`` on."""
+        it, low, norm = self.network, self.network.precision == "bf16", self.module.architecture.normalisation
+        options = {"seed": it.seed, "epoch": epoch, "device": self.device, "drop_last": True, "first": first}
+        if low and has_bfloat16(self.device):
+            options["dtype"] = torch.bfloat16  # to which autocast would round the images anyway
+        drawn = batches(self.store, it.frames.rows, stage(self.recipe, epoch), norm, **options)
+        for step, (rgb, depth, ir, label) in enumerate(drawn, epoch * self.steps + first):
+            torch.manual_seed(int(np.random.SeedSequence((it.seed, step)).generate_state(1)[0]))  # of dropout
+            with autocast(self.device, low):
+                embedding = self.module.embed(rgb, depth, ir)
+            yield functional.cross_entropy(self.module.head(embedding.float()), label)
+
+    def watch(self) -> dict:
+        """Loss and AUC on the watched frames, at the training's precision; nothing where none are watched."""
+        rows = self.network.watched
+        if rows is None:
+            return {}
+        from sklearn.metrics import roc_auc_score
+
+        where, plain = {"device": self.device, "precision": self.network.precision}, replace(self.recipe, mirror=False)
+        margin = margins(folded(self.module), self.store, rows, plain, **where)[0]
+        label = self.store.frames["label"].iloc[rows].to_numpy(dtype=int)
+        loss = np.logaddexp(0, np.where(label == 1, -margin, margin)).mean()
+        return {"valid_loss": float(loss), "valid_auc": float(roc_auc_score(label, margin))}
+
+
+def _check(network: Network, labels: pd.Series) -> None:
+    """Refuse what no training can be of."""
+    recipe, count = network.recipe, len(network.frames)
+    if not 2 <= recipe.batch_size <= count:
+        raise ValueError(f"{network.title}: batch_size {recipe.batch_size} is not in 2 .. {count}, its training frames")
+    if max(recipe.epochs, recipe.second_epochs) > recipe.schedule_epochs:
+        raise ValueError(f"{network.title}: its epochs outlast schedule_epochs {recipe.schedule_epochs}; raise it")
+    for what, rows in (("training", network.frames.rows), ("watched", network.watched)):
+        if rows is not None and (labels.iloc[rows].isna().any() or labels.iloc[rows].nunique() < 2):
+            raise ValueError(f"{network.title}: its {what} frames must be labelled, some bona fide and some attack")
+
+
+def initial_network(network: Network) -> ThreeBranchNetwork:
+    """A network before the first step: random weights by the seed, then those of its start (Section 5.5)."""
+    torch.manual_seed(network.seed)
+    model = build(network.architecture)
+    if network.start is None:
+        return model
+    weights = network.start.weights() if isinstance(network.start, Network) else network.start
+    return initialise(model, weights, aggregation=network.recipe.aggregation_start == "backbone")
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -59,184 +143,93 @@ def stage(recipe: Recipe, epoch: int) -> Recipe:
     return replace(recipe, **weaker)
 
 
-def fit(
-    specification: Specification,
-    store: Store,
-    train_index,
-    *,
-    backbone: str | Path | Mapping[str, Tensor] | None = None,
-    valid: tuple[Store, Sequence[int]] | None = None,
-    valid_limit: int = WATCHED,
-    fprs: Sequence[float] = (1e-2,),
-    folder: str | Path | None = None,
-    device: str | None = None,
-    compile: bool = False,
-    checkpoint_seconds: float = 300.0,
-    progress: Callable[[dict], object] | None = None,
-) -> tuple[ThreeBranchNetwork, pd.DataFrame]:
-    """Train one network.
+class Loop:
+    """Modules (name -> module, on one device) in training by Adam, and how far they have come.
 
-    Args:
-        train_index: rows of ``store`` to train on; ``specification.frames`` is their hash.
-        backbone: file or state dict of the backbone to start from, see ``fasnb.model.weights.initialise``.
-        valid: store and rows watched after every epoch, drawn at random: at most ``valid_limit`` of them, and an eighth
-            as many as are trained on (but 64), so that watching takes a twentieth of the time. They never choose a
-            snapshot: the network after the last epoch is the result.
-        fprs: FPRs of the watched TPR.
-        folder: where the state is saved after every epoch, and within an epoch every ``checkpoint_seconds``; a training
-            that finds one goes on from there. None saves nothing.
-        compile: torch.compile the network: pays on a GPU over many steps, costs a minute or more at the start.
-        progress: called after every epoch with its row of the history.
-
-    Returns:
-        The network, and the history with one row an epoch: epoch (from 1), loss (mean cross-entropy), learning_rate (at
-        the epoch's end), seconds and frames_per_second (without validation), and, with ``valid``, valid_loss,
-        valid_auc and valid_tpr_<fpr>.
-
-    Raises:
-        ValueError: frames, recipe or saved state that cannot be trained on or do not match the specification.
-        FloatingPointError: a loss or gradient is not finite; the message names run, epoch and batch.
+    An epoch has ``steps`` batches; ``rate`` gives a step, from 0 over all epochs, its learning rate. The state is saved in ``path``
+    after every epoch and, within one, every ``save_seconds``; the loop goes on from what it finds there. ``title`` begins its
+    messages. Raises ValueError where the state is damaged or of another ``key``.
     """
-    device, recipe = choose_device(device), specification.recipe
-    index = _checked_frames(specification, store, train_index)
-    watched = None if valid is None else _watched(specification, valid, watch_limit(len(index), valid_limit))
-    with _reproducible(device), exact(specification.precision):
-        network = initial_network(specification, backbone).to(device, memory_format=torch.channels_last)
-        if not recipe.train_classifier:
-            last_linear(network).requires_grad_(False)
-        if compile:
-            torch.compiler.reset()  # else the ninth kind of network in one process would silently not be compiled
-        embed = torch.compile(network.embed) if compile else network.embed
-        steps = len(index) // recipe.batch_size
-        loop = Loop(
-            {"network": network},
-            steps,
-            lambda step: learning_rate(recipe, step, steps),
-            title=specification.title,
-            key=specification.key,
-            path=None if folder is None else Path(folder) / STATE_FILE,
-            checkpoint_seconds=checkpoint_seconds,
-            betas=(recipe.beta1, recipe.beta2),
-            weight_decay=recipe.weight_decay,
-        )
-        while loop.epoch < recipe.epochs + recipe.second_epochs:
-            loop.run_epoch(_losses(specification, store, index, network, embed, loop))
-            row = {
-                "epoch": loop.epoch + 1,
-                "loss": float(loop.losses.double().mean()),
-                "learning_rate": loop.rate(loop.step - 1),
-                "seconds": loop.seconds,
-                "frames_per_second": steps * recipe.batch_size / loop.seconds,
-            }
-            if watched is not None:
-                row |= _validate(network, *watched, specification, device, fprs)
-            loop.finish_epoch(row)
-            if progress is not None:
-                progress(row)
-    return network.eval(), pd.DataFrame(loop.history)
 
+    def __init__(self, modules, steps, rate, title="training", key="", path=None, save_seconds=300.0, **adam):
+        self.modules, self.steps, self.rate, self.title, self.key = modules, steps, rate, title, key
+        self.path, self.save_seconds = path, save_seconds
+        self.parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
+        self.device = self.parameters[0].device
+        self.optimiser = torch.optim.Adam(self.parameters, fused=True, **adam)
+        self.step, self.history, self.seconds = 0, [], 0.0  # batches over all epochs, rows, time of the present epoch
+        self.losses = torch.zeros(steps, device=self.device)  # of the present epoch
+        if path is not None and path.is_file():
+            self._load()
 
-def initial_network(specification: Specification, backbone=None) -> ThreeBranchNetwork:
-    """The network before the first step: random weights by the seed, then the backbone's where one is given."""
-    if (backbone is None) != (specification.initialisation == "random"):
-        raise ValueError(
-            f"{specification.title}: initialisation is {specification.initialisation!r} and the backbone is "
-            f"{'not given' if backbone is None else 'given'}; a backbone is given for all but 'random'"
-        )
-    torch.manual_seed(specification.seed)
-    network = build(specification.architecture)
-    if backbone is None:
-        return network
-    return initialise(network, backbone, aggregation=specification.recipe.aggregation_start == "backbone")
+    @property
+    def epoch(self) -> int:
+        """The present epoch, from 0: the number of those finished."""
+        return len(self.history)
 
+    @property
+    def done(self) -> int:
+        """How many batches of the present epoch are behind."""
+        return self.step - self.epoch * self.steps
 
-def _losses(
-    specification: Specification, store: Store, index: np.ndarray, network, embed, loop: Loop
-) -> Iterator[Tensor]:
-    """The losses of the present epoch's batches that are not done. ``embed`` is the network's, compiled or not."""
-    recipe, precision, device = specification.recipe, specification.precision, loop.device
-    drawn = batches(
-        store,
-        index,
-        stage(recipe, loop.epoch),
-        network.architecture.normalisation,
-        seed=specification.seed,
-        epoch=loop.epoch,
-        device=device,
-        dtype=image_type(device, precision),
-        drop_last=True,
-        first=loop.done,
-    )
-    for rgb, depth, ir, label in drawn:
-        torch.manual_seed(_seed_of_step(specification.seed, loop.step))
-        with autocast(device, precision == "bf16"):
-            embedding = embed(rgb, depth, ir)
-        yield functional.cross_entropy(network.head(embedding.float()), label)
+    def run_epoch(self, losses: Iterable[Tensor]) -> None:
+        """Train to the end of the present epoch, on the losses of its batches not done. Raises as ``fit``.
 
+        Losses must be computed one by one as they are asked for: a step lies between any two.
+        """
+        for module in self.modules.values():
+            module.train()
+        started, saved, before = time.perf_counter(), time.monotonic(), self.seconds
+        for loss in losses:
+            self._take_step(loss)
+            self.seconds = before + time.perf_counter() - started
+            if self.path is not None and (time.monotonic() - saved > self.save_seconds or time_is_up()):
+                self._save()
+                saved = time.monotonic()
+                require_time()
+        self._require_finite(self.done)  # waits for the device
+        self.seconds = before + time.perf_counter() - started
 
-def last_linear(network: ThreeBranchNetwork) -> nn.Linear:
-    """The classifier: the last linear layer of the head."""
-    return [module for module in network.head.modules() if isinstance(module, nn.Linear)][-1]
+    def finish_epoch(self, row: dict) -> None:
+        """Append the epoch's row to the history, and save the state."""
+        self.history.append(row)
+        self.seconds = 0.0
+        if self.path is not None:
+            self._save()
 
+    def _take_step(self, loss: Tensor) -> None:
+        """The loss stays on the device; a CPU, where that costs nothing, looks at it before the step."""
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        self.losses[self.done] = loss.detach() + 0 * norm  # not finite where the gradient is not
+        if self.device.type == "cpu":
+            self._require_finite(self.done + 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(self.step)
+        self.optimiser.step()
+        self.step += 1
 
-def image_type(device: str | torch.device, precision: str) -> torch.dtype:
-    """What autocast would round the images to anyway."""
-    return torch.bfloat16 if precision == "bf16" and has_bfloat16(device) else torch.float32
+    def _require_finite(self, count: int) -> None:
+        """Look at the first ``count`` batches of the epoch."""
+        good = self.losses[:count].isfinite().tolist()
+        if not all(good):
+            where = f"epoch {self.epoch + 1}, batch {good.index(False) + 1} of {self.steps}"
+            advice = "lower the learning rate or look at the initial weights"
+            raise FloatingPointError(f"{self.title}: the loss or gradient of {where} is not finite; {advice}")
 
+    def _save(self) -> None:
+        self._require_finite(self.done)
+        state = {name: getattr(self, name) for name in ("key", "step", "seconds", "history", "losses")}
+        state |= {name: module.state_dict() for name, module in self.modules.items()}
+        write(state | {"optimiser": self.optimiser.state_dict()}, self.path)
 
-def _seed_of_step(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
-
-
-def _reproducible(device: torch.device):
-    """Give PyTorch's random state back as it was; training sets its own."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
-
-
-def _checked_frames(specification: Specification, store: Store, index) -> np.ndarray:
-    index, recipe, title = np.asarray(index), specification.recipe, specification.title
-    if index.ndim != 1 or (len(index) and index.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{title}: train_index is {index.dtype} {index.shape}; give the numbers of the rows to train on"
-        )
-    index = index.astype(np.int64)
-    if len(index) and not (0 <= index.min() <= index.max() < len(store) and len(np.unique(index)) == len(index)):
-        raise ValueError(f"{title}: train_index must hold each row once, from 0 to {len(store) - 1}")
-    if not len(index):
-        raise ValueError(f"{title}: the fold has no training frames; check its split and fold")
-    if recipe.batch_size > len(index):
-        raise ValueError(f"{title}: batch_size {recipe.batch_size} exceeds the {len(index):,} training frames")
-    if recipe.batch_size < 2:
-        raise ValueError(f"{title}: batch_size is {recipe.batch_size}; batch normalisation needs at least 2")
-    longest = max(recipe.epochs, recipe.second_epochs)
-    if longest > recipe.schedule_epochs:
-        raise ValueError(f"{title}: {longest} epochs outlast schedule_epochs {recipe.schedule_epochs}; raise it")
-    _require_both_classes(f"{title}: the training set", store.frames["label"].iloc[index])
-    if (store.fingerprint, frames_hash(store.frames, index)) != (specification.data, specification.frames):
-        raise ValueError(f"{title}: store and training frames are not those of the specification; specify it anew")
-    return index
-
-
-def _require_both_classes(what: str, labels: pd.Series) -> None:
-    if labels.isna().any():
-        raise ValueError(f"{what} has {int(labels.isna().sum()):,} frames without a label; label all of them")
-    if labels.nunique() < 2:
-        kind = "" if labels.empty else f", all of them {'bona fide' if labels.iloc[0] else 'attack'}"
-        raise ValueError(f"{what} has {len(labels):,} frames{kind}; it needs bona fide and attack frames")
-
-
-def _watched(specification: Specification, valid, limit: int) -> tuple[Store, np.ndarray]:
-    store, index = valid[0], np.asarray(valid[1])
-    if len(index) > limit:
-        index = np.sort(np.random.default_rng(0).permutation(index)[:limit])
-    _require_both_classes(f"{specification.title}: the validation set", store.frames["label"].iloc[index])
-    return store, index
-
-
-def _validate(network, store, index, specification, device, fprs) -> dict:
-    options = {"device": device, "precision": specification.precision}
-    margin = margins([folded(network)], store, index, specification.recipe, **options)[0, 0]
-    label = store.frames["label"].iloc[index].to_numpy(dtype=int)
-    row = {"valid_loss": float(np.logaddexp(0, np.where(label == 1, -margin, margin)).mean())}
-    row["valid_auc"] = auc(label, margin)
-    return row | {f"valid_tpr_{fpr:g}": tpr_at_fpr(label, margin, fpr) for fpr in fprs}
+    def _load(self) -> None:
+        state = read(self.path)
+        if state.get("key") != self.key:
+            raise ValueError(f"{self.path} is the state of another training; remove it or choose another place to save")
+        for name, module in self.modules.items():
+            module.load_state_dict(state[name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+        self.losses = state["losses"].to(self.device)

@@ -1,35 +1,42 @@
-"""The plan: every network of a study, resolved once from its profile, and where its frames and first weights come from.
+"""The plan: every network of a study, resolved once from its profile.
 
-Training, scoring, loading, the report and ``fasnb runs`` read the plan and ask no profile.
+A ``Network`` says all that determines one trained network, and where it lies; training, scoring and loading ask no profile.
+A backbone that is pre-trained here (Section 4.2) is a ``Network`` too: its architecture are ``Stages``, its recipe is a
+``Pretraining``, its frames are labelled pictures, and the networks that start from it name it.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fasnb.data import casia_surf
+from fasnb.data.casia_surf import CasiaSurf, find
 from fasnb.data.folds import attack_folds, read_attack_folds, subject_folds
 from fasnb.data.released import released_frames
-from fasnb.data.store import Source
+from fasnb.data.store import Source, Store, build
+from fasnb.model.backbones import Stages
 from fasnb.model.network import Architecture
 from fasnb.paper.experiments import EXPERIMENTS, Experiment
 from fasnb.paper.profile import Profile
-from fasnb.synthsurf import source_tasks
-from fasnb.synthsurf.dataset import SynthSurf
-from fasnb.tools.files import file_sha256
-from fasnb.tools.places import MissingData, cache, home, released_root
-from fasnb.tools.seals import RESULT
+from fasnb.paper.recipe import Recipe
+from fasnb.tools.files import file_sha256, whole
+from fasnb.tools.machine import MissingData, cache, home, released_root
 from fasnb.training.pretraining import Pretraining
-from fasnb.training.specification import Specification, frames_hash
+from synthsurf import source_tasks
+from synthsurf.dataset import SynthSurf
 
+VERSION = 1  # part of every key: raise it when a change of the code changes the weights of a network
+NETWORK_FILE = "network.pt"
 SPLITS = ("train", "valid", "test")
 SMALL_IMAGES = 64  # pixels; networks for smaller crops take the small stem
 BF16_WIDTH = 0.5  # below this width bfloat16 does not pay on a CPU
+WATCHED, FEW = 2000, 64  # held-out frames watched after an epoch: at most, and however few are trained on
 
 WEIGHT_FILES = {
     "imagenet": "imagenet-resnet34.pth",
@@ -40,183 +47,256 @@ WEIGHT_FILES = {
 }
 """Initialisation -> file below the weights folder, for the casia-surf source (Table 2)."""
 
-
-@dataclass(frozen=True)
-class StandIn:
-    """What a backbone is pre-trained on, and with which head, in the place of an initialisation of Table 2."""
-
-    kind: str  # identity, gender or generic, as in Pretraining
-    head: str
-    population: str = "A"
-    seed: int = 0
-    margin: float | None = None  # of arcface; its published 0.5 and 64 do not train on a few thousand images
-    scale: float = 64.0
-
-
+# the published margin 0.5 and scale 64 of arcface do not train on a few thousand pictures
+_ARCFACE = {"head": "arcface", "margin": 0.2, "scale": 16.0}
 STAND_INS = {
-    "imagenet": StandIn("generic", "softmax"),
-    "generic": StandIn("generic", "softmax"),
-    "face": StandIn("identity", "softmax"),
-    "msceleb": StandIn("identity", "arcface", seed=1, margin=0.2, scale=16.0),
-    "asian": StandIn("identity", "arcface", population="B", margin=0.2, scale=16.0),
-    "gender": StandIn("gender", "softmax"),
+    "imagenet": ("generic", {}, {}),
+    "generic": ("generic", {}, {}),
+    "gender": ("gender", {}, {}),
+    "face": ("faces", {}, {}),
+    "msceleb": ("faces", {"seed": 1}, _ARCFACE),
+    "asian": ("faces", {"population": "B"}, _ARCFACE),
 }
-"""Initialisation -> its stand-in on the synthetic source: other tasks, losses and people, as in Table 2."""
+"""Initialisation -> task, values of its pictures, and values of its recipe, on the synthetic source (as in Table 2)."""
 
 
 @dataclass(frozen=True, eq=False)
-class PlannedBackbone:
-    """One backbone that is pre-trained here, on the synthetic source."""
+class Frames:
+    """The frames ``rows`` (n,) of the store in ``folder``, which is built from a source of this fingerprint."""
 
-    specification: Pretraining
-    source: source_tasks.SourceTask = field(repr=False)
     folder: Path
-    title: str  # such as "face: identity, 200 classes, face_resnet34"
+    fingerprint: str
+    rows: np.ndarray
+    source: Source | None = None  # None: the store is there
 
-    def __str__(self) -> str:
-        return self.title
+    def __len__(self) -> int:
+        return len(self.rows)
 
-    @property
-    def file(self) -> Path:
-        return self.folder / "backbone.pt"
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"source": None}  # its table of all frames would travel with every network
 
-    @property
-    def done(self) -> bool:
-        return self.file.is_file() and (self.folder / RESULT).is_file()
+    def open(self) -> Store:
+        """The store, built where it is not there yet. Raises FileNotFoundError without a source."""
+        return Store(self.folder) if self.source is None else build(self.source, self.folder)
 
 
 @dataclass(frozen=True, eq=False)
-class PlannedNetwork:
-    """One network to train and score: its specification, and where its frames and first weights lie. Picklable."""
+class Network:
+    """One network to train and score. Picklable."""
 
-    specification: Specification
-    folder: Path  # of its run
-    stores: Mapping[str, Path]  # split -> folder of the store with its frames; "train" is among them
-    data: Mapping[str, str]  # split -> fingerprint of those frames
-    train_index: np.ndarray = field(repr=False)  # rows of the training store
-    held_out: np.ndarray | None = field(default=None, repr=False)  # rows of it watched after every epoch
-    splits: tuple[str, ...] = ("valid",)  # scored once trained
-    backbone: Path | None = None  # file whose weights are ``specification.initialisation``
-    fprs: tuple[float, ...] = (1e-2,)
-    headline_fpr: float | None = None  # of ``fprs``, at which progress is told; None: the finest
+    experiment: str  # a row of the paper's tables, or the initialisation that a backbone is for
+    fold: int  # held out of the training frames; 0 where none is
+    seed: int  # of first weights, order and augmentation of frames, and dropout
+    architecture: Architecture | Stages
+    recipe: Recipe | Pretraining
+    frames: Frames | source_tasks.SourceTask  # trained on
+    precision: str = "fp32"  # or "bf16": autocast where the hardware has it
+    start: "Network | Path | None" = None  # whose weights it begins with; None: random ones
+    splits: Mapping[str, Frames] = field(default_factory=dict)  # split -> frames to score
+    watched: np.ndarray | None = None  # rows of the training store looked at after every epoch
+    out: Path = Path("results")
 
-    def __str__(self) -> str:
-        return self.specification.title
+    @property
+    def is_backbone(self) -> bool:
+        return isinstance(self.architecture, Stages)
 
-    def __post_init__(self):
-        missing = sorted({"train", *self.splits} - set(self.stores))
-        if missing:
-            raise ValueError(f"{self.specification.title}: no store is given for split {missing[0]!r}")
+    @property
+    def title(self) -> str:
+        """Such as 'A fold 1 seed 7'; of a backbone 'face: 200 classes, face_resnet34'."""
+        if self.is_backbone:
+            return f"{self.experiment}: {self.frames.classes} classes, {self.architecture.backbone}"
+        return f"{self.experiment} fold {self.fold} seed {self.seed}"
+
+    @property
+    def epochs(self) -> int:
+        return self.recipe.epochs + getattr(self.recipe, "second_epochs", 0)
+
+    def as_dict(self) -> dict:
+        """All that determines the weights, as plain values of JSON types."""
+        rows = np.asarray(getattr(self.frames, "rows", []), "<i8")
+        values = {"experiment": self.experiment, "fold": int(self.fold), "seed": int(self.seed), "version": VERSION}
+        values |= {
+            "architecture": asdict(self.architecture),
+            "recipe": asdict(self.recipe),
+            "precision": self.precision,
+        }
+        values |= {"frames": self.frames.fingerprint, "rows": hashlib.sha256(rows.tobytes()).hexdigest()}
+        return values | {"start": self.start.key if isinstance(self.start, Network) else _sha256(self.start)}
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON of ``as_dict``, 64 hexadecimal digits."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "runs" / f"{self.experiment}-{self.fold}-{self.seed}-{self.key[:8]}"
+
+    def weights(self) -> Path:
+        """The path of its trained weights. Raises FileNotFoundError, and Damaged where they are not whole."""
+        return whole(self.folder, NETWORK_FILE)
+
+
+@lru_cache
+def _sha256(path: Path | None) -> str:
+    return "random" if path is None else file_sha256(path)
+
+
+def backbones_of(networks: Iterable[Network]) -> list[Network]:
+    """The backbones that networks start from and that are pre-trained here, each once."""
+    starts = (network.start for network in networks if isinstance(network.start, Network))
+    return list({start.key: start for start in starts}.values())
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """All networks of a study."""
 
-    networks: tuple[PlannedNetwork, ...]
-    backbones: Mapping[str, PlannedBackbone]  # experiment -> the backbone it starts from, where one is pre-trained here
-    left_out: Mapping[str, str]  # experiment -> why it cannot be trained here
+    networks: list[Network]
+    left_out: dict[str, str]  # experiment -> why it cannot be trained here
     sources: Mapping[str, Source]  # split -> its frames
-    folds: Mapping[str, pd.Series]  # kind, subject or attack -> the fold that holds out each training frame
+    folds: Mapping[str, pd.Series]  # "subject" or "attack" -> the fold that holds out each training frame
 
-    def of(self, *experiments: str) -> list[PlannedNetwork]:
-        """The networks of some experiments, in their order.
+    @property
+    def backbones(self) -> list[Network]:
+        return backbones_of(self.networks)
 
-        Raises:
-            FileNotFoundError: one of them cannot be trained here; the message says what is missing.
-        """
+    def of(self, *experiments: str) -> list[Network]:
+        """The networks of some experiments, in their order. Raises MissingData where one cannot be trained here."""
         for name in experiments:
             if name in self.left_out:
-                raise FileNotFoundError(self.left_out[name])
-        return [n for name in experiments for n in self.networks if n.specification.experiment == name]
+                raise MissingData(self.left_out[name])
+        return [network for name in experiments for network in self.networks if network.experiment == name]
 
     def labelled(self, split: str) -> bool:
         """Whether a split is there and all its frames have labels."""
-        return labelled(self.sources, split)
+        return split in self.sources and bool(self.sources[split].frames["label"].notna().all())
 
     def table(self) -> pd.DataFrame:
         """One row a network, in the words of the profile and the paper."""
         rows = []
-        for network in self.networks:
-            it = network.specification
-            values = {
-                "experiment": it.experiment,
-                "fold": it.fold,
-                "seed": it.seed,
-                "backbone": it.architecture.backbone,
-            }
-            values |= {"fusion": it.architecture.fusion, "mlfa": it.architecture.mlfa, "width": it.architecture.width}
-            values |= {"modalities": "+".join(dict.fromkeys(it.architecture.modalities))}
-            values |= {"epochs": it.recipe.epochs + it.recipe.second_epochs, "learning rate": it.recipe.learning_rate}
-            values |= {
-                "precision": it.precision,
-                "starts from": network.backbone.parent.name if network.backbone else "random",
-            }
-            values |= {"train frames": len(network.train_index), "scores": " ".join(network.splits)}
-            rows.append(values | {"run": network.folder.name})
-        return pd.DataFrame(rows)
+        for it in self.networks:
+            row = {name: getattr(it, name) for name in ("experiment", "fold", "seed", "precision", "epochs")}
+            row |= {name: getattr(it.architecture, name) for name in ("backbone", "fusion", "mlfa", "width")}
+            start = it.start.folder if isinstance(it.start, Network) else it.start
+            row |= {"sees": "+".join(dict.fromkeys(it.architecture.modalities)), "starts from": start and start.name}
+            row |= {"train frames": len(it.frames), "scores": " ".join(it.splits), "run": it.folder.name}
+            rows.append(row)
+        return pd.DataFrame(rows).fillna({"starts from": "random"})
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What a profile says of frames and networks
-# ---------------------------------------------------------------------------------------------------------------------
+def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = None) -> Plan:
+    """The plan of a profile. Nothing is trained, decoded or written, but image files are hashed for their names.
+
+    Args:
+        out: results folder; networks lie below ``runs``.
+        sources: those of ``sources_of``, where they are at hand.
+
+    Raises:
+        FileNotFoundError: there are no frames to train on.
+    """
+    if profile.source == "released":
+        return Plan([], {}, {}, {})
+    _sha256.cache_clear()
+    sources = sources or sources_of(profile)
+    if "train" not in sources:
+        raise MissingData("there are no training frames here; see data/README.md")
+    folds = {kind: fold_of(profile, kind, sources["train"].frames) for kind in ("subject", "attack")}
+    made = Plan([], {}, sources, folds)
+    for experiment in EXPERIMENTS.values():
+        try:
+            made.networks.extend(_networks_of(profile, experiment, made, _start_of(profile, experiment, out), out))
+        except MissingData as error:
+            made.left_out[experiment.id] = str(error)
+    return made
 
 
-def crop_of(profile: Profile) -> int:
-    """Height and width of what a network sees, in pixels."""
-    return profile.recipe_of(EXPERIMENTS["A"]).crop
+def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, out: Path) -> list[Network]:
+    """One network for each seed and fold of an experiment."""
+    source, fold = made.sources["train"], made.folds[experiment.folds]
+    subjects = np.sort(source.frames["subject"].unique().astype(str))
+    order = np.random.default_rng(profile.fold_seed).permutation(subjects)  # a smaller share is part of a larger one
+    seen = source.frames["subject"].isin(order[: max(1, round(experiment.people * len(order)))])
+    scored = ("valid", "test") if experiment.member and made.labelled("test") else ("valid",)
+    splits = {split: _frames(split, made.sources[split]) for split in scored}
+    shared = {"precision": precision_of(profile, experiment), "start": start, "splits": splits, "out": out}
+    architecture, recipe = architecture_of(profile, experiment), profile.recipe_of(experiment)
+    networks = []
+    for seed, k in product(profile.seeds_of(experiment), range(1, experiment.fold_count + 1)):
+        rows, watched = np.flatnonzero((fold != k) & seen), np.flatnonzero(fold == k)
+        limit = min(WATCHED, max(FEW, len(rows) // 8))  # so that watching takes a twentieth of the time
+        if len(watched) > limit:
+            watched = np.sort(np.random.default_rng(0).permutation(watched)[:limit])
+        frames = _frames("train", source, rows)
+        networks.append(Network(experiment.id, k, seed, architecture, recipe, frames, watched=watched, **shared))
+    return networks
+
+
+def _frames(split: str, source: Source, rows: np.ndarray | None = None) -> Frames:
+    """Rows of a split, by default all; its store lies in the cache."""
+    folder = cache() / f"{split}-{source.fingerprint[:16]}"
+    return Frames(folder, source.fingerprint, np.arange(len(source.frames)) if rows is None else rows, source)
+
+
+def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | Path | None:
+    """What the networks of an experiment start from. Raises MissingData where they cannot be trained here."""
+    name = experiment.initialisation
+    if experiment.appendix and not profile.appendix:
+        raise MissingData("the profile has appendix = false")
+    if name == "random":
+        return None
+    if profile.source == "casia-surf":
+        folder = profile.weights_root or "data/weights"
+        path = home() / folder / WEIGHT_FILES.get(name, "")
+        if not path.is_file():
+            what = f"{path.name} in {folder}" if name in WEIGHT_FILES else "a published backbone"
+            raise MissingData(f"the initialisation {name!r} needs {what}; see data/README.md")
+        return path
+    values = {key: getattr(profile, f"pretrain_{key}") for key in ("epochs", "batch_size", "learning_rate")}
+    stages, recipe = architecture_of(profile, experiment).stages, Pretraining(**values, **STAND_INS[name][2])
+    pictures, precision = stand_in_pictures(profile, name), precision_of(profile, experiment)
+    return Network(name, 0, 0, stages, recipe, pictures, precision, out=out)
+
+
+def stand_in_pictures(profile: Profile, initialisation: str) -> source_tasks.SourceTask:
+    """Labelled pictures of an initialisation's stand-in, as large as the networks' crops."""
+    task, values, _ = STAND_INS[initialisation]
+    values = {"size": crop_of(profile)} | values | {"seed": 1000 * profile.data_seed + values.get("seed", 0)}
+    if task == "faces":
+        return source_tasks.faces(profile.pretrain_identities, profile.pretrain_captures, **values)
+    return getattr(source_tasks, task)(profile.pretrain_objects, **values)
 
 
 def sources_of(profile: Profile) -> dict[str, Source]:
     """Split -> its frames before they are decoded or rendered, train first; only the splits that are there.
 
-    Of the released source that is validation alone, whose images may not be on this machine.
-
-    Raises:
-        FileNotFoundError: there are no frames; the message says what to lay where.
+    Of the released source that is validation alone, whose images may not be on this machine. Raises FileNotFoundError where
+    there are no frames; the message says what to lay where.
     """
     size = max(profile.recipe_of(experiment).resize for experiment in EXPERIMENTS.values())
-    root = home() / (profile.data_root or Path("data") / "casia-surf")
+    root = home() / (profile.data_root or "data/casia-surf")
     if profile.source == "synthetic":
-        people = {split: getattr(profile, f"{split}_subjects") for split in SPLITS}
-        frames = {split: getattr(profile, f"{split}_frames") for split in SPLITS}
         look = {"size": size, "difficulty": profile.difficulty, "seed": profile.data_seed}
-        return {split: SynthSurf(split, people[split], frames=frames[split], **look) for split in SPLITS}
+        counts = {s: (getattr(profile, f"{s}_subjects"), getattr(profile, f"{s}_frames")) for s in SPLITS}
+        return {s: SynthSurf(s, subjects, frames=frames, **look) for s, (subjects, frames) in counts.items()}
     if profile.source == "released":
-        return {"valid": casia_surf.CasiaSurf(released_frames(released_root(profile.released_root)), root, size)}
-    layout = casia_surf.find(root, _authors(profile))
-    hashes = {split: cache() / f"hashes-{split}.parquet" for split in SPLITS}
-    there = [split for split in SPLITS if split in layout.lists]
-    return {split: casia_surf.CasiaSurf(layout.frames([split]), root, size, hashes[split]) for split in there}
-
-
-def labelled(sources: Mapping[str, Source], split: str) -> bool:
-    """Whether a split is there and all its frames have labels."""
-    return split in sources and bool(sources[split].frames["label"].notna().all())
-
-
-def _authors(profile: Profile) -> Path | None:
-    """A clone of the authors' repository, whose validation labels and fold lists are used, or None."""
+        return {"valid": CasiaSurf(released_frames(released_root(profile.released_root)), root, size)}
     try:
-        return released_root(profile.released_root)
+        layout = find(root, released_root(profile.released_root))  # a clone of the authors' has labels of validation
     except MissingData:
-        return None
+        layout = find(root)
+    return {s: CasiaSurf(layout.frames([s]), root, size) for s in SPLITS if s in layout.lists}
 
 
 def fold_of(profile: Profile, kind: str, frames: pd.DataFrame) -> pd.Series:
-    """The fold that holds out each training frame: kind "subject" or "attack".
+    """The fold that holds out each training frame: kind "subject" (Section 5.3) or "attack" (Section 4.1).
 
-    Raises:
-        FileNotFoundError, ValueError: the authors' fold lists are wanted, and are not there or name other frames.
+    Raises FileNotFoundError or ValueError where the authors' fold lists are wanted and not there, or name other frames.
     """
-    if kind == "subject":
-        return subject_folds(frames, profile.fold_seed)
-    if not profile.authors_folds:
-        return attack_folds(frames, profile.fold_seed)
-    authors = _authors(profile)
-    if authors is None:
-        raise FileNotFoundError("authors_folds needs the authors' repository; see data/README.md")
-    listed, fold = read_attack_folds(authors)
+    if kind == "subject" or not profile.authors_folds:
+        return {"subject": subject_folds, "attack": attack_folds}[kind](frames, profile.fold_seed)
+    listed, fold = read_attack_folds(released_root(profile.released_root))
     of_sample = dict(zip(listed["sample"].str.removeprefix("train/"), fold, strict=True))
     found = frames["sample"].str.removeprefix("train/").map(of_sample)
     if found.isna().any():
@@ -224,19 +304,17 @@ def fold_of(profile: Profile, kind: str, frames: pd.DataFrame) -> pd.Series:
     return found.astype("int64").rename("fold")
 
 
+def crop_of(profile: Profile) -> int:
+    """Height and width of what a network sees, in pixels."""
+    return profile.recipe_of(EXPERIMENTS["A"]).crop
+
+
 def architecture_of(profile: Profile, experiment: Experiment) -> Architecture:
     """The network of one experiment at the profile's size."""
-    recipe = profile.recipe_of(experiment)
-    width, blocks = profile.size_of(experiment)
-    return Architecture(
-        backbone=experiment.backbone,
-        fusion="zhang" if experiment.baseline else recipe.fusion,
-        mlfa=experiment.mlfa,
-        modalities=experiment.modalities,
-        width=width,
-        blocks=(blocks,) * 4 if blocks else None,
-        small_images=recipe.crop < SMALL_IMAGES,
-    )
+    recipe, (width, blocks) = profile.recipe_of(experiment), profile.size_of(experiment)
+    fusion = "zhang" if experiment.baseline else recipe.fusion
+    size = {"width": width, "blocks": (blocks,) * 4 if blocks else None, "small_images": recipe.crop < SMALL_IMAGES}
+    return Architecture(experiment.backbone, fusion, experiment.mlfa, experiment.modalities, **size)
 
 
 def precision_of(profile: Profile, experiment: Experiment) -> str:
@@ -244,139 +322,3 @@ def precision_of(profile: Profile, experiment: Experiment) -> str:
     if profile.precision != "auto":
         return profile.precision
     return "bf16" if profile.size_of(experiment)[0] >= BF16_WIDTH else "fp32"
-
-
-def stand_in_images(profile: Profile, initialisation: str) -> source_tasks.SourceTask:
-    """Labelled images of an initialisation's stand-in, as large as the networks' crops."""
-    task = STAND_INS[initialisation]
-    size, seed = crop_of(profile), 1000 * profile.data_seed + task.seed
-    if task.kind == "generic":
-        return source_tasks.generic(profile.pretrain_objects, size, seed)
-    if task.kind == "gender":
-        return source_tasks.gender(profile.pretrain_objects, 1, size, seed)
-    return source_tasks.faces(profile.pretrain_identities, profile.pretrain_captures, size, seed, task.population)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Resolving
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = None) -> Plan:
-    """The plan of a profile. Nothing is trained, decoded or written, but image files are hashed for their names.
-
-    Args:
-        out: results folder; runs lie below ``runs``, backbones below ``backbones``.
-        sources: those of ``sources_of``, where they are at hand.
-
-    Raises:
-        FileNotFoundError: there are no frames to train on.
-    """
-    if profile.source == "released":
-        return Plan((), {}, {}, {}, {})
-    return _Resolver(profile, out, sources or sources_of(profile)).plan()
-
-
-class _Resolver:
-    """What the rows of one plan share, each resolved once."""
-
-    def __init__(self, profile: Profile, out: Path, sources: Mapping[str, Source]):
-        self.profile, self.out, self.sources = profile, out, sources
-        self.backbones, self.left_out, self.hashes = {}, {}, {}
-        if "train" not in sources:
-            raise FileNotFoundError("there are no training frames here; see data/README.md")
-
-    @cached_property
-    def stores(self) -> dict[str, Path]:
-        return {split: cache() / f"{split}-{source.fingerprint[:16]}" for split, source in self.sources.items()}
-
-    @cached_property
-    def folds(self) -> dict[str, pd.Series]:
-        frames = self.sources["train"].frames
-        return {kind: fold_of(self.profile, kind, frames) for kind in ("subject", "attack")}
-
-    @cached_property
-    def tested(self) -> bool:
-        return labelled(self.sources, "test")
-
-    def plan(self) -> Plan:
-        networks = []
-        for experiment in EXPERIMENTS.values():
-            if experiment.appendix and not self.profile.appendix:
-                self.left_out[experiment.id] = "the profile has appendix = false"
-                continue
-            try:
-                start = self._initialisation(experiment)
-            except FileNotFoundError as error:
-                self.left_out[experiment.id] = str(error)
-            else:
-                networks += self._networks(experiment, *start)
-        return Plan(tuple(networks), self.backbones, self.left_out, self.sources, self.folds)
-
-    def _networks(self, experiment: Experiment, identity: str, backbone: Path | None) -> Iterator[PlannedNetwork]:
-        """One network for each seed and fold of an experiment that starts from these weights."""
-        profile, fold, source = self.profile, self.folds[experiment.folds], self.sources["train"]
-        network, recipe = architecture_of(profile, experiment), profile.recipe_of(experiment)
-        start = {"initialisation": identity, "precision": precision_of(profile, experiment)}
-        splits = ("valid", "test") if experiment.member and self.tested else ("valid",)
-        of_splits = ("train", *splits)
-        seen = source.frames["subject"].isin(self._people(experiment.people))
-        stores = {split: self.stores[split] for split in of_splits}
-        data = {split: self.sources[split].fingerprint for split in of_splits}
-        for seed, k in product(profile.seeds_of(experiment), range(1, experiment.fold_count + 1)):
-            index, held_out = np.flatnonzero((fold != k) & seen), np.flatnonzero(fold == k)
-            frames = self._hash_of(experiment, k, index)
-            chosen = Specification(experiment.id, k, seed, network, recipe, source.fingerprint, frames, **start)
-            folder = self.out / "runs" / chosen.name
-            watched = {"fprs": profile.fprs, "headline_fpr": profile.headline_fpr}
-            yield PlannedNetwork(chosen, folder, stores, data, index, held_out, splits, backbone, **watched)
-
-    def _people(self, share: float) -> np.ndarray:
-        """That share of the training subjects; a smaller share is part of a larger one."""
-        subjects = np.sort(self.sources["train"].frames["subject"].unique().astype(str))
-        order = np.random.default_rng(self.profile.fold_seed).permutation(subjects)
-        return order[: max(1, round(share * len(order)))]
-
-    def _hash_of(self, experiment: Experiment, k: int, index: np.ndarray) -> str:
-        key = experiment.folds, experiment.people, k
-        if key not in self.hashes:
-            self.hashes[key] = frames_hash(self.sources["train"].frames, index)
-        return self.hashes[key]
-
-    def _initialisation(self, experiment: Experiment) -> tuple[str, Path | None]:
-        """What identifies an experiment's backbone weights, and their file; ("random", None) without."""
-        if experiment.initialisation == "random":
-            return "random", None
-        if self.profile.source == "casia-surf":
-            path = self._weights_file(experiment.initialisation)
-            if path not in self.hashes:
-                self.hashes[path] = file_sha256(path)
-            return self.hashes[path], path
-        task = STAND_INS[experiment.initialisation]
-        specification = Pretraining(
-            architecture_of(self.profile, experiment).stages,
-            task=task.kind,
-            head=task.head,
-            margin=task.margin,
-            scale=task.scale,
-            epochs=self.profile.pretrain_epochs,
-            batch_size=self.profile.pretrain_batch_size,
-            learning_rate=self.profile.pretrain_learning_rate,
-            precision=precision_of(self.profile, experiment),
-        )
-        images = stand_in_images(self.profile, experiment.initialisation)
-        key = specification.key(images.fingerprint)
-        folder = self.out / "backbones" / f"{experiment.initialisation}-{experiment.backbone}-{key[:8]}"
-        title = f"{experiment.initialisation}: {task.kind}, {images.classes} classes, {experiment.backbone}"
-        self.backbones[experiment.id] = PlannedBackbone(specification, images, folder, title)
-        return key, folder / "backbone.pt"
-
-    def _weights_file(self, initialisation: str) -> Path:
-        """The backbone file of an initialisation, on the casia-surf source."""
-        folder = home() / (self.profile.weights_root or Path("data") / "weights")
-        name = WEIGHT_FILES.get(initialisation)
-        path = folder / name if name else None
-        if path is None or not path.is_file():
-            what = f"{name} in {self.profile.weights_root or 'data/weights'}" if name else "a published backbone"
-            raise FileNotFoundError(f"the initialisation {initialisation!r} needs {what}; see data/README.md")
-        return path

@@ -1,0 +1,294 @@
+"""What several notebooks draw, in one style: intervals, curves, pictures of frames. What one notebook draws stands in it.
+
+Class, camera and network have a palette each, no two of which share a colour; "measured" is a filled dot, "published" an
+open diamond. The colours (Paul Tol's, ColorBrewer's PRGn) stay apart for colour-blind readers.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from fasnb.data import augment
+from fasnb.data.store import Source
+from fasnb.metrics.pad import det
+from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
+from fasnb.paper.recipe import Normalisation, Recipe
+
+COLUMN, PAGE = 3.25, 6.875  # inches: one column of the paper, and both
+INK, GREY = "#222222", "#777777"
+
+CLASS_COLOURS = {"bona fide": "#1B7837", "attack": "#762A83"}
+# attacks have the shades of their class, in the order of Table 1
+ATTACK_COLOURS = {1: "#E7D4E8", 2: "#C2A5CF", 3: "#AF8DC3", 4: "#9970AB", 5: "#762A83", 6: "#40004B"}
+MODALITY_COLOURS = {"rgb": "#DDAA33", "depth": "#004488", "ir": "#994455", "all": INK}
+CAMERA_NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR", "all": "all three"}
+TITLES = CAMERA_NAMES | {"depth": "depth,\nstretched"}  # of pictures, as ``picture`` shows them
+_CYAN, _ORANGE, _BROWN, _PINK = "#33BBEE", "#EE7733", "#7F5539", "#EE99AA"
+NETWORK_COLOURS = {"A": _CYAN, "B": _ORANGE, "C": _BROWN, "D": _PINK, "ensemble": INK}
+NETWORK_COLOURS |= {"zhang": _BROWN, "resnet34-subject": _ORANGE, "resnet34-attack": GREY, "resnet34-imagenet": _PINK}
+NETWORK_COLOURS |= {"resnet34-face": _CYAN, "face34-random": GREY, "face34-generic": _ORANGE, "face34-gender": _PINK}
+
+# options of ``ax.plot`` and ``ax.errorbar``
+PUBLISHED = {"marker": "D", "mfc": "w", "mec": GREY, "ls": "none"}
+INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}
+_CAMERAS = {"RGB": "rgb", "IR": "ir", "Depth": "depth", "RGB+IR+Depth": "all"}
+_CAMERAS |= {"A-rgb": "rgb", "A-ir": "ir", "A-depth": "depth", "all three": "all"}
+
+
+def use_style() -> None:
+    """Make the style the default of all figures of this process."""
+    plt.rcParams.update(dict.fromkeys(["font.size", "axes.titlesize", "axes.labelsize"], 8))
+    plt.rcParams.update(dict.fromkeys(["legend.fontsize", "xtick.labelsize", "ytick.labelsize"], 7))
+    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
+    plt.rcParams.update({"axes.linewidth": 0.6, "lines.linewidth": 1.2, "pdf.fonttype": 42})
+    plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 125})  # in notebooks and report, and of files
+    plt.rcParams["text.parse_math"] = False  # names come from data: a dollar sign is a dollar sign
+
+
+def label_of(name: str) -> str:
+    """The name that people read: a member's letter, any other experiment's title."""
+    return name if name in MEMBERS or name not in EXPERIMENTS else EXPERIMENTS[name].title
+
+
+def method_colour(name: str, position: int = 0) -> str:
+    """Colour of a method, of one of its networks or of a camera: its own where it has one, else one by position."""
+    if camera := _CAMERAS.get(name):
+        return MODALITY_COLOURS[camera]
+    others = (_CYAN, _ORANGE, _BROWN, _PINK, GREY)
+    return NETWORK_COLOURS.get(name.split(" ")[0], others[position % len(others)])
+
+
+def plain(ax: Axes) -> Axes:
+    """The axes for an image: no ticks, no frame."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def spread(table: pd.DataFrame) -> np.ndarray:
+    """Lengths (2, n) of the intervals ``low`` to ``high`` around ``measured``, for ``errorbar``; 0 where a limit is missing."""
+    lengths = np.array([table["measured"] - table["low"], table["high"] - table["measured"]], dtype=float)
+    return np.clip(np.nan_to_num(lengths), 0, None)
+
+
+def log_ticks(*axes) -> None:
+    """Powers of ten as 0.01, 1, 100 on each ``Axis``, whose limits are set; within a factor of ten also what lies between.
+
+    Matplotlib's own labels would show their markup, as ``text.parse_math`` is off.
+    """
+    for axis in axes:
+        low, high = sorted(axis.get_view_interval())
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter("{x:,g}" if high < 10 * low else NullFormatter())
+
+
+def stretched_percent(axis, ends: float) -> None:
+    """Ticks 1, 10, 50, 90, 99 and so on of an ``Axis`` that has percent as log-odds (scale ``logit``, in shares).
+
+    Args:
+        ends: the least share that is drawn; a tick at either end stands for 0 and 100.
+    """
+    shares = [0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 0.9999]
+    labels = {share: f"{100 * share:.6g}" for share in shares if 2 * ends < share < 1 - 2 * ends}
+    axis.set_ticks([ends, *labels, 1 - ends], ["0", *labels.values(), "100"])
+    axis.set_minor_locator(NullLocator())
+
+
+def intervals(table: pd.DataFrame, bona_fide: int, published: str = "published", label: str = "TPR (%)") -> Figure:
+    """Measured values (dots) with 95% intervals beside the published ones (open diamonds), one row a method.
+
+    The axis is one of log-odds, on which 99, 99.9 and 100 percent lie as far apart as the errors behind them; 0 and 100
+    are drawn half a frame away from what they are. A row without a lower limit has an arm upward alone.
+
+    Args:
+        table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, where there is one, that of ``published``.
+        bona_fide: number of frames that the values are shares of.
+    """
+    width = PAGE if table["method"].str.len().max() > 30 else PAGE * 0.75  # long names leave little for the axis
+    fig, ax = plt.subplots(figsize=(width, 0.75 + 0.24 * len(table)))
+    y, ends = np.arange(len(table))[::-1], 0.5 / bona_fide
+    columns = [name for name in ("measured", "low", "high", published) if name in table]
+    at = pd.DataFrame({name: (table[name].astype(float) / 100).clip(ends, 1 - ends) for name in columns})
+    no_low = " (upward alone: no lower limit)" if (table["low"].isna() & table["measured"].notna()).any() else ""
+    style = {"fmt": "o", "ms": 4, "color": INK, "label": f"measured, 95% interval{no_low}"} | INTERVAL
+    ax.errorbar(at["measured"], y, xerr=spread(at), **style)
+    if published in table:
+        ax.plot(at[published], y, ms=4, label="published: real data, FPR = 1e-4", **PUBLISHED)
+    ax.set(xscale="logit", yticks=y, yticklabels=table["method"], xlabel=f"{label}, stretched towards 0 and 100")
+    stretched_percent(ax.xaxis, ends)
+    ax.set(ylim=(-0.6, len(table) - 0.4), xlim=(at.min().min() / 1.3, 1 - (1 - at.max().max()) / 1.3))
+    ax.grid(axis="x", lw=0.4, alpha=0.5)
+    fig.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.2)
+    return fig
+
+
+def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> Figure:
+    """ROC and DET on a log axis, down to 1 / n_attack (grey), below which the data say nothing.
+
+    Args:
+        scores: (n, methods), columns named after the methods.
+        labels: (n,).
+        fprs: target FPRs, marked by vertical lines.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5))
+    attacks = int((np.asarray(labels) == 0).sum())
+    left = 10 ** np.floor(np.log10(min(min(fprs), 1 / attacks))) / 2
+    for i, name in enumerate(scores):
+        fpr, fnr, _ = det(labels, scores[name])
+        best = np.append(fpr[1:] > fpr[:-1], True)  # of the thresholds with one FPR, the one that refuses fewest
+        # drawn from half a frame on, so that "no attack frame accepted" is visible on a log axis
+        x, fnr = np.insert(np.maximum(fpr[best], 0.5 / attacks), 0, left), np.insert(fnr[best], 0, fnr[best][0])
+        colour = method_colour(name, i)
+        axes[0].step(x, 100 * (1 - fnr), where="post", color=colour, label=label_of(name))
+        axes[1].step(x, np.where(fnr > 0, 100 * fnr, np.nan), where="post", color=colour)
+        if (fnr == 0).any() and (fnr > 0).any():  # the curve ends here: zero is not on a log axis
+            axes[1].plot(x[fnr == 0][0], 100 * fnr[fnr > 0][-1], "v", ms=4, color=colour)
+    for ax in axes:
+        ax.vlines(fprs, 0, 1, transform=ax.get_xaxis_transform(), color="0.6", lw=0.6, ls=":")
+        ax.axvspan(left, 1 / attacks, color="0.93", lw=0)
+        ax.set(xscale="log", xlim=(left, 1), xlabel="FPR = APCER over all attacks")
+    axes[0].set(ylabel="TPR (%)")
+    axes[1].set(ylabel="BPCER (%)", yscale="log")
+    log_ticks(axes[0].xaxis, axes[1].xaxis, axes[1].yaxis)
+    fig.legend(frameon=False, loc="outside upper center", ncols=scores.shape[1])
+    axes[0].set_title(f"grey: finer than 1 / {attacks:,} attack frames", fontsize=6, color="0.35", loc="left")
+    return fig
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: str, log: bool = False) -> Figure:
+    """A column of training histories against the epoch: the median network of each method, and a band over all of them.
+
+    Args:
+        histories: ``<method>`` or ``<method> fold ...`` -> history with the columns ``epoch``, ``column`` and, where there
+            is a value that guessing gives, ``chance``, which is dotted.
+        label: of the vertical axis.
+    """
+    methods: dict[str, list[pd.DataFrame]] = {}
+    for name, history in histories.items():
+        methods.setdefault(name.split(" fold ")[0], []).append(history.set_index("epoch"))
+    (fig, ax), ends = plt.subplots(figsize=(PAGE * 0.8, max(2.2, 0.22 * len(methods) + 0.6))), []
+    for i, (method, parts) in enumerate(methods.items()):
+        colour, wide = method_colour(method, i), pd.concat([part[column] for part in parts], axis=1)
+        middle = wide.median(axis=1)
+        ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.2, lw=0)
+        name = label_of(method) + f" ({len(parts)})" * (len(parts) > 1)
+        ends += ax.plot(middle, ".-", ms=3, color=colour, label=name)
+        for chance in {part["chance"].iloc[0] for part in parts if "chance" in part}:
+            ax.axhline(chance, color=colour, lw=0.8, ls=":")
+    ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
+    if log:
+        log_ticks(ax.yaxis)
+    ax.margins(x=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ends.sort(key=lambda line: -line.get_ydata()[-1])  # names stand in the order in which the lines end
+    fig.legend(handles=ends, loc="outside right center", frameon=False)
+    return fig
+
+
+def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
+    """Distribution of frame statistics for each ``attack`` of a table (0 = bona fide); columns: name -> title with unit."""
+    kinds = sorted(table["attack"].unique())
+    palette = {kind: ATTACK_COLOURS.get(kind, CLASS_COLOURS["bona fide"]) for kind in kinds}
+    fig, axes = plt.subplots(1, len(columns), figsize=(PAGE, 1.9), squeeze=False)
+    for ax, (name, title) in zip(axes[0], columns.items(), strict=True):
+        style = {"legend": False, "fliersize": 0, "linewidth": 0.6}
+        sns.boxplot(table, x="attack", y=name, hue="attack", palette=palette, ax=ax, **style)
+        ax.set_xticks(range(len(kinds)), ["bona\nfide" if kind == 0 else str(kind) for kind in kinds])
+        ax.set(title=title, xlabel="", ylabel="")
+    fig.supxlabel("attack", fontsize=8)
+    return fig
+
+
+def stretched(depth: np.ndarray) -> np.ndarray:
+    """A depth map (H, W) for display, uint8: its nearest points white, its farthest 15% dark, holes and background black.
+
+    A stored map uses some thirty of its 256 grey levels, in which the eye sees nothing.
+    """
+    there = depth > 0
+    if not there.any():
+        return depth
+    low, high = np.percentile(depth[there], [15, 99.7])
+    grey = 40 + (depth.astype(float) - low) / max(high - low, 8.0) * 215
+    return np.where(there, np.clip(grey, 20, 255), 0).astype(np.uint8)
+
+
+def picture(image: np.ndarray, name: str, channels: Mapping[str, int], stretch: bool = True) -> np.ndarray:
+    """What one camera sees of a frame, for ``ax.imshow(..., cmap="gray", vmin=0, vmax=255)``: (H, W, 3) or (H, W), uint8.
+
+    Args:
+        image: uint8 (C, H, W) in the order of ``channels``, modality -> number of channels.
+        name: rgb, depth or ir. Depth is red where the face has none.
+        stretch: False shows the depth that is stored, which networks get.
+    """
+    parts = dict(zip(channels, np.split(image, np.cumsum(list(channels.values()))[:-1]), strict=True))
+    part = parts[name]
+    if name == "depth":
+        grey = stretched(part[0]) if stretch else part[0]
+        hole = (part[0] == 0) & (parts["rgb"].any(0) | parts["ir"].any(0))
+        return np.where(hole[..., None], np.array((204, 51, 17), np.uint8), grey[..., None])
+    return part.transpose(1, 2, 0) if len(part) == 3 else part[0]
+
+
+def larger_images(source: Source, samples: Sequence[str], size: int = 224) -> np.ndarray | None:
+    """Images of some frames for people, uint8 (n, C, size, size): the same scenes drawn with more pixels where the source
+    can, else as stored; None where they are not on this machine."""
+    source = source.at_size(size) if hasattr(source, "at_size") else source  # the stand-in draws them anew
+    try:
+        return source.read(pd.Series(range(len(source.frames)), source.frames["sample"])[list(samples)].to_numpy())
+    except (OSError, ValueError):
+        return None
+
+
+def frame_columns(images: Sequence, labels: Sequence[str], channels: Mapping[str, int], columns: int = 2) -> Figure:
+    """Frames in columns, filled one after the other: the pictures of the three cameras, a label above each frame.
+
+    Args:
+        images: n arrays, uint8 (C, size, size) in a store's channel order.
+        labels: one for each frame, all of as many lines (at most two).
+        channels: modality -> number of channels, in order. Depth is stretched, see ``stretched``.
+    """
+    down, cameras, gap = -(-len(images) // columns), len(channels), 0.12
+    cell = (PAGE - gap * (columns - 1)) / (columns * cameras)
+    line, below = cell + 0.08 + 0.14 * (1 + labels[0].count("\n")), 0.3  # inches
+    size = (PAGE, down * line + below)
+    fig = plt.figure(figsize=size, layout="none")
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        column, row = divmod(number, down)
+        bottom = 1 - ((row + 1) * line) / size[1]
+        for j, name in enumerate(channels):
+            left = (column * (cameras * cell + gap) + j * cell) / size[0]
+            ax = plain(fig.add_axes((left, bottom, 0.98 * cell / size[0], cell / size[1])))
+            ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)
+            if j == 0:
+                ax.set_title(label, fontsize=7, pad=2, loc="left")
+            if row == down - 1 or number == len(images) - 1:
+                ax.set_xlabel(TITLES[name].replace("\n", " "), fontsize=7, labelpad=3)
+    return fig
+
+
+def views(source: Source, recipes: Mapping[str, Recipe], count: int = 3) -> Figure:
+    """The first frame of a source as stored, as the test sees it, and in training views of each recipe.
+
+    Args:
+        recipes: label -> recipe; its crop is taken in proportion to the paper's, 112 of 125 pixels.
+        count: training views of each recipe.
+    """
+    image, size, as_it_is = torch.from_numpy(source.read([0])), source.size, Normalisation((0.0,) * 3, (1.0,) * 3)
+    sized = {name: r.with_(resize=size, crop=max(1, round(size * 112 / 125))) for name, r in recipes.items()}
+    first = next(iter(sized.values()))
+    batches = [("stored", augment.evaluation(image, first.with_(crop=size), as_it_is))]
+    batches += [("test", augment.evaluation(image, first, as_it_is))]
+    for name, recipe in sized.items():
+        draws = torch.Generator().manual_seed(1)
+        batches += [(name, augment.training(image, recipe, as_it_is, draws)) for _ in range(count)]
+    channels = {"rgb": 3, "depth": 1, "ir": 1}
+    pixels = [[(255 * part[0].clip(0, 1)).round().byte().numpy() for part in cameras] for _, cameras in batches]
+    images = [np.concatenate([part[:n] for part, n in zip(each, channels.values(), strict=True)]) for each in pixels]
+    return frame_columns(images, [label for label, _ in batches], channels, columns=3)

@@ -1,0 +1,175 @@
+"""A study opened, and what it shows: scores by their source, captions, tables and figures with nothing read as markup."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from fasnb.data.frames import frame_table
+from fasnb.data.scores import score_table
+from fasnb.lab import Show, Study, plots, session
+from fasnb.lab.show import MARKS, markdown, readable
+from fasnb.metrics import IncompleteError
+from fasnb.paper import ProfileError, load
+from fasnb.training.archive import MissingScores, is_done, write_published
+
+matplotlib.use("agg")
+EVIL = "<script>alert(1)</script> | $x_1$ 100% \\input{x} *a* [b](c)"
+TINY = {"train_frames": 48, "valid_frames": 24, "train_subjects": 12, "valid_subjects": 4, "row_seeds": 1, "seeds": 1}
+TINY |= {"pretrain_epochs": 1, "epochs": 1, "batch_size": 8, "replicates": 20, "workers": 1}
+
+
+def scores(networks=(("A", 1, 7), ("B", 1, 704))) -> pd.DataFrame:
+    names, rng = [f"{i}-color.jpg" for i in range(40)], np.random.default_rng(0)
+    frames = frame_table(sample=names, rgb=names, depth=names, ir=names, label=np.arange(40) % 2)
+    return pd.concat([score_table(frames, rng.random(40), *network) for network in networks])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A study with the networks of one row trained."""
+    folder = tmp_path_factory.mktemp("lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASNB_CACHE", str(folder / "cache"))
+        study = Study("smoke", TINY, folder / "results")
+        study.scores("zhang")
+        yield study
+
+
+def test_scores_are_trained_once_and_then_read(trained):
+    networks = trained.plan.of("zhang")
+    before = {n.key: (n.folder / "done.json").stat().st_mtime_ns for n in networks}
+    table = trained.scores("zhang")
+    assert len(networks) == 5 and len(table) == 5 * 24
+    assert {n.key: (n.folder / "done.json").stat().st_mtime_ns for n in networks} == before
+    assert all(len(history) == 1 for history in trained.histories("zhang").values())
+
+
+def test_published_scores_come_in_the_place_of_missing_ones_and_alone_where_asked_for(trained, tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "fasnb" / "paper").mkdir(parents=True)
+    write_published(trained.plan.of("zhang"), tmp_path / "results" / "published" / "smoke")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASNB_PUBLISHED", "1")
+    study = Study("smoke", TINY)
+    pd.testing.assert_frame_equal(study.scores("zhang"), trained.scores("zhang"))
+    with pytest.raises(MissingScores, match="A fold 1 seed 7"):
+        study.scores("A")
+    assert not any(map(is_done, study.plan.networks)) and not list(tmp_path.rglob("done.json"))[1:]
+
+
+def test_a_study_says_what_it_cannot_show(trained, capsys):
+    with pytest.raises(IncompleteError, match="resnet34-attack"):
+        trained.scores("nobody")
+    assert trained.served("A", "zhang") == ["A", "zhang"] and not trained.serves("A", "nowhere")
+    assert repr(trained) == "profile smoke: SynthSURF, a synthetic stand-in for CASIA-SURF"
+
+
+def test_claims_stay_open_while_networks_are_missing(trained):
+    assert set(trained.claims()["verdict"]) == {"open"} and set(trained.claims("5.4")["section"]) == {"5.4"}
+
+
+def test_released_scores_serve_the_members_alone_and_judge_their_claims(released):
+    study = Study("released", {"released_root": str(released), "replicates": 50})
+    assert study.served("A", "zhang", "D") == ["A", "D"]
+    assert len(study.scores("A")) == 3 * 9608
+    verdicts = study.claims().set_index("claim")["verdict"]
+    assert (verdicts != "open").all() and "not measured" in set(verdicts)
+
+
+def test_a_world_is_the_same_study_with_other_seeds_and_a_folder_of_its_own(trained):
+    other = trained.world(2)
+    assert trained.world(0) is trained and (other.profile.data_seed, other.profile.valid_frames) == (
+        trained.profile.data_seed + 2000,
+        24,
+    )
+    assert other.out == trained.out / "worlds" / str(other.profile.data_seed)
+    assert other.sources["valid"].fingerprint != trained.sources["valid"].fingerprint
+
+
+@pytest.mark.parametrize("given", [{"settings": "{'epochs': 3}"}, {"out": 7}, {"settings": {"epoch": 3}}])
+def test_values_that_cannot_be_used_are_refused_in_one_sentence(given):
+    with pytest.raises(ProfileError):
+        Study("smoke", **given)
+
+
+def test_a_misspelt_parameter_is_refused(monkeypatch):
+    for injected in ("PAPERMILL_INPUT_PATH = 'x'", "out = None", "profle = 'smoke'"):
+        cells = ["", "profile = 'tiny'\nout = None", f"# Parameters\n{injected}\n", "later = 1"]
+        monkeypatch.setattr(session, "get_ipython", lambda cells=cells: SimpleNamespace(user_ns={"In": cells}))
+        with pytest.raises(ProfileError, match="did you mean 'profile'") if "profle" in injected else nullcontext():
+            session.refuse_unknown_parameters()
+
+
+def shown(show, what, capsys, **options) -> str:
+    show(what, "x", "One sentence at FPR = {fpr}", **options)
+    return capsys.readouterr().out
+
+
+def test_a_caption_says_source_profile_seeds_and_frames_of_each_class(tmp_path, capsys):
+    show, table = Show(load("smoke"), tmp_path), pd.DataFrame({"experiment": ["A"], "measured": [1.0]})
+    text = shown(show, table, capsys, of=scores())
+    assert "One sentence at FPR = 1e-1. Source: SynthSURF, a synthetic stand-in for CASIA-SURF; profile smoke; " in text
+    assert "seeds 7, 704; 40 frames (20 bona fide, 20 attack)." in text
+    assert "Source: the paper." in shown(show, table, capsys, of="the paper")
+
+
+def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsys):
+    table = pd.DataFrame({"experiment": ["zhang", "A"], EVIL: [EVIL, "b"], "measured": [99.126, np.nan], "FPR": 1e-4})
+    table = table.assign(seed=[2019, 7], frames=[9608, 1], nothing=np.nan)
+    shown(Show(load("smoke"), tmp_path), table, capsys)
+    cells = readable(table)
+    assert list(cells["experiment"]) == ["resnet-18, Zhang et al.", "A"] and "nothing" not in cells
+    assert list(cells["measured"]) == ["99.13", "–"] and list(cells["FPR"]) == ["1e-4"] * 2
+    assert list(cells["seed"]) == ["2019", "7"] and list(cells["frames"]) == ["9,608", "1"]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "x.csv"), table)  # every digit, identifiers
+    assert "<script" not in markdown(cells) and r"\*a\*" in markdown(cells)
+    latex = (tmp_path / "tables" / "x.tex").read_text()
+    assert r"\textbackslash{}input\{x\}" in latex and r"\$x\_1\$ 100\%" in latex and r"{llrrrr}" in latex
+
+
+def test_html_of_a_table_is_escaped(monkeypatch):
+    found = []
+    monkeypatch.setattr("fasnb.lab.show.display", lambda what, **_: found.append(what))
+    Show(load("smoke"), None)(pd.DataFrame({EVIL: [EVIL]}), "x", EVIL, of=EVIL)
+    assert "<script" not in found[0]["text/html"] and found[0]["text/html"].count("&lt;script") == 4
+
+
+@pytest.mark.parametrize("layout", ["constrained", "none"])
+def test_every_figure_carries_its_source_and_becomes_png_and_pdf(tmp_path, capsys, layout):
+    for source in ("smoke", "released", "casia-surf"):
+        fig, _ = plt.subplots(layout=layout)
+        shown(Show(load(source), tmp_path), fig, capsys)
+        assert [text.get_text() for text in fig.texts] == [MARKS[load(source).source]]
+    files = {path.suffix: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert files[".png"].startswith(b"\x89PNG") and files[".pdf"].startswith(b"%PDF") and b"One" in files[".txt"]
+
+
+def test_intervals_end_half_a_frame_away_from_0_and_100():
+    table = pd.DataFrame({"method": ["a", "b"], "measured": [100.0, 50.0], "low": [90.0, None], "high": [100.0, 70.0]})
+    ax = plots.intervals(table.assign(published=[99.9, np.nan]), bona_fide=200).axes[0]
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    assert ax.lines[0].get_xdata()[0] == 1 - 0.5 / 200 and (labels[0], labels[-1]) == ("0", "100")
+    assert any("upward alone" in name for name in ax.get_legend_handles_labels()[1])
+
+
+def test_a_bpcer_of_zero_is_not_drawn_as_a_line():
+    labels, rng = np.arange(400) % 2, np.random.default_rng(0)
+    table = pd.DataFrame({"A": np.where(labels == 1, 0.9, 0.1) + 0.05 * rng.random(400), "B": rng.random(400)})
+    det = plots.roc_det(table, labels, [0.1]).axes[1]
+    curve, other = (line for line in det.lines if line.get_marker() == "None")
+    assert np.isnan(curve.get_ydata()).all()  # A refuses none at any FPR
+    assert np.nanmin(other.get_ydata()) >= 100 / 200
+
+
+def test_pictures_stretch_depth_and_mark_where_a_face_has_none():
+    image, channels = np.full((5, 8, 8), 200, np.uint8), {"rgb": 3, "depth": 1, "ir": 1}
+    image[3] = 20 * (np.arange(64, dtype=np.uint8).reshape(8, 8) // 8) + 20
+    image[3, 0, 0] = 0
+    depth, stored = (plots.picture(image, "depth", channels, stretch=stretch) for stretch in (True, False))
+    assert depth[..., 1].max() == 255 and list(depth[0, 0]) == list(stored[0, 0]) == [204, 51, 17]
+    assert (stored[1:] == image[3, 1:, :, None]).all()
