@@ -25,8 +25,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fasnb.command.checkpoint import open_checkpoint
 from fasnb.command.results import shown_files
-from fasnb.command.score import open_checkpoint
 from fasnb.data import read_list, read_scores, write_scores
 from fasnb.data.store import Store
 from fasnb.lab.session import Study
@@ -57,7 +57,7 @@ def kills(out: Path, only: str, count: int, draw: random.Random) -> list[str]:
     """Kill the study at random moments of an undisturbed one's time; what is different at the end."""
     began, expected, mine = time.monotonic(), out / "whole", out / "killed"
     if status := start(expected, only).wait():
-        return [f"the undisturbed study ended with {status}, see {expected}/log.txt"]
+        raise SystemExit(f"the undisturbed study ended with {status}, see {expected}/log.txt")
     seconds, killed = time.monotonic() - began, 0
     for _ in range(count):
         study = start(mine, only)

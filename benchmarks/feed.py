@@ -4,9 +4,9 @@
 
 The plain way decodes three JPEG files a frame with PIL, then resizes, augments, converts and normalises frame by frame
 with torchvision (num_workers=0). Both sides run in a process of their own, in turn, ``--rounds`` times, with the memory
-settings of a study's worker processes; the ratio is that of the medians, of wall time and of processor time. On a machine that others use only the latter says much, with
-``--threads 1``: one thread against one thread. The pictures are synthetic, colour about 270 pixels wide, depth and IR half
-of that, as in CASIA-SURF. With ``--device cuda`` the store's batches end on the GPU.
+settings of a study's worker processes; told are medians of wall time and of processor time. On a machine that others use
+only the latter says much, with ``--threads 1``. The pictures are synthetic, colour about 270 pixels wide, depth and IR
+half of that, as in CASIA-SURF. With ``--device cuda`` the store's batches end on the GPU.
 """
 
 import argparse
@@ -54,11 +54,9 @@ class PlainFrames(Dataset):
             angle = T.RandomRotation.get_params([-recipe.rotation, recipe.rotation])
             images = [TF.rotate(image, angle) for image in images]
         images = [TF.resize(image, [recipe.resize] * 2) for image in images]
-        if recipe.scale_low < 1:
-            box = T.RandomResizedCrop.get_params(images[0], [recipe.scale_low, 1], [3 / 4, 4 / 3])
-            images = [TF.resized_crop(image, *box, crop) for image in images]
-        else:
-            images = [TF.center_crop(image, crop) for image in images]
+        box = T.RandomResizedCrop.get_params(images[0], [recipe.scale_low, 1], [3 / 4, 4 / 3])
+        whole = recipe.scale_low == 1
+        images = [TF.center_crop(image, crop) if whole else TF.resized_crop(image, *box, crop) for image in images]
         if torch.rand(()) < recipe.flip:
             images = [TF.hflip(image) for image in images]
         images[0] = self.colour(images[0])

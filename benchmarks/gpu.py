@@ -2,10 +2,11 @@
 
     python benchmarks/gpu.py [--device cuda] [--profile gpu] [--minutes 12] [--batch 256] [--out results/gpu]
 
-In this order: the tests that need CUDA, which hold trainings and scores against float32 on the CPU; training steps and scoring
-of the full-width networks beside the plain way (train.py, score.py); ``fasnb run`` with the time that is left, the ensemble's
-networks first. At the end one table. What is said is kept in ``OUT/gpu.txt``. The archive ``OUT.tar`` holds the study without weights
-and pictures, at most 16 MiB: unpack it in ``results/`` of another machine, and the same ``fasnb run`` goes on from there.
+In this order: the tests that need CUDA, which hold trainings and scores against float32 on the CPU; training steps and
+scoring of the full-width networks beside the plain way (train.py, score.py); ``fasnb run`` with the time that is left,
+the ensemble's networks first. At the end one table. What is said is kept in ``OUT/gpu.txt``. The archive ``OUT.tar``
+holds the study without weights and pictures, at most 16 MiB: unpack it in ``results/`` of another machine, and the same
+``fasnb run`` goes on from there.
 
 Small sizes go through every step without a GPU: ``--device cpu --profile smoke --batch 4 --rounds 1 --minutes 10``.
 """
@@ -109,7 +110,7 @@ def main() -> int:
     study = ("--profile", options.profile, "--set", f"device={options.device}", "--out", str(out))
     steps.append(log.run("study", "-m", "fasnb", "run", *study, "--minutes", f"{left:.1f}"))
     done, begun = (len(list(out.glob(f"runs/*/{name}"))) for name in ("done.json", "config.json"))
-    log(f"\n{pd.DataFrame(rows).fillna('').to_string(index=False)}\n\n{pd.DataFrame(steps).to_string(index=False)}")
+    log(f"\n{pd.DataFrame(rows).to_string(index=False, na_rep='')}\n\n{pd.DataFrame(steps).to_string(index=False)}")
     log(f"networks done: {done} of {begun} begun")
     made = archive(out)
     log(f"archive: {made}, {made.stat().st_size / 2**20:.1f} MiB")

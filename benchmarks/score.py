@@ -1,12 +1,12 @@
-"""How fast a batch of frames is scored, beside the plain way on the same machine, and how far the scores are from float32.
+"""How fast a batch is scored, beside the plain way on the same machine, and how far the scores are from float32.
 
     python benchmarks/score.py [--batch 32] [--rounds 3] [--networks face_resnet34 ir50] [--device cuda]
 
-The released networks (MLFA, plain concatenation) at 112 x 112 pixels. Plain: float32, contiguous. Ours: channels-last, batch
-norms folded into convolutions, the head in double precision, in float32 (as the study scores) and with bfloat16
-autocast (``fasnb score --precision bf16``). The weights are random: running statistics come from the frames, and the head is
-scaled so that the margins (difference of the two logits) have mean 0 and deviation 3, which spreads the scores over (0, 1),
-where a difference shows. Differences are to float32 on the CPU.
+The released networks (MLFA, plain concatenation) at 112 x 112 pixels. Plain: float32, contiguous. Ours: channels-last,
+batch norms folded into convolutions, the head in double precision, in float32 (as the study scores) and with bfloat16
+autocast (``fasnb score --precision bf16``). The weights are random: running statistics come from the frames, and the
+head is scaled so that the margins (difference of the two logits) have mean 0 and deviation 3, which spreads the scores
+over (0, 1), where a difference shows. Differences are to float32 on the CPU.
 """
 
 import copy

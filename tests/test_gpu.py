@@ -1,4 +1,4 @@
-"""Training, pre-training and scoring on a GPU beside float32 on the CPU; FASNB_TEST_DEVICE=cpu goes through them without one."""
+"""Training, pre-training and scoring on a GPU beside float32 on the CPU; FASNB_TEST_DEVICE=cpu needs none."""
 
 import os
 from dataclasses import replace

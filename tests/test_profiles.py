@@ -34,7 +34,7 @@ def test_every_profile_loads_and_resolves(name):
         ({"source": 3}, "source = 3: it should be 'synthetic', 'casia-surf' or 'released'"),
         ({"fprs": "[]"}, "fprs = (): Tuple should have at least 1 item"),
         ({"fprs": "[2.0]"}, "fprs = 2.0: it should be less than or equal to 1"),
-        ({"fprs": [0.1, 0.1]}, "fprs = [0.1, 0.1] has a value twice"),
+        ({"fprs": [0.1, 0.1]}, "fprs = [0.1, 0.1], each once"),
         ({"headline_fpr": 0.5}, "headline_fpr = 0.5 is not one of fprs"),
         ({"crop": 126}, "crop = 126 is larger than resize = 125"),
         ({"flip": "2.0"}, "flip = 2.0: it should be less than or equal to 1"),
@@ -106,6 +106,6 @@ def test_the_results_folder_is_named_by_what_changes_results():
 
 def test_claims_speak_of_experiments_that_there_are():
     known = {*EXPERIMENTS, "ensemble", WITHOUT_D}
-    assert all(claim.pairs and {name for pair in claim.pairs for name in pair} <= known for claim in CLAIMS)
-    assert {*TABLE3["experiment"]} <= known and len({claim.claim for claim in CLAIMS}) == len(CLAIMS)
+    assert all(pairs and {name for pair in pairs for name in pair} <= known for _, _, pairs in CLAIMS)
+    assert {*TABLE3["experiment"]} <= known and len({claim for claim, _, _ in CLAIMS}) == len(CLAIMS)
     assert table3("synthetic")["initialization"].str.startswith("stand-in for ").sum() == 6

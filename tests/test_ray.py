@@ -15,7 +15,7 @@ from test_training import RECIPE, equal
 
 from fasnb.model.weights import load_network
 from fasnb.training.archive import is_done, load_scores
-from fasnb.training.run import RunError, train
+from fasnb.training.run import train
 
 # more time to start than Ray gives by default; read when it is imported
 os.environ |= {"RAY_raylet_start_wait_time_s": "300", "RAY_health_check_timeout_ms": "60000"}
@@ -62,7 +62,7 @@ def wait_for(process: subprocess.Popen, networks: list, count: int) -> None:
 
 def test_a_network_that_fails_is_named(cluster, made, tmp_path):  # noqa: F811
     networks = [made(tmp_path, 7), made(tmp_path, 8, recipe=replace(RECIPE, batch_size=65))]
-    with pytest.raises(RunError, match="^A fold 1 seed 8: batch_size 65"):
+    with pytest.raises(RuntimeError, match="^A fold 1 seed 8: batch_size 65"):
         train(networks, "ray")
 
 

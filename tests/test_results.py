@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from fasnb.command.notebooks import NotebookError, chosen_notebooks, execute
-from fasnb.command.results import _compile, shown_files, write_paper
+from fasnb.command.results import compiled, shown_files, write_paper
 from fasnb.paper.profile import ProfileError, load
 from fasnb.tools.files import DONE, seal, sealed
 
@@ -130,7 +130,7 @@ def test_smoke_report_is_one_page_of_its_own(smoke):
 def test_tables_and_figures_of_a_paper(smoke, tmp_path):
     for name in ("tables", "figures"):
         shutil.copytree(smoke / name, tmp_path / name)
-    folder, page = write_paper(tmp_path)
+    page, folder = write_paper(tmp_path), tmp_path / "paper"
     names = {path.name for path in folder.iterdir()}
     assert {*(f"table{n}.tex" for n in range(1, 6)), *(f"figure{n}.pdf" for n in range(1, 5)), "page.tex"} <= names
     text = (folder / "page.tex").read_text()
@@ -138,10 +138,10 @@ def test_tables_and_figures_of_a_paper(smoke, tmp_path):
     assert "08-table3" in (folder / "table3.tex").read_text()
     if shutil.which("pdflatex") is None:
         pytest.skip("no LaTeX on this machine: what was written is not compiled")
-    assert page.is_file() and "Overfull" not in page.with_suffix(".log").read_text(errors="replace")
+    assert page.suffix == ".pdf" and "Overfull" not in page.with_suffix(".log").read_text(errors="replace")
     (folder / "page.tex").write_text("\\documentclass{article}\\begin{document}\\nothing\\end{document}")
     with pytest.raises(RuntimeError, match="does not compile: ! Undefined"):
-        _compile(folder / "page.tex")
+        compiled(folder / "page.tex")
 
 
 # What is published and compared

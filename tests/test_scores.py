@@ -20,7 +20,7 @@ def test_a_network_gives_one_finite_score_for_each_frame():
     frames = frame_table(sample=["a", "b"])
     with pytest.raises(ValueError, match="1,.* scores for 2 frames"):
         scores.score_table(frames, [0.5], "A", 1, 7)
-    with pytest.raises(ValueError, match="A fold 1 seed 7: 1 scores are NaN"):
+    with pytest.raises(ValueError, match="A fold 1 seed 7: .* for 2 frames, 1 of them NaN"):
         scores.score_table(frames, [0.5, np.nan], "A", 1, 7)
 
 
@@ -74,12 +74,6 @@ def test_numbers_in_any_form_are_read(tmp_path, label, score):
     pd.DataFrame({"label": label, "score": score}).to_parquet(tmp_path / "s.parquet")
     found = scores.read_scores(tmp_path / "s.parquet")
     assert found["label"].to_list() == [1, 0] and found["score"].to_list() == [0.5, 0.25]
-
-
-def test_a_byte_order_mark_and_the_index_column_of_pandas_do_no_harm(tmp_path):
-    (tmp_path / "s.csv").write_bytes(b"\xef\xbb\xbflabel,score,\r\n1,123456789012345678901234567890,0\r\n,0.5,1\r\n")
-    found = scores.read_scores(tmp_path / "s.csv")
-    assert found["score"].to_list() == pytest.approx([1.2345678901234568e29, 0.5]) and found["label"].isna().sum() == 1
 
 
 def test_a_damaged_parquet_is_one_sentence(tmp_path):

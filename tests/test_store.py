@@ -25,7 +25,8 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fasnb.__file__).parent.parent
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Of the three files; a kill may leave a temporary one beside them, whose name begins with a dot."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,8 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(tmp_path, mo
     (tmp_path / "build.py").write_text(SLOW_BUILD)
     folder, unfinished = tmp_path / "killed", tmp_path / "killed.partial"
     build = subprocess.Popen([sys.executable, tmp_path / "build.py", folder, str(workers)], env=ENVIRONMENT)
-    record = unfinished / "store.json"
     while build.poll() is None and not (
-        record.exists() and sum(map(bool, sealed(unfinished, record.name)["checksums"]))
+        (unfinished / "store.json").exists() and any(sealed(unfinished, "store.json")["checksums"])
     ):
         time.sleep(0.01)
     time.sleep(np.random.default_rng().uniform(0, 0.4))
@@ -149,24 +149,10 @@ def test_another_source_and_what_is_no_store_are_refused_and_kept(built, tmp_pat
     (tmp_path / "thesis.txt").write_text("years of work")
     other = SynthSurf("valid", 4, frames_per_video=40, size=24, seed=1)
     for folder in (tmp_path / "first", tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(ValueError, match="holds something other than the store of this source"):
+        with pytest.raises((ValueError, OSError), match="holds the store of another source|is no finished store"):
             store.build(other, folder, workers=1, progress=False)
     assert contents(tmp_path / "first") == contents(built.folder)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    with pytest.raises(FileNotFoundError, match="build it first"):
-        store.Store(tmp_path)
-
-
-def test_an_empty_folder_is_taken(built, tmp_path):
-    assert contents(store.build(VALID, tmp_path, workers=1, progress=False).folder) == contents(built.folder)
-
-
-def test_an_unfinished_store_of_another_source_is_begun_anew(built, tmp_path):
-    source = Recording("valid", 4, frames_per_video=40, size=24, seed=1)
-    source.stop = True
-    with pytest.raises(KeyboardInterrupt):
-        store.build(source, tmp_path / "valid", workers=1, progress=False)
-    assert contents(store.build(VALID, tmp_path / "valid", workers=1, progress=False).folder) == contents(built.folder)
 
 
 @pytest.mark.parametrize("place", [3, 100, 300_000, -1])
@@ -192,22 +178,3 @@ def test_damage_is_noticed_by_the_first_read_of_its_chunk_alone(built, tmp_path)
     os.truncate(tmp_path / "valid" / "images.npy", 1000)
     with pytest.raises(Damaged, match="cut off; remove the folder"):
         store.build(VALID, tmp_path / "valid", workers=1, progress=False)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small tmpfs cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk_is_a_clear_error_and_another_store_stays(built, small_disk):
-    store.build(VALID, small_disk / "valid", workers=1, progress=False)  # 1.8 of 3 MB
-    bigger = SynthSurf("valid", 4, frames_per_video=40, size=32)
-    with pytest.raises(OSError, match="no room for .*bigger.*: it needs 3,276,800 bytes, and .* are free"):
-        store.build(bigger, small_disk / "bigger", workers=2, progress=False)
-    assert contents(small_disk / "valid") == contents(built.folder)

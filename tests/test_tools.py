@@ -13,7 +13,7 @@ import torch
 
 from fasnb.tools import machine
 from fasnb.tools.files import Damaged, file_sha256, is_locked, locked, replace_file, seal, sealed, whole, write_text
-from fasnb.tools.machine import OutOfTime, WorkerError, parallel, require_time, time_is_up, time_limit
+from fasnb.tools.machine import OutOfTime, parallel, require_time, time_is_up, time_limit
 
 # Files
 
@@ -154,10 +154,13 @@ def test_an_error_reaches_the_caller(workers):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("SIGKILL", "was killed .* memory ran out"), ("SIGSEGV", "died of SIGSEGV, a fault in a library")],
+    [
+        ("SIGKILL", "died of SIGKILL, most often because memory ran out"),
+        ("SIGSEGV", "died of SIGSEGV, a fault in a library"),
+    ],
 )
 def test_a_worker_that_dies_is_reported_with_its_signal(name, message):
-    with pytest.raises(WorkerError, match=message):
+    with pytest.raises(RuntimeError, match=message):
         list(parallel(die, [name] * 2, 2))
     assert len(list(parallel(squared, range(2), 2))) == 2  # new processes take their place
 
@@ -200,9 +203,8 @@ def test_a_worker_does_not_outlive_its_parent(tmp_path):
 
 def test_the_environment_names_no_place():
     made = machine.environment("cpu")
-    assert set(made) == {"commit", "python", "system", "packages", "device", "bfloat16", "threads"}
-    assert made["packages"]["torch"]
-    assert os.sep not in json.dumps(made["packages"]) and machine.peak_memory() > 1e7
+    assert set(made) == {"commit", "packages", "device", "threads"}
+    assert made["packages"]["torch"] and os.sep not in json.dumps(made["packages"])
 
 
 def test_places_are_found_from_below_the_repository(tmp_path, monkeypatch):
@@ -210,14 +212,14 @@ def test_places_are_found_from_below_the_repository(tmp_path, monkeypatch):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "er")
     monkeypatch.delenv("FASNB_CACHE", raising=False)
-    assert machine.home() == machine.workplace() == tmp_path and machine.cache() == tmp_path / "data" / "cache"
+    assert machine.home() == tmp_path and machine.cache() == tmp_path / "data" / "cache"
     with pytest.raises(machine.MissingData, match=r"clone github\.com/AlexanderParkin/ChaLearn_liveness_challenge"):
         machine.released_root(str(tmp_path))
 
 
-def test_an_installation_is_read_and_not_written(tmp_path, monkeypatch):
+def test_outside_of_a_repository_it_is_that_of_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert machine.workplace() == tmp_path and (machine.home() / "notebooks").is_dir()
+    assert (machine.home() / "notebooks").is_dir()
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -6,15 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from fasnb import metrics
 from fasnb.data.frames import frame_table
-from fasnb.model.backbones import Backbone
 from fasnb.model.network import Architecture, build
-from fasnb.model.weights import save_backbone
 from fasnb.paper.recipe import PAPER, RELEASED, Recipe
 from fasnb.training import fit as training
 from fasnb.training.fit import Loop, fit, learning_rate, stage
@@ -25,17 +22,8 @@ SIZE = 32
 TINY = Architecture("resnet18", "concat", True, width=0.0625, blocks=(1, 1, 1, 1), small_images=True)
 ZHANG = replace(TINY, fusion="zhang", mlfa=False)  # its dropout draws random numbers too
 STAGES = TINY.stages.backbone, TINY.width, TINY.blocks, TINY.small_images
-RECIPE = Recipe(
-    fusion="concat",
-    epochs=2,
-    schedule_epochs=2,
-    batch_size=16,
-    learning_rate=3e-3,
-    resize=SIZE,
-    crop=28,
-    random_crop=True,
-    mirror=True,
-)
+RECIPE = Recipe("concat", epochs=2, schedule_epochs=2, batch_size=16, learning_rate=3e-3, resize=SIZE, crop=28)
+RECIPE = replace(RECIPE, random_crop=True, mirror=True)
 
 
 class Stripes:
@@ -174,42 +162,18 @@ def test_untrained_classifier_stays_as_it_was_drawn(folder, architecture):
     assert len(still) == 2 and all(name.startswith("head") for name in still)
 
 
-def test_second_stage_trains_on(folder):
-    recipe = replace(RECIPE, epochs=1, second_epochs=1, second_rotation=10.0)
-    module, history = fit(striped(folder, recipe=recipe), "cpu")
-    alone, _ = fit(striped(folder, recipe=replace(recipe, second_epochs=0)), "cpu")
-    assert len(history) == 2 and not equal(module, alone)
-
-
-def test_training_starts_from_a_backbone(folder, tmp_path):
-    backbone = Backbone(*STAGES)
-    save_backbone(backbone, tmp_path / "backbone.pt")
-    recipe = replace(RECIPE, epochs=1, learning_rate=1e-12)
-    module, _ = fit(striped(folder, recipe=recipe, start=tmp_path / "backbone.pt"), "cpu")
-    for branch in module.branches:
-        assert torch.allclose(branch.stem.conv.weight, backbone.stem.conv.weight, atol=1e-9)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": []}, r"batch_size 16 is not in 2 \.\. 0"),
-        ({"rows": range(15)}, r"batch_size 16 is not in 2 \.\. 15"),
-        ({"rows": range(1, 96, 2)}, "its training frames must be labelled, some bona fide and some attack"),
-        ({"watched": np.arange(0, 96, 2)}, "its watched frames must be labelled"),
+        ({"rows": range(15)}, "batch_size 16 is above the number of training frames"),
+        ({"rows": range(1, 96, 2)}, "training and watched frames must be labelled"),
+        ({"watched": np.arange(0, 96, 2)}, "some bona fide and some attack"),
         ({"recipe": replace(RECIPE, epochs=3)}, "outlast schedule_epochs 2"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_sentence(folder, changes, message):
-    with pytest.raises(ValueError, match=f"^A fold 1 seed 7: .*{message}"):
+    with pytest.raises(ValueError, match=message):
         fit(striped(folder, **changes), "cpu")
-
-
-def test_missing_labels_are_refused(tmp_path):
-    source = Stripes(40)
-    source.frames.loc[3, "label"] = pd.NA
-    with pytest.raises(ValueError, match="its training frames must be labelled"):
-        fit(Network("A", 1, 7, TINY, RECIPE, frames_of(source, tmp_path)), "cpu")
 
 
 def test_a_loss_that_is_not_finite_names_network_epoch_and_batch(folder, tmp_path, monkeypatch):
@@ -220,8 +184,8 @@ def test_a_loss_that_is_not_finite_names_network_epoch_and_batch(folder, tmp_pat
             yield (rgb * math.nan if (epoch, number) == (1, 3) else rgb), depth, ir, label
 
     monkeypatch.setattr(training, "batches", poisoned)
-    with pytest.raises(FloatingPointError, match="A fold 1 seed 7: .* epoch 2, batch 4 of 6 is not finite"):
-        fit(striped(folder), "cpu", tmp_path / "state.pt", save_seconds=0)
+    with pytest.raises(FloatingPointError, match="epoch 2, batch 4 of 6 is not finite"):
+        fit(striped(folder), "cpu", tmp_path / "state.pt")
     monkeypatch.setattr(training, "batches", ordinary)
     resumed, _ = fit(striped(folder), "cpu", tmp_path / "state.pt")
     assert equal(resumed, fit(striped(folder), "cpu")[0]), "the saved state was spoilt by the bad batch"
@@ -233,14 +197,12 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step():
     loop = Loop({"module": module}, 3, lambda step: 0.1)
     with pytest.raises(FloatingPointError, match="gradient of epoch 1, batch 1 of 3 is not finite"):
         loop.run_epoch((0 * module.weight).sqrt().sum() for _ in range(3))
-    assert torch.equal(module.weight, before) and loop.step == 0
+    assert torch.equal(module.weight, before)
 
 
-def test_state_of_another_training_or_a_damaged_one_is_refused(folder, tmp_path):
+def test_a_damaged_state_is_refused(folder, tmp_path):
     state = tmp_path / "state.pt"
     fit(striped(folder), "cpu", state)
-    with pytest.raises(ValueError, match="state of another training; remove it"):
-        fit(striped(folder, seed=8), "cpu", state)
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
     state.write_bytes(content)

@@ -10,19 +10,15 @@ import click
 import pandas as pd
 
 from fasnb import __version__, metrics
-from fasnb.metrics import Report, fpr_name
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.machine import OutOfTime, time_limit
 
-MEANING = (
-    "A score is P(bona fide): high means a living face, low means an attack. A frame is accepted at score >= threshold."
-)
-LIMITS = (
+NOTES = (
+    "a score is P(bona fide): high means a living face; a frame is accepted at score >= threshold",
     "system low, system high, FPR up to: 95% limits of the TPR at this threshold, and of the FPR that it may really have",
     "low, high: 95% limits of the method's TPR@FPR, threshold set anew (bootstrap)",
 )
-RATES = ("apcer", "apcer_max", "bpcer", "hter", "acer")
 FILE = click.Path(path_type=Path)
 
 
@@ -48,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plain(text: object) -> str:
     """Characters that cannot be seen, or that move others (controls, escape sequences, marks of direction), as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _text(table: pd.DataFrame) -> str:
+    return table.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.2f}")
 
 
 @click.group()
@@ -80,10 +80,8 @@ def settings_of(profile: str, changes=(), seeds: int | None = None, recipe: str 
         if not equals:
             raise profiles.ProfileError(f"--set {item}: write key=value")
         settings[key] = os.path.abspath(value) if key.endswith("_root") and value else value
-    if seeds is not None:
-        settings |= {"seeds": seeds, "row_seeds": seeds}
-    if recipe:
-        settings["recipe"] = recipe
+    settings |= {} if seeds is None else {"seeds": seeds, "row_seeds": seeds}
+    settings |= {"recipe": recipe} if recipe else {}
     name = os.path.abspath(profile) if profile.endswith(".toml") else profile
     profiles.load(name, settings)
     return name, settings, out and out.absolute()
@@ -108,8 +106,7 @@ def run(only, more, from_scores, minutes, **chosen) -> None:
     from fasnb.command.study import run
 
     with time_limit(minutes):
-        profile, settings, out = settings_of(**chosen)
-        run(profile, settings, [*only, *more], out, from_scores)
+        run(*settings_of(**chosen), [*only, *more], from_scores)
 
 
 @cli.command()
@@ -131,14 +128,17 @@ def evaluate(scores, fprs, threshold, per_attack, replicates, as_json) -> None:
     try:
         given = table["label"], table["score"], fprs or metrics.FPRS, table.get("attack"), table.get("subject")
         report = metrics.evaluate(*given, replicates, per_attack=per_attack)
-        at = None if threshold is None else _errors_at(threshold, table)
+        found = report.as_dict() | {"at_threshold": None if threshold is None else _errors_at(threshold, table)}
     except ValueError as error:
         raise ValueError(f"{scores}: {error}") from None
     if as_json:
-        print(json.dumps(report.as_dict() | {"at_threshold": at}, indent=2, allow_nan=False))
-    else:
-        print(f"{_plain(scores)}: {report.n_bona_fide:,} bona fide and {report.n_attack:,} attack frames. {MEANING}\n")
-        _print(report, at)
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return
+    print(f"{_plain(scores)}\n\n{_points(report)}\n")
+    for name, value in found.items():
+        if name not in ("tpr_at_fpr", "notes") and value is not None:
+            print(f"{name}: {_plain(value)}")
+    print("\n".join(f"note: {note}" for note in (*NOTES, *report.notes)))
 
 
 def _errors_at(threshold: float, table: pd.DataFrame) -> dict:
@@ -147,33 +147,18 @@ def _errors_at(threshold: float, table: pd.DataFrame) -> dict:
     known = "attack" in table and table.loc[table["label"] == 0, "attack"].notna().all()
     by_attack = metrics.apcer_by_attack(*given, table["attack"]) if known else None
     rates = {"apcer": metrics.apcer(*given), "apcer_max": max(by_attack.values()) if known else None}
-    rates |= {"bpcer": metrics.bpcer(*given), "hter": metrics.hter(*given)}
+    rates |= {"bpcer": metrics.bpcer(*given), "hter": metrics.acer(*given)}
     rates |= {"acer": metrics.acer(*given, table["attack"] if known else None), "apcer_by_attack": by_attack}
     return {"threshold": threshold} | rates
 
 
-def _table(report: Report) -> str:
+def _points(report: metrics.Report) -> str:
+    """TPR at each FPR in percent, with every digit of the threshold: the next number may accept other frames."""
     shown = report.table()
-    shown["threshold"] = shown["threshold"].map(repr)  # every digit: the next number may accept other frames
+    shown["threshold"] = shown["threshold"].map(repr)
     for name in shown.columns[shown.columns.str.startswith("FPR")]:
-        shown[name] = shown[name].map(lambda fpr: fpr if isinstance(fpr, str) else fpr_name(fpr, 2))
-    return shown.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.2f}")
-
-
-def _print(report: Report, at: dict | None) -> None:
-    """The table, the other rates in percent, and what a reader of the limits must know."""
-    print(f"{_table(report)}\n")
-    rates = {name: getattr(report, name) for name in ("auc", "eer", "acer_at_eer", "apcer_max_at_eer")}
-    for point in report.points:
-        at_fpr = f"at FPR {fpr_name(point.fpr)}"
-        rates |= {f"APCER of attack {kind} {at_fpr}": rate for kind, rate in (point.apcer_by_attack or {}).items()}
-    if at is not None:
-        rates |= {f"{name} at threshold {at['threshold']!r}": at[name] for name in RATES}
-    for name, rate in rates.items():
-        if rate is not None:
-            print(f"{_plain(name)}: {100 * rate:.3f}%")
-    for note in (*LIMITS, *report.notes):
-        print(f"note: {note}")
+        shown[name] = shown[name].map(lambda fpr: fpr if isinstance(fpr, str) else metrics.fpr_name(fpr, 2))
+    return _text(shown)
 
 
 @cli.command()
@@ -187,23 +172,20 @@ def released(root, epoch, crop, as_json) -> None:
     """The paper's rows from a clone of the authors' scores."""
     from fasnb.data.released import RELEASED_EXPERIMENTS, RELEASED_NETWORKS, read_released, released_name
 
-    table, reports = read_released(root, epoch, crop), {}
+    table, means = read_released(root, epoch, crop), {}
     for (experiment, seed), model in table.groupby(["experiment", "seed"]):
         expected = [(experiment, fold, seed) for fold in (1, 2, 3)]
-        mean = metrics.average(model, over=["fold"], expected=expected)
-        reports[released_name(experiment, seed)] = metrics.evaluate(mean["label"], mean["score"])
+        means[released_name(experiment, seed)] = metrics.average(model, over=["fold"], expected=expected)
     members = table[table["experiment"].isin(RELEASED_EXPERIMENTS.values())]
-    mean = metrics.average(members, over=["fold", "seed", "experiment"], expected=RELEASED_NETWORKS)
-    reports["ensemble"] = metrics.evaluate(mean["label"], mean["score"])
+    means["ensemble"] = metrics.average(members, over=["fold", "seed", "experiment"], expected=RELEASED_NETWORKS)
+    reports = {name: metrics.evaluate(mean["label"], mean["score"]) for name, mean in means.items()}
     if as_json:
         rows = [{"name": n, "folds": 3, "tpr_at_fpr": r.as_dict()["tpr_at_fpr"]} for n, r in reports.items()]
         print(json.dumps(rows, indent=2))
         return
     print(f"The authors' scores of the CASIA-SURF validation set, epoch {epoch}, {crop}, mean over three folds")
-    for name, report in reports.items():
-        print(f"\n{name}\n{_table(report)}")
-    for note in (*LIMITS, *reports["ensemble"].notes):
-        print(f"note: {note}")
+    print("\n".join(f"\n{name}\n{_points(report)}" for name, report in reports.items()))
+    print("\n".join(f"note: {note}" for note in (*NOTES, *reports["ensemble"].notes)))
 
 
 @cli.command()
@@ -215,21 +197,18 @@ def released(root, epoch, crop, as_json) -> None:
 @click.option(
     "--calibrate", type=float, metavar="T", help="Press submitted scores below T to [0, 0.5), as the authors."
 )
-@click.option("--onnx", type=FILE, help="Also export the network; needs pip install 'fasnb[onnx]'.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is faster and less exact.")
-def score(checkpoint, frames, root, out, submission, calibrate, onnx, device, precision) -> None:
+def score(checkpoint, frames, root, out, submission, calibrate, device, precision) -> None:
     """Score frames with one trained network."""
-    from fasnb.command.score import export_onnx, open_checkpoint, score_frames
+    from fasnb.command.checkpoint import open_checkpoint, score_frames
     from fasnb.data import read_list, write_submission
 
     opened = open_checkpoint(checkpoint)
-    if onnx:
-        print(f"network: {export_onnx(opened.network, opened.recipe, onnx)}")
     listed = read_list(frames, root)
     table = score_frames(opened, listed, root, device, precision)
     metrics.write_scores(table, out)
-    print(f"{len(table):,} frames scored: {out}. {MEANING}")
+    print(f"{len(table):,} frames scored: {out}; {NOTES[0]}")
     if submission:
         print(f"submission: {write_submission(listed, table, submission, calibrate)}")
 
@@ -239,48 +218,38 @@ def score(checkpoint, frames, root, out, submission, calibrate, onnx, device, pr
 @click.option("--time", "timed", is_flag=True, help="Also how long the rest takes here, from a few steps of a network.")
 def plan(timed, **chosen) -> None:
     """Every network of a profile, and what is done."""
-    from fasnb.training.archive import load_facts, state_of
+    from fasnb.training.archive import is_done, load_facts
     from fasnb.training.run import estimate
 
     study = _study(**chosen)
-    networks = study.plan.networks
-    if not networks:
-        print("this source has scores only: nothing is trained")
-        return
-    state = {n.folder.name: state_of(n) for n in networks}
-    held = {n.folder.name for n in networks if study.published.holds(n)}
-    table, facts = study.plan.table(), load_facts(networks, study.published)
-    shown = [("published" if state[run] == "missing" and run in held else state[run]) for run in table["run"]]
-    table.insert(0, "state", shown)
-    if len(facts):
+    networks, table = study.plan.networks, study.plan.table()
+    rest = [network for network in networks if not is_done(network)]
+    table["state"] = ["published" if study.published.holds(n) else "missing" if n in rest else "done" for n in networks]
+    if len(facts := load_facts(networks, study.published)):
         table = table.merge(facts[["run", "seconds", "device"]], on="run", how="left")
-    print(table.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.4g}"))
+        table["seconds"] = table["seconds"].round(1)
+    print(table.to_string(index=False, na_rep="-") if networks else "this source has scores only: nothing is trained")
     for experiment, reason in study.plan.left_out.items():
         print(f"left out: {experiment}; {reason}")
-    rest = [network for network in networks if state[network.folder.name] != "done"]
     if timed and rest:
         minutes = estimate(rest, study.profile.workers, study.profile.device) / 60
         print(f"about {minutes:.1f} minutes for {len(rest)} networks")
-    if "damaged" in shown:
-        raise ValueError(f"{shown.count('damaged')} networks are damaged; fasnb doctor --profile says what to remove")
 
 
 @cli.command()
 @profile_options
-@click.argument("experiment", default="A")
+@click.argument("experiment", default="A", type=click.Choice(list(EXPERIMENTS)), metavar="EXPERIMENT")
 def networks(experiment, **chosen) -> None:
     """Parts, shapes and cost of an experiment's network."""
     from fasnb.model.parts import describe
-    from fasnb.training.plan import architecture_of, crop_of
+    from fasnb.training.plan import architecture_of
 
-    if experiment not in EXPERIMENTS:
-        raise ValueError(f"no experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}")
     profile = profiles.load(*settings_of(**chosen)[:2])
     if profile.source == "released":
         raise ValueError("the released source has scores only: there is no network to describe")
     architecture = architecture_of(profile, EXPERIMENTS[experiment])
     print(f"{EXPERIMENTS[experiment].title}, of profile {profile.name}: {architecture}\n")
-    print(describe(architecture, crop_of(profile)).to_string(index=False))
+    print(describe(architecture, profile.recipe_of(EXPERIMENTS[experiment]).crop).to_string(index=False))
 
 
 @cli.command()
@@ -290,19 +259,17 @@ def compare(folder) -> None:
     from fasnb.command.results import compare
 
     table = compare(folder)
-    print(table.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.2f}"))
     said = ", ".join(f"{(table['verdict'] == verdict).sum():,} {verdict}" for verdict in ("equal", "within", "outside"))
-    print(f"\n{len(table):,} numbers: {said} the spread of seeds and machines")
+    print(f"{_text(table)}\n\n{len(table):,} numbers: {said} the spread of seeds and machines")
 
 
 @cli.command()
-@click.option("--profile", required=True)
-@click.option("--out", type=FILE, help="Results folder of the study; default results/<profile>.")
-def publish(profile, out) -> None:
+@profile_options
+def publish(**chosen) -> None:
     """Copy what the repository shows to results/published."""
     from fasnb.command.results import publish
 
-    print(f"published: {publish(_study(profile=profile, out=out))}")
+    print(f"published: {publish(_study(**chosen))}")
 
 
 @cli.command()
@@ -311,9 +278,7 @@ def paper(**chosen) -> None:
     """Tables and figures of a study as LaTeX and PDF."""
     from fasnb.command.results import write_paper
 
-    folder, page = write_paper(_study(**chosen).out)
-    print(f"tables and figures: {folder}")
-    print(f"one page: {page}" if page else "there is no pdflatex on this machine, so page.tex was not compiled")
+    print(f"tables, figures and one page of them: {write_paper(_study(**chosen).out)}")
 
 
 @cli.command()
@@ -324,12 +289,13 @@ def doctor(profile, out) -> None:
     from fasnb.command import doctor
 
     if profile is None:
-        print("\n".join(doctor.inventory()))
+        for found, text in doctor.inventory():
+            print(f"{'ok     ' if found else 'missing'} {text}")
         return
-    found = list(doctor.damages(_study(profile=profile, out=out)))
-    print("\n".join(map(_plain, found)) or "all that is there is as it was written")
-    if found:
-        raise ValueError(f"{len(found):,} damaged or missing; nothing was changed")
+    damages = list(doctor.damages(_study(profile=profile, out=out)))
+    print("\n".join(map(_plain, damages)) or "all that is there is as it was written")
+    if damages:
+        raise ValueError(f"{len(damages):,} damaged or missing; nothing was changed")
 
 
 @cli.group()
@@ -358,9 +324,8 @@ def check(root) -> None:
     from fasnb.data import casia_surf
 
     layout = casia_surf.find(root)
-    for sentence in layout.missing.values():
-        print(f"note: {sentence}")
-    report = casia_surf.check(layout.frames(list(layout.lists)), root)
-    print(report)
-    if not report.ok:
-        raise ValueError(f"{len(report.problems):,} problems in {root}; nothing was changed")
+    counts, problems = casia_surf.check(layout.frames(list(layout.lists)), root)
+    notes = [f"note: {sentence}" for sentence in layout.missing.values()]
+    print("\n".join([*notes, counts.to_string(index=False, na_rep="unknown"), *problems[:10]]))
+    if problems:
+        raise ValueError(f"{len(problems):,} problems in {root}, the first ten above; nothing was changed")

@@ -28,8 +28,7 @@ class NotebookError(RuntimeError):
 def chosen_notebooks(profile: Profile, only: Sequence[str] = ()) -> list[str]:
     """Names of the notebooks that serve the profile's source, or of those that begin as ``only`` says, such as ``03``.
 
-    Raises:
-        ProfileError: a beginning names no notebook, or one that does not serve this source.
+    Raises ProfileError where a beginning names none of them.
     """
     serving = [name for name, notebook in NOTEBOOKS.items() if profile.source in notebook.sources]
     for beginning in only:
@@ -60,17 +59,9 @@ def execute_all(names: Sequence[str], source: str, parameters: dict, out: Path) 
 def execute(name: str, source: str, parameters: dict, out: Path) -> float:
     """Execute one notebook, without the cells of other sources; the copy is ``out/notebooks/<name>.ipynb``.
 
-    Args:
-        source: synthetic, casia-surf or released.
-        parameters: values of the notebook's parameters cell.
-
-    Returns:
-        Seconds it took.
-
-    Raises:
-        NotebookError: a cell failed, timed out or killed the kernel. The broken copy is kept beside as
-            ``<name>.failed.ipynb``; an earlier whole copy stays as it was.
-        OutOfTime: see ``fasnb.tools.machine.time_limit``.
+    ``source`` is synthetic, casia-surf or released; ``parameters`` are values of the notebook's parameters cell. Returns the
+    seconds it took. Raises OutOfTime, and NotebookError where a cell failed, timed out or killed the kernel: the broken copy
+    is kept beside as ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
     """
     require_time()
     folder, started = out / "notebooks", time.monotonic()
@@ -100,8 +91,8 @@ def _run(name: str, notebook: NotebookNode, failed: Path) -> NotebookNode:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    limits = {"execution_timeout": CELL_TIMEOUT, "iopub_timeout": 60, "start_timeout": 120}
-    how = {"kernel_name": "python3", "progress_bar": False, "coalesce_streams": True} | limits
+    how = {"kernel_name": "python3", "progress_bar": False, "coalesce_streams": True}
+    how |= {"execution_timeout": CELL_TIMEOUT, "iopub_timeout": 60, "start_timeout": 120}
     try:
         with tempfile.TemporaryDirectory(prefix="fasnb-") as sockets:
             return papermill.execute_notebook(notebook, failed, kernel_manager_class=_kernel(sockets), **how)

@@ -5,7 +5,6 @@ import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 import nbformat
@@ -18,17 +17,8 @@ from fasnb.lab.session import NOTEBOOKS, Study
 from fasnb.lab.show import SOURCES
 from fasnb.paper.profile import PLACES
 from fasnb.tools.files import write_text
-from fasnb.tools.machine import choose_device, commit_name, environment
+from fasnb.tools.machine import choose_device, environment
 from fasnb.training.archive import is_done, load_facts
-
-SCOPE = {
-    "synthetic": "Every frame is drawn by a renderer, and the backbones were pre-trained on images of the same renderer. "
-    "So this page shows how each claim of the paper is tested, and says nothing about the real numbers.",
-    "casia-surf": "The networks were trained by this study on the data set of the paper.",
-    "released": "These are the scores that the authors' own networks gave on the real validation set, so this page is "
-    "evidence about the paper's claims as far as scores without images carry.",
-}
-"""Source -> what a page made from it can tell."""
 
 LOSSLESS = 40_000  # bytes of a picture; plots stay below, pictures of frames do not
 
@@ -41,45 +31,52 @@ _FORMULA = re.compile(
 def write_report(study: Study, seconds: float, spent: Mapping[str, float]) -> Path:
     """Write ``report.html`` from the executed notebooks in the study's results folder.
 
-    Args:
-        seconds: since the start of the whole run, which the page compares with the budget.
-        spent: the seconds of its parts.
+    ``seconds`` are those since the start of the whole run, ``spent`` those of its parts.
     """
     from jinja2 import Environment
     from pygments.formatters import HtmlFormatter
 
     paths = [study.out / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS]
     chapters = [_chapter(path.stem, nbformat.read(path, as_version=4), study.out) for path in paths if path.is_file()]
-    template = resources.files("fasnb.command").joinpath("report.html.j2").read_text(encoding="utf-8")
+    made = {"chapters": chapters, "claims": _claims(study.out / "tables"), "facts": _facts(study, seconds, spent)}
+    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True).from_string(template)
-    text = page.render(
-        name=study.profile.name,
-        source=SOURCES[study.profile.source],
-        scope=SCOPE[study.profile.source],
-        chapters=chapters,
-        claims=_claims(study.out / "tables"),
-        style=HtmlFormatter().get_style_defs(".highlight"),
-        facts=_facts(study, chapters, seconds, spent),
-    )
+    style = HtmlFormatter().get_style_defs(".highlight")
+    text = page.render(name=study.profile.name, source=study.profile.source, shown=SOURCES, style=style, **made)
     return write_text(study.out / "report.html", text)
 
 
 def _chapter(name: str, notebook: NotebookNode, out: Path) -> dict:
-    """One notebook as a section; an output that names a page of an explorer becomes that page in a frame.
-
-    Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches. What is of use in the
-    notebook alone, how to change its parameters and the exercises, is left out.
-    """
+    """One notebook as a section of the page, and what is said of it."""
     from markupsafe import Markup
     from nbconvert import HTMLExporter
     from nbconvert.preprocessors import TagRemovePreprocessor
 
-    first = notebook.cells[0].source
-    title = first.splitlines()[0].lstrip("# ")
+    first, made = notebook.cells[0].source, notebook.metadata.get("fasnb", {})
+    question = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\s*\n|\Z)", first, re.DOTALL)
+    changed = made.get("parameters", {}).get("settings") or {}
+    _prepare(notebook, out)
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"plumbing"}), enabled=True)
+    return {
+        "name": name,
+        "title": first.splitlines()[0].lstrip("# "),
+        "question": " ".join(question[1].split()) if question else "",
+        "body": Markup(exporter.from_notebook_node(notebook)[0]),  # what comes from data was escaped when it was shown
+        "commit": made.get("commit"),
+        "changed": ", ".join(f"{key} = {value}" for key, value in changed.items()) or "none",
+    }
+
+
+def _prepare(notebook: NotebookNode, out: Path) -> None:
+    """Leave what the page shows; an output that names a page of an explorer becomes that page in a frame.
+
+    Of the code only the cells tagged ``lesson`` are shown: they are what the chapter teaches. What is of use in the
+    notebook alone, how to change its parameters and the exercises, is left out.
+    """
     heads = [cell.source.split("\n")[0] for cell in notebook.cells]
     end = heads.index("## Exercises") if "## Exercises" in heads else len(heads)
-    kept = zip(notebook.cells[:end], heads[:end], strict=True)
-    notebook.cells = [cell for cell, head in kept if head != "## Parameters"]
+    notebook.cells = [notebook.cells[n] for n in range(end) if heads[n] != "## Parameters"]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_mathml(cell.source)
@@ -88,23 +85,9 @@ def _chapter(name: str, notebook: NotebookNode, out: Path) -> dict:
             cell.metadata["tags"] = ["plumbing"]
         for output in cell.outputs:
             if page := output.get("metadata", {}).get("fasnb", {}).get("page"):
-                output.data = {"text/html": frame(out / page, title)}
+                output.data = {"text/html": frame(out / page, heads[0].lstrip("# "))}
             elif picture := output.get("data", {}).get("image/png"):
                 output.data = {"text/html": _picture(b64decode(picture))}
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"plumbing"}), enabled=True)
-    body, _ = exporter.from_notebook_node(notebook)
-    question = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\s*\n|\Z)", first, re.DOTALL)
-    made = notebook.metadata.get("fasnb", {})
-    changed = made.get("parameters", {}).get("settings") or {}
-    return {
-        "name": name,
-        "title": title,
-        "question": " ".join(question[1].split()) if question else "",
-        "body": Markup(body),  # nbconvert's page; what comes from data was escaped when it was shown
-        "commit": made.get("commit"),
-        "changed": ", ".join(f"{key} = {value}" for key, value in changed.items()) or "none",
-    }
 
 
 def _picture(png: bytes) -> str:
@@ -141,22 +124,20 @@ def _claims(tables: Path) -> list[dict]:
     return []
 
 
-def _facts(study: Study, chapters: list[dict], seconds: float, spent: Mapping[str, float]) -> list[tuple[str, str]]:
+def _facts(study: Study, seconds: float, spent: Mapping[str, float]) -> dict[str, str]:
     """What the page was made with; where data lie is no part of it."""
     profile, made = study.profile, environment(choose_device(study.profile.device))
     here = [network for network in study.plan.networks if is_done(network)]
     trained = load_facts(here)["seconds"].sum() / 60 if here else 0
     parts = ", ".join(f"{part} {duration:,.0f} s" for part, duration in spent.items())
     values = {k: v for k, v in profile.as_dict().items() if k not in ("title", *PLACES) and v not in ("", {}, None)}
-    return [
-        ("profile", f"{profile.name}: {profile.title}"),
-        ("source", SOURCES[profile.source]),
-        ("changed values", "; ".join(sorted({chapter["changed"] for chapter in chapters}))),
-        ("commit", commit_name()),
-        ("packages", ", ".join(f"{k} {v}" for k, v in made["packages"].items())),
-        ("machine", f"{made['device']}, {os.cpu_count()} logical cores"),
-        ("networks", f"{len(here)} trained here, {trained:,.1f} minutes of training in sum"),
-        ("this run", f"{seconds / 60:,.1f} minutes ({parts}); what was there before was loaded"),
-        ("budget", f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}"),
-        ("all values", ", ".join(f"{k} = {v}" for k, v in values.items())),
-    ]
+    return {
+        "profile": f"{profile.name}: {profile.title}",
+        "commit": made["commit"],
+        "packages": ", ".join(f"{package} {version}" for package, version in made["packages"].items()),
+        "machine": f"{made['device']}, {os.cpu_count()} logical cores",
+        "networks": f"{len(here)} trained here, {trained:,.1f} minutes of training in sum",
+        "this run": f"{seconds / 60:,.1f} minutes ({parts}); what was there before was loaded",
+        "budget": f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}",
+        "all values": ", ".join(f"{key} = {value}" for key, value in values.items()),
+    }

@@ -13,34 +13,27 @@ from fasnb.command.results import shown_files
 from fasnb.lab.session import NOTEBOOKS, Study
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.files import seal
-from fasnb.tools.machine import home, released_root, workplace
+from fasnb.tools.machine import released_root
 from fasnb.training.run import train
 
 
 def run(
-    profile: str, settings: Mapping[str, Any], only: Sequence[str] = (), out: Path | None = None, from_scores=False
-):
+    profile: str, settings: Mapping[str, Any], out: Path | None, only: Sequence[str] = (), from_scores=False
+) -> None:
     """Train what is missing, execute the notebooks and write ``report.html``; can be stopped and run again.
 
     Args:
+        out: results folder; None as of ``fasnb.lab.open_study``.
         only: beginnings of the names of notebooks; by default all that serve the source.
-        out: results folder; by default as of ``fasnb.lab.open_study``.
         from_scores: take networks whose scores are published as they are; otherwise they are trained here.
-
-    Raises:
-        OutOfTime: see ``fasnb.tools.machine.time_limit``.
     """
-    started = time.monotonic()
-    study = Study(profile, settings, out)
+    started, study = time.monotonic(), Study(profile, settings, out)
     names = chosen_notebooks(study.profile, only)
     budget = f"{study.profile.budget_minutes:g} min on {study.profile.budget_machine}"
     print(f"{study}; {len(names)} notebooks; budget {budget}", flush=True)
-    if study.profile.source == "released":
-        released_root(study.profile.released_root)
     spent = _train(study, names, from_scores)
-    elsewhere = workplace() != home()  # the notebooks run at home
     given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
-    given |= {"out": shown_path(study.out) if out or elsewhere else None}
+    given |= {"out": shown_path(study.out) if out else None}
     trained = time.monotonic()
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
         for name, seconds in execute_all(names, study.profile.source, given, study.out):
@@ -56,10 +49,11 @@ def run(
 def _train(study: Study, names: Sequence[str], from_scores: bool) -> dict[str, float]:
     """Train the networks that notebooks need, the ensemble's first; seconds of each part."""
     wanted = dict.fromkeys(e for name in names for e in NOTEBOOKS[name].experiments)
-    if study.profile.source == "released" or not wanted:
+    if study.profile.source == "released":
+        released_root(study.profile.released_root)  # raises where the scores are missing, before any notebook
         return {}
-    served = sorted(study.served(*wanted), key=lambda name: not EXPERIMENTS[name].member)
-    networks = study.plan.of(*served)
-    if from_scores:
-        networks = [network for network in networks if not study.published.holds(network)]
-    return train(networks, **study.profile.execution)
+    if not wanted:
+        return {}
+    networks = study.plan.of(*sorted(study.served(*wanted), key=lambda name: not EXPERIMENTS[name].member))
+    held = [from_scores and study.published.holds(network) for network in networks]
+    return train([n for n, there in zip(networks, held, strict=True) if not there], **study.profile.execution)

@@ -9,6 +9,7 @@ the paper, missing where unknown) and ``split`` (train, valid or test).
 import csv
 import os
 import posixpath
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,11 +24,8 @@ ATTACK_FOLDERS = {"01_e_s": 1, "02_e_b": 2, "03_en_s": 3, "04_en_b": 4, "05_enm_
 """Folder name -> attack of Table 1: e, n, m = eyes, nose, mouth cut out; s = flat (still), b = bent."""
 
 _CAPTURE = r"(?:^|/)(?P<part>real|fake)_part/(?P<subject>[^/]+)/(?P<kind>[^/]+?)(?:\.rssdk)?/"
-
 _SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|dev)|(?P<test>test|testing))/"
-
 _MODALITY = r"(?i)(?:^|[/_-])(?:(?P<rgb>colou?r|rgb)|(?P<depth>depth)|(?P<ir>ir))(?:[_.-][^/]*|/[^/]*)$"
-
 _COLUMNS = {2: ["rgb", "label"], 3: [*MODALITIES], 4: [*MODALITIES, "label"]}  # fields of a line -> what they are
 
 
@@ -91,14 +89,12 @@ def _fields(path: Path) -> pd.DataFrame:
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape").rstrip()
     lines = pd.Series(text.split("\n"), dtype=object).str.strip()
     lines.index += 1
-    if not text:
-        raise ListError(f"{path} is empty (0 lines); use a complete list")
     _refuse(path, lines[~lines.str.replace("\t", " ").map(str.isprintable)], "has bytes that are not text")
     header = _csv_fields(lines[1])
     comma = header in (_COLUMNS[3], _COLUMNS[4])
     rows = (lines[1:] if comma else lines).map(_csv_fields if comma else str.split)
-    if rows.empty:
-        raise ListError(f"{path} holds a header and no frames (0 lines of data); use a complete list")
+    if not text or rows.empty:
+        raise ListError(f"{path} is empty, or a header and no frames; use a complete list")
     width = len(header if comma else rows[1])
     if not comma and ("," in lines[1] or width not in _COLUMNS):
         raise ListError(
@@ -112,32 +108,25 @@ def _fields(path: Path) -> pd.DataFrame:
 
 
 def _csv_fields(line: str) -> list[str]:
-    """The fields of one line of CSV; none where a quoted field does not end."""
-    try:
-        return [field.strip() for field in next(csv.reader([line], strict=True), [])]
-    except csv.Error:
-        return []
+    return [field.strip() for field in next(csv.reader([line]), [])]
 
 
 def _images(path: Path, fields: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:
     """The three paths of each frame, below the data root; where only colour is named, depth and IR beside it."""
     images = fields.drop(columns="label", errors="ignore").map(_below, root=root)
-    outside = "has a backslash, or leaves the data root" + ("" if root is None else f" {root}")
     for name in images:
-        _refuse(path, fields[name][images[name].isna()], outside)
+        _refuse(path, fields[name][images[name].isna()], "has a backslash, or leaves the data root")
     colour = images["rgb"]
     _refuse(path, colour[colour.duplicated()], "is a duplicate sample, named in an earlier line too")
-    for name in ("depth", "ir"):
-        if name not in images:
-            images[name] = colour.map(lambda written, name=name: _sibling(written, name))
-    unknown = "has no folder color and no '-color.', so its depth is unknown; name all in lines 'color depth ir label'"
-    _refuse(path, colour[images["depth"].isna()], unknown)
     for name in MODALITIES:
-        _refuse(
-            path, images[name][_named(images[name], _MODALITY).fillna(name) != name], f"stands in the place of {name}"
-        )
-    twice = (colour == images["depth"]) | (colour == images["ir"]) | (images["depth"] == images["ir"])
-    _refuse(path, colour[twice], "is of a frame that names one file twice")
+        if name not in images:
+            images[name] = colour.map(partial(_sibling, modality=name))
+            unknown = (
+                f"has no folder color and no '-color.', so its {name} is unknown; name all in lines 'color depth ir'"
+            )
+            _refuse(path, colour[images[name].isna()], unknown)
+        other = _named(images[name], _MODALITY).fillna(name) != name
+        _refuse(path, images[name][other], f"stands in the place of {name}")
     return images
 
 
@@ -175,14 +164,10 @@ def _labels(path: Path, fields: pd.DataFrame, part: pd.Series, given: int | None
             f"{path}: nothing in the {len(written):,} lines 'color label' tells which label means bona fide; "
             "pass bona_fide_label=1 (challenge) or bona_fide_label=0 (the owner's later release)"
         )
-    if len(told) and live not in (None, told.iloc[0]):
-        raise ListError(
-            f"{path}, line {told.index[0]}: bona fide is {live} by {'its format' if given is None else 'bona_fide_label'} "
-            f"and {told.iloc[0]} by the folders real_part and fake_part ({len(told):,} lines with such folders); nothing "
-            f"was read, pass bona_fide_label={told.iloc[0]} if reversed labels are meant, else correct the list"
-        )
-    live = told.iloc[0] if len(told) else live
-    clash = "has a label that contradicts the folder real_part or fake_part, judged by the first line"
+    live = told.iloc[0] if live is None else live
+    clash = (
+        f"contradicts its folder: bona fide is {live} by the list, pass bona_fide_label={1 - live} if it is reversed"
+    )
     _refuse(path, fields["rgb"][told[told != live].index], clash)
     return (written == live).astype(int)
 
@@ -190,7 +175,7 @@ def _labels(path: Path, fields: pd.DataFrame, part: pd.Series, given: int | None
 def _refuse(path: Path, bad: pd.Series, what: str) -> None:
     """Raise one ListError for all the values of ``bad``, by line number."""
     if len(bad):
-        count = "1 bad line" if len(bad) == 1 else f"{len(bad):,} bad lines"
+        count = f"{len(bad):,} bad line{'s' * (len(bad) > 1)}"
         raise ListError(
             f"{path}, line {bad.index[0]}: {bad.iloc[0]!r} {what} ({count}); nothing was read, correct the list"
         )

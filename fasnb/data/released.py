@@ -1,6 +1,6 @@
 """What the authors released: scores of their 21 networks, as the table that our own networks give; submission files."""
 
-import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +13,18 @@ from fasnb.tools.files import write_text
 RELEASED_EXPERIMENTS = {"exp1_2stage": "A", "exp2": "D", "exp3b": "B", "exp3c": "C"}
 """Folder name in the authors' repository, less its seed -> row of Table 3."""
 
+_SEEDS = {"A": 1, "B": 2, "C": 2, "D": 2}
 RELEASED_NETWORKS = tuple(
-    (experiment, fold, seed)
-    for experiment, seeds in (("A", 1), ("B", 2), ("C", 2), ("D", 2))
-    for seed in range(1, seeds + 1)
-    for fold in (1, 2, 3)
+    (name, fold, seed + 1) for name, n in _SEEDS.items() for seed in range(n) for fold in (1, 2, 3)
 )
 """(row of Table 3, fold, seed) of the 21 networks whose scores the authors released."""
 
-RELEASED_EPOCHS = (31, 50)
-"""Epochs after which the authors kept the networks; the paper's rows come from 31."""
+RELEASED_EPOCHS = (31, 50)  # after which the authors kept the networks; the paper's rows come from 31
 
-RELEASED_CROPS = ("mean", "crop0")
-"""Mean of the centre crop and its mirror image, which gives the paper's rows, and the centre crop alone (Section 5.2)."""
+RELEASED_CROPS = ("mean", "crop0")  # of the centre crop and its mirror image, as the paper's rows; the former alone
 
 CALIBRATION_THRESHOLD = 0.932107
 """The authors' threshold, chosen on the validation set for the lowest ACER; scores below it are pressed to [0, 0.5)."""
-
-_FOLDER = re.compile(r"(?P<experiment>.+)_seed(?P<seed>\d+)")
 
 
 def read_released(root: str | Path, epoch: int = 31, crop: str = "mean") -> pd.DataFrame:
@@ -49,49 +43,45 @@ def read_released(root: str | Path, epoch: int = 31, crop: str = "mean") -> pd.D
     frames = released_frames(root)
     tables = []
     for path in sorted(Path(root).glob(f"data/opts/*_seed*/fold[123]/tta_epoch{epoch}_val_score.txt")):
-        name = _FOLDER.fullmatch(path.parts[-3])
-        experiment = RELEASED_EXPERIMENTS.get(name["experiment"], name["experiment"])
+        name, seed = path.parts[-3].rsplit("_seed", 1)
         score = _score_file(path, len(frames), crop)
-        tables.append(score_table(frames, score, experiment, int(path.parts[-2][-1]), int(name["seed"])))
+        tables.append(
+            score_table(frames, score, RELEASED_EXPERIMENTS.get(name, name), int(path.parts[-2][-1]), int(seed))
+        )
     if not tables:
         raise FileNotFoundError(f"{root}/data/opts has no scores of epoch {epoch}; 31 and 50 are released")
     return pd.concat(tables, ignore_index=True).sort_values(list(NETWORK), kind="stable", ignore_index=True)
 
 
 def read_snapshots(root: str | Path) -> pd.DataFrame:
-    """All that was released of rows A to D as one table: a scores table with the columns ``epoch`` and ``crop`` besides.
+    """All that was released of rows A to D as one table: a scores table with ``epoch`` and ``crop`` besides.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_released``, or one of ``RELEASED_NETWORKS`` is missing at an epoch.
     """
     parts = []
-    for epoch in RELEASED_EPOCHS:
-        for crop in RELEASED_CROPS:
-            table = read_released(root, epoch, crop)
-            table = table[table["experiment"].isin(RELEASED_EXPERIMENTS.values())]
-            missing = set(RELEASED_NETWORKS) - set(table[list(NETWORK)].itertuples(index=False, name=None))
-            if missing:
-                listed = "; ".join(f"{name} fold {fold} seed {seed}" for name, fold, seed in sorted(missing))
-                raise ValueError(f"{len(missing)} of 21 networks are missing at epoch {epoch}: {listed}")
-            parts.append(table.assign(epoch=epoch, crop=crop))
+    for epoch, crop in product(RELEASED_EPOCHS, RELEASED_CROPS):
+        table = read_released(root, epoch, crop)
+        table = table[table["experiment"].isin(RELEASED_EXPERIMENTS.values())]
+        missing = set(RELEASED_NETWORKS) - set(table[list(NETWORK)].itertuples(index=False, name=None))
+        if missing:
+            raise ValueError(f"{len(missing)} of 21 networks are missing at epoch {epoch}: {sorted(missing)}")
+        parts.append(table.assign(epoch=epoch, crop=crop))
     return pd.concat(parts, ignore_index=True)
 
 
 def released_frames(root: str | Path) -> pd.DataFrame:
-    """The labelled frame table of the validation set, ``data/lists/phase1_list.txt`` of the authors' repository.
+    """The frame table of the validation set, ``data/lists/phase1_list.txt`` of the authors' repository.
 
     Raises:
-        FileNotFoundError: the folder is no clone of it. ValueError: the list has no labels.
+        FileNotFoundError: the folder is no clone of it.
     """
     path = Path(root) / "data" / "lists" / "phase1_list.txt"
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is not there; {root} is no clone of github.com/AlexanderParkin/ChaLearn_liveness_challenge"
         )
-    frames = read_list(path)
-    if frames["label"].isna().any():
-        raise ValueError(f"{path} has no labels; it must have the columns rgb,depth,ir,label; clone the file anew")
-    return frames
+    return read_list(path)
 
 
 def released_name(experiment: str, seed: int) -> str:
@@ -114,21 +104,18 @@ def write_submission(
     Raises:
         ValueError: a frame has no score or more than one, or a score or ``calibrate`` is out of range.
     """
-    score = scores.set_index("sample")["score"]
-    if score.index.has_duplicates or not frames["sample"].isin(score.index).all():
-        raise ValueError("a submission needs one score for each frame of the list; frames lack one, or have several")
-    values = score.reindex(frames["sample"]).to_numpy()
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("a submission needs probabilities in [0, 1]; some scores are not")
+    values = frames[["sample"]].merge(scores[["sample", "score"]], "left")["score"].to_numpy()
+    if len(values) != len(frames) or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(
+            "a submission needs one probability in [0, 1] for each frame of the list; some lack one or have several"
+        )
     if calibrate is not None:
         if not 0.5 <= calibrate < 1:
-            raise ValueError(
-                f"calibrate is {calibrate!r}; it must lie in [0.5, 1), else refused frames pass accepted ones"
-            )
+            raise ValueError(f"calibrate is {calibrate!r}; it must lie in [0.5, 1) to keep the order of the frames")
         pressed = np.minimum(values / calibrate * 0.5, 0.499999)  # six decimals must not round a refused frame to 0.5
         values = np.where(values < calibrate, pressed, values)
-    paths = frames[["rgb", "depth", "ir"]].itertuples(index=False)
-    lines = [f"{rgb} {depth} {ir} {value:.6f}\n" for (rgb, depth, ir), value in zip(paths, values, strict=True)]
+    paths = frames["rgb"] + " " + frames["depth"] + " " + frames["ir"]
+    lines = [f"{names} {value:.6f}\n" for names, value in zip(paths, values, strict=True)]
     return write_text(path, "".join(lines))
 
 

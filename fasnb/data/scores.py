@@ -15,26 +15,16 @@ from fasnb.tools.files import replace_file
 NETWORK = ("experiment", "fold", "seed")
 
 SCORE_COLUMNS = ("sample", "label", "attack", "subject", *NETWORK, "score")
-
 SCORE_TYPES = {"sample": "string", "label": "Int8", "attack": "Int8", "subject": "string"}
-
 SCORE_TYPES |= {"experiment": "string", "fold": "Int64", "seed": "Int64", "score": "float64"}
-
-PARQUET_ENCODING = {"sample": "DELTA_BYTE_ARRAY", "score": "BYTE_STREAM_SPLIT"}
-"""Half the size of the defaults, which matters because scores are committed."""
 
 
 def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: int) -> pd.DataFrame:
-    """The scores (n,) of one network on a frame table of n rows.
-
-    Raises:
-        ValueError: not one score a frame, or a score that is NaN.
-    """
+    """The scores (n,) of one network on n frames. Raises ValueError for another number, or a NaN."""
     score = np.asarray(score, dtype=np.float64)
-    if score.shape != (len(frames),):
-        raise ValueError(f"{experiment} fold {fold} seed {seed}: {score.shape} scores for {len(frames):,} frames")
-    if np.isnan(score).any():
-        raise ValueError(f"{experiment} fold {fold} seed {seed}: {int(np.isnan(score).sum()):,} scores are NaN")
+    if score.shape != (len(frames),) or np.isnan(score).any():
+        wrong = f"{score.shape} scores for {len(frames):,} frames, {int(np.isnan(score).sum()):,} of them NaN"
+        raise ValueError(f"{experiment} fold {fold} seed {seed}: {wrong}")
     table = frames[["sample", "label", "attack", "subject"]].reset_index(drop=True)
     table = table.assign(experiment=experiment, fold=fold, seed=seed, score=score)
     return table[list(SCORE_COLUMNS)].astype(SCORE_TYPES)
@@ -47,18 +37,14 @@ def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
         ValueError: another ending.
     """
     ending = Path(path).suffix.lower()
-    if ending not in (".csv", ".parquet"):
-        raise ValueError(f"{path}: the ending must be .csv or .parquet")
     if ending == ".csv":
         return replace_file(path, lambda to: scores.to_csv(to, index=False))
-    encoding = {name: how for name, how in PARQUET_ENCODING.items() if name in scores}
-    options = {
-        "compression": "zstd",
-        "compression_level": 19,
-        "use_dictionary": [name for name in scores if name not in encoding],  # columns of few different values
-        "column_encoding": encoding,
-        "write_page_checksum": True,
-    }
+    if ending != ".parquet":
+        raise ValueError(f"{path}: the ending must be .csv or .parquet")
+    encoding = {"sample": "DELTA_BYTE_ARRAY", "score": "BYTE_STREAM_SPLIT"}  # half the size: scores are committed
+    encoding = {name: how for name, how in encoding.items() if name in scores}
+    options = {"compression": "zstd", "compression_level": 19, "write_page_checksum": True, "column_encoding": encoding}
+    options["use_dictionary"] = [name for name in scores if name not in encoding]  # columns of few different values
     return replace_file(path, lambda to: scores.to_parquet(to, index=False, **options))
 
 
@@ -77,42 +63,25 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be read as a table ({reason}); give CSV or parquet") from None
     missing = [name for name in ("label", "score") if name not in table]
-    if missing:
-        found = ", ".join(map(str, table.columns))
-        raise ValueError(f"{path} has no column {' and no column '.join(missing)}; found {found}")
-    if not len(table):
-        raise ValueError(f"{path} has a header and no rows; give a table of scores")
+    if missing or table.empty:
+        lacks = f"no column {' and no column '.join(missing)}" if missing else "a header and no rows"
+        raise ValueError(f"{path} has {lacks}; found {', '.join(map(str, table.columns))}")
     for name in ("label", "score"):
-        table[name] = _numbers(table[name], path)
+        numbers = pd.to_numeric(table[name].astype(object), errors="coerce")  # of objects: dates would become numbers
+        bad = table[name][numbers.isna() & table[name].notna()]
+        if len(bad):
+            raise ValueError(f"{path}, row {bad.index[0] + 1}: {name} {bad.iloc[0]!r} is not a number")
+        table[name] = numbers.astype("int64" if numbers.dtype.kind in "iub" else "float64")
     return table
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """Rows as wide as the header, which names no column twice, and one value in each cell."""
-    with open(path, "rb") as file:
-        as_parquet = file.read(4) == b"PAR1"
-    if as_parquet:
-        table = pd.read_parquet(path, page_checksum_verification=True).reset_index(drop=True)
-        names = pd.Series(table.columns)
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are wider than the header
-            names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
-            table = pd.read_csv(path, index_col=False)
-    if names.duplicated().any():
-        raise ValueError(f"it has the column {names[names.duplicated()].iloc[0]} twice")
-    table[[name for name in SCORE_COLUMNS if name in table]].drop_duplicates()  # refuses lists and the like
-    return table
-
-
-def _numbers(column: pd.Series, path: Path) -> pd.Series:
-    """int64 or float64, missing values as NaN."""
-    if column.dtype in ("int64", "float64"):
-        return column
-    given = column.astype(str if column.dtype.kind in "mM" else object)  # dates would become numbers
-    numbers = pd.to_numeric(given, errors="coerce")
-    bad = given[numbers.isna() & given.notna()]
-    if len(bad):
-        raise ValueError(f"{path}, row {bad.index[0] + 1}: {column.name} {bad.iloc[0]!r} is not a number")
-    whole = numbers.dtype.kind in "iub" and numbers.notna().all()
-    return numbers.astype("int64" if whole else "float64")
+    """Rows as wide as the header, which names no column twice."""
+    if path.read_bytes()[:4] == b"PAR1":
+        return pd.read_parquet(path, page_checksum_verification=True).reset_index(drop=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are wider than the header
+        names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
+        if names.duplicated().any():
+            raise ValueError(f"it has the column {names[names.duplicated()].iloc[0]} twice")
+        return pd.read_csv(path, index_col=False)

@@ -25,7 +25,7 @@ from fasnb.paper import CLAIMS, EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, WITH
 from fasnb.paper import PEOPLE_EXPERIMENTS as PEOPLE
 from fasnb.paper import PREPROCESSING_EXPERIMENTS as PREPROCESSING
 from fasnb.paper import profile as profiles
-from fasnb.tools.machine import MissingData, home, released_root, workplace
+from fasnb.tools.machine import MissingData, home, released_root
 from fasnb.training.archive import Published, is_done, load_history, load_scores
 from fasnb.training.plan import Plan, plan, sources_of
 from fasnb.training.run import train
@@ -43,8 +43,8 @@ class Notebook(NamedTuple):
 _TRAINED = ("synthetic", "casia-surf")
 _ANY = (*_TRAINED, "released")
 _STARTS = ("resnet34-attack", "resnet34-imagenet", "resnet34-face", "face34-random", "face34-generic", "face34-gender")
-_MAIN = [e.id for e in EXPERIMENTS.values() if not (e.extra or e.appendix)]
-JUDGED = (*_MAIN, "face34-generic", *PREPROCESSING[1:], *PEOPLE[:2])
+_CLAIMED = {method for _, _, pairs in CLAIMS for pair in pairs for method in pair}
+JUDGED = tuple(name for name in EXPERIMENTS if name in _CLAIMED)
 """The experiments that decide the paper's claims."""
 
 NOTEBOOKS = {
@@ -97,7 +97,7 @@ class Study:
             raise ProfileError(f"settings = {settings!r} is a dictionary or None, out = {out!r} a folder or None")
         self._opened_with = profile, dict(settings or {})
         self.profile = profiles.load(profile, settings)
-        self.out = workplace() / (out or Path("results") / profiles.results_name(profile, settings))
+        self.out = home() / (out or Path("results") / profiles.results_name(profile, settings))
         self.published_only = os.environ.get("FASNB_PUBLISHED") == "1"
 
     def __repr__(self) -> str:
@@ -153,7 +153,9 @@ class Study:
         """Whether this source has, or can make, the labelled scores of an experiment on a split."""
         if self.profile.source == "released":
             return split == "valid" and experiment in set(self.released["experiment"])
-        return experiment in EXPERIMENTS and experiment not in self.plan.left_out and self.plan.labelled(split)
+        if experiment not in EXPERIMENTS or experiment in self.plan.left_out:
+            return False
+        return self.plan.labelled(split) and all(split in network.splits for network in self.plan.of(experiment))
 
     def served(self, *experiments: str) -> list[str]:
         """The experiments that this source serves on validation; says in a sentence which ones it does not.
@@ -191,7 +193,7 @@ class Study:
             fpr = self.profile.headline_fpr if fpr is None else fpr
             table = judge(CLAIMS, methods.astype({"experiment": "string"}), fpr, self.profile.replicates)
         else:
-            table = pd.DataFrame([{"claim": c.claim, "section": c.section, "verdict": "open"} for c in CLAIMS])
+            table = pd.DataFrame([(*claim[:2], "open") for claim in CLAIMS], columns=["claim", "section", "verdict"])
         return table[table["section"].isin(sections or table["section"])].reset_index(drop=True)
 
     def world(self, number: int) -> "Study":

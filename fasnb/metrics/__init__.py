@@ -1,10 +1,8 @@
-"""From scores to numbers: TPR at a fixed FPR and its kin (``pad``), means of scores (``ensembles``), how sure a number
-is (``uncertainty``), and what it says beside the published ones and of the paper's claims (``comparisons``).
-"""
+"""From scores to numbers (``pad``), their means (``ensembles``), ``uncertainty``, and ``comparisons`` of methods."""
 
 from fasnb.data.scores import read_scores, write_scores
 from fasnb.metrics.comparisons import beside_published, difference, errors_by_attack, holm, judge, pairs, thresholds
-from fasnb.metrics.ensembles import IncompleteError, average, check_complete, facts, first_seed, growth, matrix, subsets
+from fasnb.metrics.ensembles import IncompleteError, average, check_complete, facts, first_seed, matrix
 from fasnb.metrics.pad import (
     acer,
     allowed_attacks,
@@ -16,7 +14,6 @@ from fasnb.metrics.pad import (
     eer,
     eer_threshold,
     fpr_name,
-    hter,
     roc,
     threshold_at_fpr,
     tpr_at_fpr,

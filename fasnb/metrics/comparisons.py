@@ -1,8 +1,7 @@
 """Is one method better than another? Differences that carry the luck of training, verdicts on claims, rows of tables.
 
-A method's TPR moves with the frames it is judged on and with the seed it was trained with. The frames are the same for
-all methods, so the bootstrap draws them together. Seeds are not: seed 7 of one network has nothing in common with seed
-7 of another, so the means over all seeds of each are compared. How often verdicts err: ``benchmarks/verdicts.py``.
+All methods are judged on the same frames, so the bootstrap draws these together. Seed 7 of one network has nothing in
+common with seed 7 of another, so means over seeds are compared. How often verdicts err: ``benchmarks/verdicts.py``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +13,14 @@ from scipy.stats import t as student
 from fasnb.metrics import pad
 from fasnb.metrics.ensembles import facts, matrix
 from fasnb.metrics.uncertainty import Method, methods_of
-from fasnb.paper.published import Claim
 
 
 def luck_of(methods: Sequence[Method]) -> tuple[float, float]:
     """How much the seed alone moves a TPR: its variance over TPR x (1 - TPR), and the degrees of freedom of that.
 
     Two or three seeds of one method tell too little, so all methods of a report share one number. Networks near 100%
-    have less room to differ than those at 50%; in proportion to TPR x (1 - TPR), the variance of a binomial, they are
-    alike. The degrees of freedom are weighted likewise (Satterthwaite). 0 and infinity where no method has two seeds.
+    have less room to differ, hence the proportion, the variance of a binomial; the degrees of freedom are weighted
+    likewise (Satterthwaite). 0 and infinity where no method has two seeds.
     """
     several = [method for method in methods if method.single and len(method.tpr) > 1]
     free = np.array([len(method.tpr) - 1 for method in several], dtype=float)
@@ -36,15 +34,14 @@ def luck_of(methods: Sequence[Method]) -> tuple[float, float]:
 def difference(a: Method, b: Method, luck: tuple[float, float], units: int) -> tuple[float, float, float, float]:
     """a - b in TPR, its 95% limits, all in [-1, 1], and its two-sided p value against no difference.
 
-    The variance is that of a random-effects model, the sum of two parts: what other seeds would move the difference by,
-    from ``luck_of``, at the methods' common TPR; and what other subjects (or frames) would, from the paired bootstrap
-    with the seeds as they are. That each seed errs on frames of its own makes seeds differ and is in the first part
-    already, so it is taken out of the second. Limits and p are Student's with the seeds' degrees of freedom. An
-    ensemble of all seeds shows no spread: it is taken to be moved as much as the mean of as many seeds of one member,
-    independently of what it is compared with, which overstates its variance.
+    A random-effects model adds two variances: what other seeds move the difference by, from ``luck_of`` at the methods'
+    common TPR, and what other subjects (or frames) do, from the paired bootstrap with the seeds as they are. That each
+    seed errs on frames of its own is in the first already, so it is taken out of the second. Limits and p are Student's
+    with the seeds' degrees of freedom. An ensemble of all seeds is taken to be moved as much as the mean of as many
+    seeds of one member, independently of what it is compared with, which overstates its variance.
 
-    Limits are NaN where nothing varies, as between two methods at 100%. p is NaN where one of them has one seed, or no
-    method of the report has two. ``units`` is how many subjects, or frames where these are unknown, were drawn from.
+    Limits are NaN where nothing varies, as between two methods at 100%; p where one of them has one seed, or no method
+    of the report has two. ``units`` subjects, or frames where these are unknown, were drawn from.
     """
     value, common = a.mean - b.mean, (a.mean + b.mean) / 2
     dispersion, df = luck
@@ -62,9 +59,7 @@ def difference(a: Method, b: Method, luck: tuple[float, float], units: int) -> t
 def _own_errors(method: Method) -> float:
     """Variance of the mean over seeds that comes of frames on which each seed errs alone; 0 where there is one TPR."""
     k = len(method.tpr)
-    if k == 1:
-        return 0.0
-    return float(np.nanvar(method.drawn - method.drawn.mean(axis=0), axis=1, ddof=1).sum() / (k - 1) / k)
+    return float(np.nanvar(method.drawn - method.drawn.mean(axis=0), axis=1, ddof=1).sum() / max(k - 1, 1) / k)
 
 
 def pairs(table: pd.DataFrame, wanted: Sequence[tuple[str, str]], fpr: float, replicates: int = 1000) -> pd.DataFrame:
@@ -74,8 +69,8 @@ def pairs(table: pd.DataFrame, wanted: Sequence[tuple[str, str]], fpr: float, re
     its methods tell how far another seed moves a TPR. ``wanted`` are (better, worse): the first less the second.
 
     Returns:
-        One row a pair: ``better``, ``worse``, ``difference``, ``low``, ``high``, ``p``, which is missing where a method
-        has one seed and not corrected for the number of pairs, and ``seeds`` of both.
+        One row a pair: ``better``, ``worse``, ``difference``, ``low``, ``high``, ``p``, not corrected for the number of
+        pairs and missing where a method has one seed, and ``seeds`` of both.
     """
     methods, subjects = methods_of(table, [fpr], replicates=replicates), facts(table)["subject"]
     units = len(subjects) if subjects.isna().any() else subjects.nunique()
@@ -101,25 +96,25 @@ def holm(p: Mapping[int, float]) -> dict[int, float]:
     return adjusted
 
 
-def judge(claims: Sequence[Claim], table: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
+def judge(claims: Sequence[tuple], table: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
     """What a study's scores say of the paper's claims, which share Holm's correction: give all of a report at once.
 
     The first of each pair of a claim must have the higher TPR@FPR. The claim holds when every difference is positive
     (p: the largest of theirs), and fails as soon as one is negative (p: their number times the smallest of those).
 
     Returns:
-        One row a claim: ``claim``, ``section``, ``verdict``, the columns of ``pairs`` (see there for the table) of the
-        pair that speaks least for it, and ``adjusted p``. The verdict is shown or opposite (adjusted p below 0.05),
-        undecided (else, and wherever a method has one seed) or not measured (a method is not in the table).
+        One row a claim: ``claim``, ``section``, ``verdict``, the columns of ``pairs`` of the pair that speaks least for
+        it, and ``adjusted p``. The verdict is shown or opposite (adjusted p below 0.05), undecided (else, and wherever
+        a method has one seed) or not measured (a method is not in the table).
     """
     there, rows, p = set(table["experiment"]), [], {}
-    tested = [claim for claim in claims if {name for pair in claim.pairs for name in pair} <= there]
-    found = pairs(table, [pair for claim in tested for pair in claim.pairs], fpr, replicates)
+    tested = [wanted for _, _, wanted in claims if {name for pair in wanted for name in pair} <= there]
+    found = pairs(table, [pair for wanted in tested for pair in wanted], fpr, replicates)
     parts_of = iter(found.to_dict("records"))
-    for i, claim in enumerate(claims):
-        rows.append({"claim": claim.claim, "section": claim.section, "verdict": "not measured"})
-        if claim in tested:
-            parts = [next(parts_of) for _ in claim.pairs]
+    for i, (claim, section, wanted) in enumerate(claims):
+        rows.append({"claim": claim, "section": section, "verdict": "not measured"})
+        if wanted in tested:
+            parts = [next(parts_of) for _ in wanted]
             rows[i] |= min(parts, key=lambda part: part["difference"])
             against = [part["p"] for part in parts if part["difference"] < 0]
             p[i] = min(1.0, len(parts) * min(against)) if against else max(part["p"] for part in parts)

@@ -22,11 +22,8 @@ def checked_scores(labels, scores, several: bool = False) -> tuple[np.ndarray, n
     Every metric begins with it. ValueError where none is defined: shapes that do not match, labels that are missing or
     neither 0 nor 1, one class only, scores that are missing, or an attack score of infinity, which nothing refuses.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    if scores.dtype == object:
-        scores = np.where(pd.isna(scores), np.nan, scores)
-    scores = scores.astype(np.float64)
-    if labels.ndim != 1 or scores.ndim not in ((1, 2) if several else (1,)) or scores.shape[-1:] != labels.shape:
+    labels, scores = np.asarray(labels), np.where(pd.isna(scores), np.nan, scores).astype(np.float64)
+    if scores.ndim > 1 + several or scores.shape[-1:] != labels.shape:
         raise ValueError(f"{labels.shape} labels do not match {scores.shape} scores; give one label a frame")
     strange = ~pd.Series(labels).isin([0, 1]).to_numpy()
     if strange.any():
@@ -34,26 +31,21 @@ def checked_scores(labels, scores, several: bool = False) -> tuple[np.ndarray, n
     if np.isnan(scores).any():
         raise ValueError(f"{int(np.isnan(scores).sum()):,} scores are NaN; correct the network or the scores file")
     labels = labels.astype(bool)
-    for what, there in (("bona fide", labels), ("attack", ~labels)):
-        if not there.any():
-            raise ValueError(f"{labels.size:,} frames and none of them {what}; metrics need both classes")
+    if labels.all() or not labels.any():
+        what = "attack" if labels.any() else "bona fide"
+        raise ValueError(f"{labels.size:,} frames and none of them {what}; metrics need both classes")
     if np.isposinf(scores[..., ~labels]).any():
         raise ValueError("the score of an attack frame is infinite, so that no threshold refuses it")
     return labels, scores
 
 
 def attack_types(labels: np.ndarray, attacks=None) -> np.ndarray:
-    """Attack types (n,), 0 for bona fide frames; all attacks are of type 1 where ``attacks`` (n,) is None.
-
-    ValueError where the type of an attack frame is missing, or no whole number from 1 on.
-    """
+    """Attack types (n,), whole numbers from 1 on, 0 for bona fide frames; all are 1 where ``attacks`` (n,) is None."""
     kinds = np.where(labels, 0, 1)
     if attacks is not None:
         given = pd.to_numeric(pd.Series(pd.Series(attacks).to_numpy()[~labels]), errors="coerce")
-        if given.isna().any():
-            raise ValueError(f"the attack type is missing or no number for {int(given.isna().sum()):,} attack frames")
-        if (given < 1).any() or (given % 1 != 0).any():
-            raise ValueError("the attack type of an attack frame is no whole number from 1 on")
+        if not ((given >= 1) & (given % 1 == 0)).all():
+            raise ValueError("the attack type of an attack frame is missing or no whole number from 1 on")
         kinds[~labels] = given
     return kinds
 
@@ -71,8 +63,7 @@ def threshold_at_fpr(labels, scores, fpr: float, attacks=None) -> np.float64:
     """The lowest threshold at which at most ``allowed_attacks(fpr, n_attack)`` attack frames are accepted.
 
     It lies just above the highest attack score that must be refused, so frames tied with that score are refused too.
-    ``-inf`` where all attack frames may pass. With ``attacks`` (n,), the attack types, the target is asked of each: the
-    largest APCER of a type is at most ``fpr``.
+    ``-inf`` where all attack frames may pass. With ``attacks`` (n,), the attack types, the target is asked of each.
     """
     labels, scores = checked_scores(labels, scores)
     kinds, threshold = attack_types(labels, attacks), np.float64(-np.inf)
@@ -114,13 +105,9 @@ def bpcer(labels, scores, threshold: float) -> float:
 
 
 def acer(labels, scores, threshold: float, attacks=None) -> float:
-    """Average of APCER and BPCER. With attack types APCER is the worst type's, as ISO/IEC 30107-3 defines it."""
+    """Average of APCER and BPCER; APCER is the worst type's, as in ISO/IEC 30107-3. Without types it is HTER."""
     worst = max(apcer_by_attack(labels, scores, threshold, attacks).values())
     return (worst + bpcer(labels, scores, threshold)) / 2
-
-
-hter = acer
-"""Half total error rate: (FPR + FNR) / 2 at a threshold that was set on another split."""
 
 
 def roc(labels, scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -156,4 +143,4 @@ def eer_threshold(labels, scores) -> float:
 
 def eer(labels, scores) -> float:
     """Equal error rate: the mean of APCER and BPCER at ``eer_threshold``; no interpolation."""
-    return hter(labels, scores, eer_threshold(labels, scores))
+    return acer(labels, scores, eer_threshold(labels, scores))

@@ -2,7 +2,7 @@
 
 A *system* is one network, or one ensemble, at the threshold that was found: its TPR and FPR have exact limits. A
 *method* is what trains such systems: its TPR@FPR, threshold set anew, has limits by a bootstrap of subjects. Notebook
-00, "How a network is judged", explains them. How often they hold the truth: ``benchmarks/coverage.py``.
+00 explains them. How often they hold the truth: ``benchmarks/coverage.py``.
 """
 
 import math
@@ -19,22 +19,19 @@ from fasnb.metrics.pad import checked_scores, fpr_name
 from fasnb.paper.experiments import MEMBERS
 
 FPRS = (1e-2, 1e-3, 1e-4)
-CONFIDENCE = 0.95
+TAIL = 0.025  # outside each limit
 RARE = 0.05  # a design effect is estimated where at least this share of frames is accepted and this share refused
 CLIPS = {(2994, 6614): 300}  # (bona fide, attack) frames -> attack clips of CASIA-SURF's validation set
 CELLS = 4_000_000  # replicates are drawn in chunks of at most this many counts of frames, 16 MB
 
 
-def exact(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Clopper and Pearson's limits of a proportion k / n, each tail (1 - confidence) / 2; both in [0, 1].
+def exact(k: float, n: float) -> tuple[float, float]:
+    """Clopper and Pearson's 95% limits of a proportion k / n, both in [0, 1]; NaN where k > n.
 
     Counts need not be whole: an effective number of frames is not (Korn and Graubard, Survey Methodology 1998).
     """
-    if not 0 <= k <= n or n <= 0 or not 0 < confidence < 1:
-        raise ValueError(f"{k} of {n} with confidence {confidence!r}; need 0 <= k <= n > 0 and 0 < confidence < 1")
-    tail = (1 - confidence) / 2
-    low = 0.0 if k == 0 else beta.ppf(tail, k, n - k + 1)
-    high = 1.0 if k == n else beta.ppf(1 - tail, k + 1, n - k)
+    low = 0.0 if k == 0 else beta.ppf(TAIL, k, n - k + 1)
+    high = 1.0 if k == n else beta.ppf(1 - TAIL, k + 1, n - k)
     return float(low), float(high)
 
 
@@ -46,14 +43,12 @@ def attacks_needed(fpr: float) -> int | None:
     """
     if fpr in (0, 1):
         return None if fpr == 0 else 1
-    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-fpr))
+    return math.ceil(math.log(TAIL) / math.log1p(-fpr))
 
 
 def subject_codes(groups, labels: np.ndarray) -> np.ndarray | None:
     """Subjects (n,) as whole numbers from 0 on; None, so that frames are the unit, where some are unknown."""
-    codes = pd.factorize(pd.Series(groups if groups is not None else [None] * labels.size))[0]
-    if len(codes) != labels.size:
-        raise ValueError(f"{len(codes)} subjects do not match {labels.size} labels; give one a frame")
+    codes = pd.factorize(pd.Series(None if groups is None else list(groups), index=range(labels.size), dtype=object))[0]
     return None if (codes < 0).any() else codes
 
 
@@ -61,17 +56,15 @@ def design_effect(scores: np.ndarray, threshold: float, subjects: np.ndarray) ->
     """Variance of the share of frames accepted, frames of a subject being alike, over that of independent frames.
 
     Frames (n,) of one class count as n / design effect independent ones. It is at least 1, and at most what it is where
-    a subject's frames are all accepted or all refused together. Few errors tell nothing of it, so where less than
-    ``RARE`` of the frames is accepted or refused, it is that of the nearest threshold at which ``RARE`` is; where even
-    there all are accepted (ties), it is the highest possible. ``subjects`` (n,) are whole numbers from 0 on.
+    all frames of a subject (n,) are accepted or refused together. Few errors tell nothing of it: where less than
+    ``RARE`` of the frames is accepted or refused, it is that of the nearest threshold at which ``RARE`` is, and where
+    even there all are accepted (ties), the highest possible.
     """
     n, sizes = scores.size, np.bincount(subjects)
     people = np.count_nonzero(sizes)
     highest = float((sizes.astype(float) ** 2).sum() / n)
-    few = math.ceil(RARE * n)
-    if few < n:
-        at = np.partition(scores, [few, n - few])
-        threshold = min(max(threshold, at[few]), at[n - few])
+    few, at = math.ceil(RARE * n), np.sort(scores)
+    threshold = min(max(threshold, at[min(few, n - 1)]), at[n - few])
     accepted = scores >= threshold
     share = accepted.mean()
     if share in (0, 1) or people < 2:
@@ -93,12 +86,9 @@ def bootstrap(labels, scores, fpr, groups=None, replicates: int = 1000, seed: in
         groups, attacks: (n,) subjects; attack types where the target is asked of each type.
 
     Returns:
-        (replicates,), with m before it for several methods and k before that for several targets. A replicate that drew
-        one class only is NaN.
+        ([k,] [m,] replicates); NaN where a replicate drew one class only.
     """
     labels, scores = checked_scores(labels, scores, several=True)
-    if replicates < 1:
-        raise ValueError(f"replicates is {replicates}; it must be at least 1")
     subjects, kinds = subject_codes(groups, labels), pad.attack_types(labels, attacks)
     rng, rows, fprs = np.random.default_rng(seed), np.atleast_2d(scores), np.atleast_1d(fpr)
     values, step = np.empty((len(fprs), len(rows), replicates)), max(1, CELLS // labels.size)
@@ -146,10 +136,8 @@ def _tpr_of_draws(drawn: np.ndarray, kinds: np.ndarray, scores: np.ndarray, fprs
 def interval(replicates: np.ndarray) -> tuple[float, float]:
     """95% percentile interval of bootstrap replicates; those that drew one class only (NaN) are left out."""
     if np.isnan(replicates).all():
-        raise ValueError("every replicate drew one class only: there is no interval; give more subjects or replicates")
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.nanpercentile(replicates, [tail, 100 - tail])
-    return float(low), float(high)
+        raise ValueError("no replicate drew both classes: there is no interval; give more subjects or replicates")
+    return tuple(np.nanquantile(replicates, [TAIL, 1 - TAIL]).tolist())
 
 
 @dataclass(frozen=True)
@@ -178,7 +166,7 @@ def operating_point(labels, scores, fpr: float, drawn, groups=None, attacks=None
 
     The limit of the FPR allows for a threshold that was set on these very frames: it stands above all but k attack
     scores, and the share of all attacks above the (k + 1)-th highest of n is distributed as Beta(k + 1, n - k), whose
-    quantile Clopper and Pearson's limit is. The arguments are those of ``evaluate``.
+    quantile Clopper and Pearson's limit is. The other arguments are those of ``evaluate``.
     """
     labels, scores = checked_scores(labels, scores)
     subjects, asked = subject_codes(groups, labels), attacks if per_attack else None
@@ -188,22 +176,26 @@ def operating_point(labels, scores, fpr: float, drawn, groups=None, attacks=None
         of = kinds == kind
         effect = 1.0 if subjects is None else design_effect(scores[of], threshold, subjects[of])
         worth[kind] = np.count_nonzero(accepted[of]) / effect, np.count_nonzero(of) / effect
-    (low, high), (tpr_low, tpr_high), bona_fide = interval(drawn), exact(*worth[0]), worth.pop(0)[1]
+    bona_fide, needed, (low, high) = worth.pop(0), attacks_needed(fpr), interval(drawn)
+    attack = float(min(frames for _, frames in worth.values()))
     clips = CLIPS.get((int(labels.sum()), int((~labels).sum()))) if subjects is None and asked is None else None
-    of_clips = exact(accepted[~labels].mean() * clips, clips)[1] if clips else None
     by_attack = None if attacks is None else pad.apcer_by_attack(labels, scores, threshold, attacks)
-    attack = float(min(number for _, number in worth.values()))
-    enough = attack >= (attacks_needed(fpr) or np.inf)
-    found = {"fpr": float(fpr), "tpr": float(accepted[labels].mean()), "threshold": float(threshold)}
-    found |= {"tpr_low": tpr_low, "tpr_high": tpr_high, "fpr_high": max(exact(*counts)[1] for counts in worth.values())}
-    found |= {"fpr_high_clips": of_clips, "method_low": low if enough else None, "method_high": high}
-    found |= {
-        "attacks_needed": attacks_needed(fpr),
-        "effective_bona_fide": float(bona_fide),
-        "effective_attack": attack,
-    }
-    found |= {"false_positives": int(accepted[~labels].sum()), "apcer_by_attack": by_attack}
-    return OperatingPoint(**found, apcer_max=None if by_attack is None else max(by_attack.values()))
+    return OperatingPoint(
+        float(fpr),
+        float(accepted[labels].mean()),
+        float(threshold),
+        *exact(*bona_fide),
+        fpr_high=max(exact(*counts)[1] for counts in worth.values()),
+        fpr_high_clips=exact(accepted[~labels].mean() * clips, clips)[1] if clips else None,
+        method_low=low if needed is not None and attack >= needed else None,
+        method_high=high,
+        attacks_needed=needed,
+        effective_bona_fide=float(bona_fide[1]),
+        effective_attack=attack,
+        false_positives=int(accepted[~labels].sum()),
+        apcer_by_attack=by_attack,
+        apcer_max=None if by_attack is None else max(by_attack.values()),
+    )
 
 
 @dataclass(frozen=True)
@@ -229,15 +221,20 @@ class Report:
         return found
 
     def table(self) -> pd.DataFrame:
-        """One row a target FPR: the columns of ``measure``, ``worst APCER`` in percent, false positives, threshold."""
-        rows = [{"FPR": fpr_name(p.fpr)} | _row([p], p.method_low, p.method_high) for p in self.points]
-        for row, p in zip(rows, self.points, strict=True):
+        """One row a target FPR: TPR with limits of system and method and ``worst APCER``, in percent; ``FPR up to``, in
+        [0, 1]; ``attacks needed`` for a lower limit of the method; ``false positives``; ``threshold``."""
+        rows = []
+        for p in self.points:
+            row = {"FPR": fpr_name(p.fpr), "measured": 100 * p.tpr}
+            row |= {"system low": 100 * p.tpr_low, "system high": 100 * p.tpr_high, "FPR up to": p.fpr_high}
+            row |= {"low": np.nan if p.method_low is None else 100 * p.method_low, "high": 100 * p.method_high}
             row |= {} if p.apcer_max is None else {"worst APCER": 100 * p.apcer_max}
-            row |= {"false positives": p.false_positives, "threshold": p.threshold}
+            row |= {"attacks needed": p.attacks_needed, "false positives": p.false_positives}
+            rows.append(row | {"threshold": p.threshold})
         return pd.DataFrame(rows).astype({"attacks needed": "Int64"})
 
 
-def evaluate(labels, scores, fprs=FPRS, attacks=None, groups=None, replicates=1000, seed=0, per_attack=False) -> Report:
+def evaluate(labels, scores, fprs=FPRS, attacks=None, groups=None, replicates=1000, per_attack=False) -> Report:
     """The whole report for one method: TPR@FPR with limits, AUC, EER, errors per attack where known, notes.
 
     Args:
@@ -249,34 +246,31 @@ def evaluate(labels, scores, fprs=FPRS, attacks=None, groups=None, replicates=10
     attacks = None if attacks is None or pd.isna(pd.Series(attacks).to_numpy()[~labels]).any() else attacks
     if per_attack and attacks is None:
         raise ValueError("the FPR cannot be asked of each attack type: the types are unknown (column attack)")
-    drawn = bootstrap(labels, scores, list(fprs), groups, replicates, seed, attacks if per_attack else None)
+    drawn = bootstrap(labels, scores, list(fprs), groups, replicates, attacks=attacks if per_attack else None)
     known = (groups, attacks, per_attack)
     points = [operating_point(labels, scores, fpr, row, *known) for fpr, row in zip(fprs, drawn, strict=True)]
     at_eer, subjects = pad.eer_threshold(labels, scores), subject_codes(groups, labels)
     by_attack = {} if attacks is None else pad.apcer_by_attack(labels, scores, at_eer, attacks)
     counts = int(labels.sum()), int((~labels).sum()), None if subjects is None else int(subjects.max()) + 1
     areas = pad.auc(labels, scores), pad.eer(labels, scores), pad.acer(labels, scores, at_eer, attacks)
-    notes = tuple(_notes(points, drawn, counts[2], counts[1]))
-    return Report(*counts, tuple(points), *areas, max(by_attack.values(), default=None), notes)
+    worst, notes = max(by_attack.values(), default=None), tuple(_notes(points, *counts[1:]))
+    return Report(*counts, tuple(points), *areas, worst, notes)
 
 
-def _notes(points: Sequence[OperatingPoint], drawn: np.ndarray, people: int | None, attack: int) -> list[str]:
+def _notes(points: Sequence[OperatingPoint], attack: int, people: int | None) -> list[str]:
     """What a reader of the limits must know: sentences on units, and on what the data do not resolve."""
-    few = "fewer than 10 subjects: no interval can be trusted"
-    few = "subjects unknown: the unit is the frame, so all intervals are too narrow" if people is None else few
-    notes = [] if people is not None and people >= 10 else [few]
-    for point, of_point in zip(points, drawn, strict=True):
-        at, lost = f"FPR = {fpr_name(point.fpr)}", np.isnan(of_point).mean()
-        if lost:
-            notes.append(f"{at}: {100 * lost:.0f}% of the replicates drew subjects of one class only, left out")
+    unknown, few = "subjects unknown: the unit is the frame, so all intervals are too narrow", "fewer than 10 subjects"
+    notes = [unknown] if people is None else [f"{few}: no interval can be trusted"] if people < 10 else []
+    for point in points:
+        at = f"FPR = {fpr_name(point.fpr)}"
         if point.fpr * attack < 1:
             notes.append(f"{at} is finer than 1 / {attack:,} attack frames: no attack frame may pass")
         if point.method_low is None:
             takes = "no number is enough" if point.attacks_needed is None else f"it takes {point.attacks_needed:,}"
             worth = f"which count as {point.effective_attack:,.0f} independent ones"
             notes.append(f"{at}: no lower limit for the method from {attack:,} attack frames, {worth}; {takes}")
-    if points[0].fpr_high_clips is not None:
-        notes.append("of clips: the bound on the FPR with this data set's attack clips as units instead of frames")
+        if point.fpr_high_clips is not None:
+            notes.append(f"{at}: FPR up to {fpr_name(point.fpr_high_clips, 2)} with attack clips as units, not frames")
     return notes
 
 
@@ -288,10 +282,11 @@ class Method:
     drawn: np.ndarray  # (k, replicates)
     seeds: int  # k; of an ensemble of all seeds, which has one TPR, those of the member that has the fewest
     single: bool = True  # False for such an ensemble
-    points: Sequence[OperatingPoint] = ()
+    resolved: bool = True  # whether the attack frames are enough for a lower limit
 
     @property
     def mean(self) -> float:
+        """Mean TPR of the seeds."""
         return float(self.tpr.mean())
 
 
@@ -309,37 +304,25 @@ def methods_of(table: pd.DataFrame, fprs, by=("experiment",), replicates: int = 
     for name, of_name in found.items():
         points, drawn, single = zip(*of_name, strict=True)
         tpr, seeds = np.array([point.tpr for point in points]), len(points) if single[0] else int(fewest)
-        found[name] = Method(tpr, np.stack(drawn), seeds, single[0], points)
+        resolved = all(point.method_low is not None for point in points)
+        found[name] = Method(tpr, np.stack(drawn), seeds, single[0], resolved)
     return found
 
 
-def _row(points: Sequence[OperatingPoint], low: float | None, high: float) -> dict:
-    """Columns of ``measure``: mean TPR of the seeds, limits of the system where there is one, limits of the method."""
-    one, row = points[0], {"measured": 100 * float(np.mean([point.tpr for point in points]))}
-    limits = {"system low": 100 * one.tpr_low, "system high": 100 * one.tpr_high, "FPR up to": one.fpr_high}
-    limits |= {} if one.fpr_high_clips is None else {"FPR up to, clips": one.fpr_high_clips}
-    row |= limits if len(points) == 1 else dict.fromkeys(limits, np.nan)
-    return row | {"low": np.nan if low is None else 100 * low, "high": 100 * high, "attacks needed": one.attacks_needed}
-
-
 def measure(table: pd.DataFrame, fprs, by=("experiment",), replicates: int = 1000) -> pd.DataFrame:
-    """TPR@FPR in percent of every method of a scores table, with 95% limits.
+    """TPR@FPR in percent of every method of a scores table, with 95% limits of the method.
 
-    The table has one score a frame for each seed of a method, which the columns ``by`` name. Where a method has several
-    seeds, its TPR is the mean over them, and so is each bootstrap replicate.
+    The table has one score a frame for each seed of a method, which the columns ``by`` name.
 
     Returns:
         One row a method and FPR: ``by``, ``FPR``; ``seeds``, unless in ``by``, missing for an ensemble of all seeds;
-        ``measured``; of this system, where there is one: ``system low``, ``system high`` and ``FPR up to``, in [0, 1],
-        and with clips as units where these are known; of the method: ``low``, missing where the data do not resolve
-        the FPR, and ``high``; ``attacks needed`` for a lower limit, whether there are as many or not.
+        ``measured``, the mean over seeds; ``low``, missing where the data do not resolve the FPR; ``high``.
     """
     rows = []
     for (fpr, *name), method in methods_of(table, fprs, by, replicates).items():
         low, high = interval(method.drawn.mean(axis=0))
-        enough = all(point.method_low is not None for point in method.points)
         row = dict(zip(by, name, strict=True)) | {"FPR": fpr}
         row |= {} if "seed" in by else {"seeds": method.seeds if method.single else pd.NA}
-        rows.append(row | _row(method.points, low if enough else None, high))
-    counts = {"attacks needed": "Int64"} | ({} if "seed" in by else {"seeds": "Int64"})
-    return pd.DataFrame(rows).astype(counts)
+        low = low if method.resolved else np.nan
+        rows.append(row | {"measured": 100 * method.mean, "low": 100 * low, "high": 100 * high})
+    return pd.DataFrame(rows).astype({} if "seed" in by else {"seeds": "Int64"})

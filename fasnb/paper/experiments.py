@@ -1,6 +1,6 @@
 """The experiments: each row of the paper's tables that is trained, as data."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 MODALITIES = ("rgb", "depth", "ir")
@@ -12,14 +12,17 @@ SEEDS = (7, 704, 2019, 1905, 26, 112, 125, 1080)
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of a table: a network, its initialisation and its folds. Trained once for each fold and seed."""
+    """One row of a table: a network, its initialisation and its folds. Trained once for each fold and seed.
+
+    The defaults are those of A.
+    """
 
     id: str
     title: str
-    backbone: str
-    mlfa: bool
-    initialisation: str  # random, or the name of a source task below
-    folds: str  # "subject" (5 folds, Section 5.3) or "attack" (3 folds, Section 4.1)
+    backbone: str = "face_resnet34"
+    initialisation: str = "face"  # random, or the name of a source task
+    folds: str = "attack"  # "attack" (3 folds, Section 4.1) or "subject" (5 folds, Section 5.3)
+    mlfa: bool = True
     baseline: bool = False  # fusion of Zhang et al.: after their res3, with its own head
     modalities: tuple[str, str, str] = MODALITIES
     member: bool = False  # of the ensemble (Section 5.7), and so trained with several seeds
@@ -34,58 +37,39 @@ class Experiment:
         return 5 if self.folds == "subject" else 3
 
 
-_A = Experiment("A", "A: resnet-34, faces, MLFA", "face_resnet34", True, "face", "attack", member=True)
+_RGB = ("rgb",) * 3
+_APART = {"like": "A", "appendix": True}
+_ROWS = (
+    Experiment("zhang", "resnet-18, Zhang et al.", "resnet18", "random", "subject", mlfa=False, baseline=True),
+    Experiment("resnet34-subject", "resnet-34, random, subject folds", "resnet34", "random", "subject", mlfa=False),
+    Experiment("resnet34-attack", "resnet-34, random, attack folds", "resnet34", "random", mlfa=False),
+    Experiment("resnet34-imagenet", "resnet-34, objects", "resnet34", "imagenet", mlfa=False),
+    Experiment("resnet34-face", "face network, faces", mlfa=False),
+    Experiment("A", "A: resnet-34, faces, MLFA", member=True),
+    Experiment("B", "B: resnet-50, faces, MLFA", "ir50", "msceleb", member=True),
+    Experiment("C", "C: resnet-50, other faces, MLFA", "ir50", "asian", member=True),
+    Experiment("D", "D: resnet-34, gender, MLFA", initialisation="gender", member=True),
+    Experiment("A-rgb", "A with RGB alone", modalities=_RGB, like="A"),
+    Experiment("A-ir", "A with IR alone", modalities=("ir",) * 3, like="A"),
+    Experiment("A-depth", "A with depth alone", modalities=("depth",) * 3, like="A"),
+    # "Different crop and rotation strategies as well as test-time augmentation" (Section 5.2)
+    Experiment("A-rotated", "A, rotated up to 30 degrees", recipe=(("rotation", 30.0),), **_APART),
+    Experiment("A-cropped", "A, random crops", recipe=(("scale_low", 0.5),), **_APART),
+    Experiment("A-mirrored", "A, mean with the mirror image", recipe=(("mirror", True),), **_APART),
+    # "Overfitting to people" by RGB (Section 5.10), which the paper does not test: fewer people, all their frames
+    Experiment("A-half", "A, half of the people", people=0.5, **_APART),
+    Experiment("A-quarter", "A, a quarter of the people", people=0.25, **_APART),
+    Experiment("A-rgb-half", "A with RGB alone, half of the people", people=0.5, modalities=_RGB, **_APART),
+    Experiment("A-rgb-quarter", "A with RGB alone, a quarter of the people", people=0.25, modalities=_RGB, **_APART),
+    # The paper changes the network together with its initialisation (Section 5.5). These three keep the network of
+    # resnet34-face and change the initialisation alone.
+    Experiment("face34-random", "face network, random", initialisation="random", mlfa=False, extra=True),
+    Experiment("face34-generic", "face network, objects", initialisation="generic", mlfa=False, extra=True),
+    Experiment("face34-gender", "face network, gender", initialisation="gender", mlfa=False, extra=True),
+)
 
-_APART = replace(_A, member=False, like="A", appendix=True)
-_FACE = Experiment("resnet34-face", "face network, faces", "face_resnet34", False, "face", "attack")
-
-EXPERIMENTS = {
-    experiment.id: experiment
-    for experiment in (
-        Experiment("zhang", "resnet-18, Zhang et al.", "resnet18", False, "random", "subject", baseline=True),
-        Experiment("resnet34-subject", "resnet-34, random, subject folds", "resnet34", False, "random", "subject"),
-        Experiment("resnet34-attack", "resnet-34, random, attack folds", "resnet34", False, "random", "attack"),
-        Experiment("resnet34-imagenet", "resnet-34, objects", "resnet34", False, "imagenet", "attack"),
-        _FACE,
-        _A,
-        Experiment("B", "B: resnet-50, faces, MLFA", "ir50", True, "msceleb", "attack", member=True),
-        Experiment("C", "C: resnet-50, other faces, MLFA", "ir50", True, "asian", "attack", member=True),
-        Experiment("D", "D: resnet-34, gender, MLFA", "face_resnet34", True, "gender", "attack", member=True),
-        replace(_A, id="A-rgb", title="A with RGB alone", modalities=("rgb",) * 3, member=False, like="A"),
-        replace(_A, id="A-ir", title="A with IR alone", modalities=("ir",) * 3, member=False, like="A"),
-        replace(_A, id="A-depth", title="A with depth alone", modalities=("depth",) * 3, member=False, like="A"),
-        # "Different crop and rotation strategies as well as test-time augmentation" (Section 5.2)
-        replace(_APART, id="A-rotated", title="A, rotated up to 30 degrees", recipe=(("rotation", 30.0),)),
-        replace(_APART, id="A-cropped", title="A, random crops", recipe=(("scale_low", 0.5),)),
-        replace(_APART, id="A-mirrored", title="A, mean with the mirror image", recipe=(("mirror", True),)),
-        # "Overfitting to people" by RGB (Section 5.10), which the paper does not test: fewer people, the same frames of each
-        replace(_APART, id="A-half", title="A, half of the people", people=0.5),
-        replace(_APART, id="A-quarter", title="A, a quarter of the people", people=0.25),
-        replace(
-            _APART, id="A-rgb-half", title="A with RGB alone, half of the people", people=0.5, modalities=("rgb",) * 3
-        ),
-        replace(
-            _APART,
-            id="A-rgb-quarter",
-            title="A with RGB alone, a quarter of the people",
-            people=0.25,
-            modalities=("rgb",) * 3,
-        ),
-        # The paper changes the network together with its initialisation (Section 5.5). These three keep the network of
-        # resnet34-face and change the initialisation alone.
-        replace(_FACE, id="face34-random", title="face network, random", initialisation="random", extra=True),
-        replace(_FACE, id="face34-generic", title="face network, objects", initialisation="generic", extra=True),
-        replace(_FACE, id="face34-gender", title="face network, gender", initialisation="gender", extra=True),
-    )
-}
-
+EXPERIMENTS = {experiment.id: experiment for experiment in _ROWS}
+MEMBERS = tuple(experiment.id for experiment in _ROWS if experiment.member)
 PREPROCESSING_EXPERIMENTS = ("A", "A-rotated", "A-cropped", "A-mirrored")
 PEOPLE_EXPERIMENTS = ("A-rgb-quarter", "A-rgb-half", "A-rgb", "A-quarter", "A-half", "A")
-MEMBERS = tuple(experiment.id for experiment in EXPERIMENTS.values() if experiment.member)
-
 MODALITY_EXPERIMENTS = ("A-rgb", "A-ir", "A-depth", "A")
-
-RELEASED_SECOND_STAGE = {
-    "A": {"second_epochs": 20, "second_rotation": 30.0, "second_scale_low": 0.5, "second_jitter": 0.25}
-}
-"""Experiment A alone was trained on with weaker augmentation in the released options."""

@@ -12,25 +12,24 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from fasnb.paper.experiments import EXPERIMENTS, RELEASED_SECOND_STAGE, SEEDS, Experiment
-from fasnb.paper.recipe import RECIPE_FIELDS, RECIPES, STRICT, Recipe, Share
+from fasnb.paper.experiments import EXPERIMENTS, SEEDS, Experiment
+from fasnb.paper.recipe import RECIPE_FIELDS, RECIPES, SECOND_STAGE, STRICT, Recipe, Share
 
 EXECUTION = ("device", "workers", "executor")
 PLACES = ("released_root", "data_root", "weights_root")
 SIZES = ("width", "blocks")
+FOLDER = Path(__file__).with_name("profiles")
 
-Seed = Annotated[int, Field(ge=0, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
 Count = Annotated[int, Field(ge=1, le=10**7)]
+Two = Annotated[int, Field(ge=2, le=10**7)]
 SeedCount = Annotated[int, Field(ge=1, le=len(SEEDS))]
-Width = Annotated[float, Field(ge=1 / 32, le=4)]
-Blocks = Annotated[int, Field(ge=0, le=64)]
 
 
 class ProfileError(ValueError):
@@ -50,18 +49,14 @@ class Profile:
     title: str = ""  # one sentence: what this profile is for
     budget_minutes: Annotated[float, Field(ge=0)] = 10.0  # time stated for the whole study on budget_machine
     budget_machine: str = "two CPU cores"
-
-    # released scores: clone of the authors' repository, snapshot
+    # places: clone of the authors' repository (and the snapshot of its scores), CASIA-SURF, backbones' weights
     released_root: str = ""
-    released_epoch: Annotated[int, Field(ge=0, le=10**6)] = 31
-
-    # real data: folders of CASIA-SURF and of the backbones' weights
+    released_epoch: Natural = 31
     data_root: str = ""
     weights_root: str = ""
-
     # synthetic data; sizes in frames over all kinds
     difficulty: Share = 0.5  # of the renderer's poses, light and prints
-    data_seed: Seed = 0  # of subjects and frames
+    data_seed: Natural = 0  # of subjects and frames
     worlds: Annotated[int, Field(ge=1, le=100)] = 1  # renderer seeds over which the rows of Table 5 are repeated
     train_subjects: Annotated[int, Field(ge=6, le=10**6)] = 300
     valid_subjects: Count = 100
@@ -69,74 +64,63 @@ class Profile:
     train_frames: Annotated[int, Field(ge=24, le=10**7)] = 29266
     valid_frames: Annotated[int, Field(ge=8, le=10**7)] = 9608
     test_frames: Annotated[int, Field(ge=8, le=10**7)] = 57710
-
     # networks
-    width: Width = 1.0  # multiplier of all channel counts
-    blocks: Blocks = 0  # residual blocks per stage; 0 = the backbone's own
+    width: Annotated[float, Field(ge=1 / 32, le=4)] = 1.0  # multiplier of all channel counts
+    blocks: Annotated[int, Field(ge=0, le=64)] = 0  # residual blocks per stage; 0 = the backbone's own
     recipe: Literal["paper", "released"] = "paper"  # values of the text, or of the released options
     seeds: SeedCount = 2  # of the ensemble's members A to D
     row_seeds: SeedCount = 1  # of the other experiments
     appendix: bool = False  # also the experiments of Sections 5.2 and 5.10
-    fold_seed: Seed = 0  # of the random assignment of subjects to folds
-    authors_folds: bool = False  # attack folds of the authors' lists (casia-surf)
-
+    fold_seed: Natural = 0  # of the random assignment of subjects to folds
     # source tasks of the initialisations (synthetic); objects are frames, also of the gender task
-    pretrain_identities: Annotated[int, Field(ge=2, le=10**6)] = 300
-    pretrain_captures: Annotated[int, Field(ge=2, le=10**4)] = 30
+    pretrain_identities: Two = 300
+    pretrain_captures: Two = 30
     pretrain_objects: Annotated[int, Field(ge=24, le=10**7)] = 9000
-    pretrain_epochs: Annotated[int, Field(ge=1, le=10**5)] = 12
+    pretrain_epochs: Count = 12
     pretrain_learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-3
-    pretrain_batch_size: Annotated[int, Field(ge=2, le=10**5)] = 64
-
+    pretrain_batch_size: Two = 64
     # analysis
     fprs: Annotated[tuple[Share, ...], Field(min_length=1)] = (1e-2, 1e-3, 1e-4)
     headline_fpr: Share = 1e-4  # of Tables 3 and 4
     replicates: Annotated[int, Field(ge=10, le=10**6)] = 1000  # of the bootstrap
-
-    # execution; no result depends on these three but for rounding
+    # execution, on which no result depends but for rounding; precision of training is part of what names a network
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(ge=0, le=10**4)] = (
-        0  # networks trained at once on CPU, one thread each; 0 = one per core
-    )
-    executor: Literal["local", "ray"] = "local"  # where networks are trained; ray needs the extra of that name
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of training; part of what names a network
-
-    # changed values of the recipe: for all networks, and for single experiments
+    workers: Natural = 0  # networks trained at once, one thread each on a CPU; 0 = one per core or GPU
+    executor: Literal["local", "ray"] = "local"  # ray needs the extra of that name
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # changed values of the recipe for all networks, and of recipe and size for single experiments: <experiment>.<key>
     changes: dict[str, Any] = Field(default_factory=dict)
-    experiments: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if len(set(self.fprs)) < len(self.fprs):
-            raise ValueError(f"fprs = {list(self.fprs)} has a value twice")
-        if self.headline_fpr not in self.fprs:
-            raise ValueError(f"headline_fpr = {self.headline_fpr:g} is not one of fprs = {list(self.fprs)}")
+        if self.headline_fpr not in self.fprs or len(set(self.fprs)) < len(self.fprs):
+            raise ValueError(f"headline_fpr = {self.headline_fpr:g} is not one of fprs = {list(self.fprs)}, each once")
         for experiment in EXPERIMENTS.values():
             self.recipe_of(experiment)
             width, blocks = self.size_of(experiment)
-            if self.experiments:
-                replace(self, experiments={}, width=width, blocks=blocks)
+            if (width, blocks) != (self.width, self.blocks):
+                replace(self, changes={}, width=width, blocks=blocks)
         return self
 
     def recipe_of(self, experiment: Experiment) -> Recipe:
         """The resolved recipe of one experiment: recipe, then changes for all, then its own or its ``like``'s."""
-        values = dict(self.changes)
-        if self.recipe == "released":
-            values = RELEASED_SECOND_STAGE.get(experiment.like or experiment.id, {}) | values
-        own = {key: value for key, value in self._own(experiment).items() if key not in SIZES}
-        return replace(RECIPES[self.recipe], **(values | own | dict(experiment.recipe)))
+        second = SECOND_STAGE if self.recipe == "released" and "A" in (experiment.id, experiment.like) else {}
+        changed = {key: value for key, value in self._changed(experiment).items() if key not in SIZES}
+        return RECIPES[self.recipe].with_(**second | changed | dict(experiment.recipe))
 
     def size_of(self, experiment: Experiment) -> tuple[float, int]:
         """Width multiplier and blocks per stage (0 = own) of one experiment's network."""
-        own = self._own(experiment)
-        return own.get("width", self.width), own.get("blocks", self.blocks)
+        changed = self._changed(experiment)
+        return changed.get("width", self.width), changed.get("blocks", self.blocks)
 
     def seeds_of(self, experiment: Experiment) -> tuple[int, ...]:
         """The seeds with which one experiment is trained."""
         return SEEDS[: self.seeds if experiment.member else self.row_seeds]
 
-    def _own(self, experiment: Experiment) -> dict[str, Any]:
-        return self.experiments.get(experiment.like, {}) | self.experiments.get(experiment.id, {})
+    def _changed(self, experiment: Experiment) -> dict[str, Any]:
+        parts = [(*key.rpartition("."), value) for key, value in self.changes.items()]
+        owners = ("", experiment.like, experiment.id)  # the last decides
+        return {field: value for owner in owners for of, _, field, value in parts if of == owner}
 
     @property
     def execution(self) -> dict[str, Any]:
@@ -150,12 +134,12 @@ class Profile:
 
 
 _DEFAULTS = {f.name: f.default for kind in (Recipe, Profile) for f in fields(kind)}
-_KEYS = [key for key in _DEFAULTS if key not in ("name", "changes", "experiments")]
+_KEYS = [key for key in _DEFAULTS if key not in ("name", "changes")]
 
 
 def names() -> list[str]:
     """Names of the profiles that come with the package."""
-    return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
@@ -168,24 +152,16 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
     Raises:
         ProfileError: unknown profile or key (the nearest valid one is named), wrong type, impossible value.
     """
-    values = _read(name)
-    try:
-        own = {f"{e}.{key}": v for e, pairs in values.pop("experiments", {}).items() for key, v in pairs.items()}
-    except AttributeError:
-        raise ProfileError(f"profile {name}: experiments must be tables, such as [experiments.A]") from None
-    known = {"changes": {}, "experiments": {}}
-    for key, value in (values | own | dict(settings or {})).items():
+    known = {"changes": {}}
+    for key, value in (_read(name) | dict(settings or {})).items():
         experiment, dot, field = key.rpartition(".")
         if dot and experiment not in EXPERIMENTS:
             raise ProfileError(f"no experiment {experiment!r}{_nearest(experiment, EXPERIMENTS)}")
         valid = [*RECIPE_FIELDS, *SIZES] if dot else _KEYS
         if field not in valid:
             raise ProfileError(f"unknown key {key!r}{_nearest(field, valid)}")
-        value = _value(key, value, _DEFAULTS[field])
-        if dot:
-            known["experiments"].setdefault(experiment, {})[field] = value
-        else:
-            (known["changes"] if field in RECIPE_FIELDS else known)[field] = value
+        place = known["changes"] if dot or field in RECIPE_FIELDS else known
+        place[key] = _value(key, value, _DEFAULTS[field])
     try:
         return Profile(name=Path(name).stem, **known)
     except ValidationError as error:
@@ -194,32 +170,28 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
 
 def results_name(name: str, settings: Mapping[str, Any] | None = None) -> str:
     """Name of the results folder: the profile's, followed by a hash where settings change what is computed."""
-    given, changed = load(name), load(name, settings)
-    values, before = ({k: v for k, v in p.as_dict().items() if k not in EXECUTION + PLACES} for p in (changed, given))
-    if values == before:
-        return given.name
-    return f"{given.name}-{hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]}"
-
-
-def _folder():
-    return resources.files("fasnb.paper").joinpath("profiles")
+    texts = []
+    for profile in (load(name), load(name, settings)):
+        values = {key: value for key, value in profile.as_dict().items() if key not in EXECUTION + PLACES}
+        texts.append(json.dumps(values, sort_keys=True))
+    changed = f"-{hashlib.sha256(texts[1].encode()).hexdigest()[:8]}" if texts[0] != texts[1] else ""
+    return Path(name).stem + changed
 
 
 def _read(name: str) -> dict[str, Any]:
-    """The values of a profile's file."""
-    own = name.endswith(".toml")
-    if own and Path(name).stem in names() and Path(name).resolve().parent != Path(str(_folder())).resolve():
+    """The values of a profile's file; those of single experiments as ``<experiment>.<key>``."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if path.stem in names() and path.resolve().parent != FOLDER.resolve():
         raise ProfileError(f"{name} has the name of a profile that comes with the package; rename it")
-    path = Path(name) if own else _folder() / f"{name}.toml"
-    if not path.is_file() or ("/" in name and not own):
-        valid = names()
-        raise ProfileError(
-            f"no profile {name!r}{_nearest(name, valid)}; give the path of a .toml file or one of {', '.join(valid)}"
-        )
+    if not path.is_file():
+        known = f"give the path of a .toml file or one of {', '.join(names())}"
+        raise ProfileError(f"no profile {name!r}{_nearest(name, names())}; {known}")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not text, or a number of thousands of digits
-        raise ProfileError(f"{path} is not TOML: {error}") from None
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        own = values.pop("experiments", {})
+        return values | {f"{each}.{key}": value for each, pairs in own.items() for key, value in pairs.items()}
+    except (ValueError, RecursionError, AttributeError) as error:  # AttributeError: experiments that are no tables
+        raise ProfileError(f"{path} is not TOML, or its experiments are no tables: {error}") from None
 
 
 def _value(key: str, value: Any, default: Any) -> Any:
@@ -227,8 +199,7 @@ def _value(key: str, value: Any, default: Any) -> Any:
     try:
         if isinstance(value, str) and not isinstance(default, str):
             value = tomllib.loads(f"value = {value}")["value"]
-        if isinstance(default, float) and type(value) is int:
-            value = float(value)
+        value = float(value) if isinstance(default, float) and type(value) is int else value
     except (ValueError, RecursionError, OverflowError):
         raise ProfileError(f"{key} = {value!r} is not a value of the kind of {default!r}") from None
     return tuple(value) if isinstance(value, list) else value
@@ -245,8 +216,6 @@ def _sentence(error: ValidationError) -> str:
     inner = first.get("ctx", {}).get("error")
     if inner is not None:  # of a validator of our own
         return _sentence(inner) if isinstance(inner, ValidationError) else str(inner)
-    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-    near = (
-        _nearest(str(first["input"]), re.findall("'([^']+)'", first["msg"])) if first["type"] == "literal_error" else ""
-    )
-    return f"{key} = {first['input']!r}: {first['msg'].replace('Input', 'it')}{near}"
+    literals = re.findall("'([^']+)'", first["msg"]) if first["type"] == "literal_error" else []
+    said = first["msg"].replace("Input", "it") + _nearest(str(first["input"]), literals)
+    return f"{first['loc'][0]} = {first['input']!r}: {said}"

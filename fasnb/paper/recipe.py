@@ -31,14 +31,11 @@ class Normalisation:
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """Values of one training. Lengths in pixels, angles in degrees. Pydantic refuses, by a ValueError, what cannot be."""
+    """Values of one training. Lengths in pixels, angles in degrees. What cannot be is refused by a ValueError."""
 
-    # fusion after stage 3: squeeze-and-excitation re-weighting per branch ("se") or plain concatenation ("concat")
-    fusion: Literal["se", "concat"] = "se"
-    # aggregation blocks start at random (Section 5.6), or with the backbone's stages 2 to 4 as in the released code
+    fusion: Literal["se", "concat"] = "se"  # after stage 3: squeeze-and-excitation per branch, or concatenation alone
+    # of the aggregation blocks: at random (Section 5.6), or the backbone's stages 2 to 4, as released
     aggregation_start: Literal["random", "backbone"] = "random"
-
-    # optimisation
     epochs: Size = 30
     schedule_epochs: Size = 30  # period of the cosine; training may stop before it ends
     warmup: Share = 0.0  # share of all steps over which the learning rate rises linearly from zero
@@ -48,7 +45,6 @@ class Recipe:
     beta2: Below1 = 0.999
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
     train_classifier: bool = True  # False: the last linear layer keeps its random initial weights
-
     # training images: resize -> (rotate, random resized crop | random placement of the crop) -> flip -> colour
     resize: Size = 125
     crop: Size = 112
@@ -59,15 +55,12 @@ class Recipe:
     jitter: Below1 = 0.0  # colour jitter of RGB: brightness, contrast, saturation +- jitter, hue +- jitter / 2
     jitter_probability: Share = 0.0
     grey_probability: Share = 0.0  # RGB replaced by its luminance
-
     # a second stage of training with its own, weaker augmentation (0 epochs = none); released model A has one
     second_epochs: Epochs = 0
     second_rotation: Degrees = 0.0
     second_scale_low: Area = 1.0
     second_jitter: Below1 = 0.0
-
-    # scoring: centre crop alone, or the mean with its mirror image
-    mirror: bool = False
+    mirror: bool = False  # scoring: centre crop alone, or the mean with its mirror image
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
@@ -82,21 +75,14 @@ class Recipe:
 
 PAPER = Recipe()
 
-RELEASED = Recipe(
-    fusion="concat",
-    aggregation_start="backbone",
-    epochs=31,
-    schedule_epochs=50,
-    learning_rate=2e-5,
-    beta1=0.5,
-    train_classifier=False,
-    rotation=45.0,
-    scale_low=0.2,
-    jitter=0.5,
-    jitter_probability=0.2,
-    grey_probability=0.2,
-    mirror=True,
+_OPTIMISER = {"epochs": 31, "schedule_epochs": 50, "learning_rate": 2e-5, "beta1": 0.5, "train_classifier": False}
+_COLOUR = {"jitter": 0.5, "jitter_probability": 0.2, "grey_probability": 0.2}
+RELEASED = PAPER.with_(
+    fusion="concat", aggregation_start="backbone", rotation=45.0, scale_low=0.2, mirror=True, **_OPTIMISER, **_COLOUR
 )
+
+SECOND_STAGE = {"second_epochs": 20, "second_rotation": 30.0, "second_scale_low": 0.5, "second_jitter": 0.25}
+"""Experiment A alone was trained on with weaker augmentation in the released options."""
 
 RECIPES = {"paper": PAPER, "released": RELEASED}
 RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))

@@ -10,23 +10,24 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 DONE = "done.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Damaged(ValueError):
-    """A file does not read back as it was written; the message names it, and what to remove so that it is made again."""
+    """A file does not read back as it was written; the message names it, and what to remove to make it again."""
 
 
 def replace_file(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call ``write(temporary path)`` in the same folder, flush to disk, then rename onto ``path``.
 
-    The temporary name, ``.<stem>-<8 hex digits><suffix>``, keeps the suffix, because many writers choose their format by it.
-    Raises OSError where the folder cannot be written, or the disk is full; the message says what to do.
+    The temporary name, ``.<stem>-<8 hex digits><suffix>``, keeps the suffix, by which many writers choose a format.
+    Raises OSError; where the disk is full its message says what to do.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -37,7 +38,7 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> Path:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
         advice = "free some room and run the same command again, which goes on from what is finished"
         raise OSError(error.errno, f"no room for {path}; {advice}") from error
@@ -53,10 +54,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 @contextmanager
 def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
-    """Hold the lock file ``path``, so that one process at a time does what is inside. A killed process frees its lock.
-
-    ``waiting`` is called once, before waiting, where another process holds it.
-    """
+    """Hold a lock file, which a killed process frees. ``waiting`` is called before waiting for another process."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     if waiting is not None and is_locked(path):
         waiting()
@@ -66,8 +64,10 @@ def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Ite
 
 def is_locked(path: str | Path) -> bool:
     """Whether another process holds a lock file."""
+    if not Path(path).exists():
+        return False
     try:
-        with FileLock(path, timeout=0) if Path(path).exists() else nullcontext():
+        with FileLock(path, timeout=0):
             return False
     except Timeout:
         return True
@@ -80,45 +80,35 @@ def file_sha256(path: str | Path) -> str:
 
 
 def seal(folder: str | Path, content: dict, names: Iterable[str] = (), file: str = DONE) -> Path:
-    """Write ``file`` into a folder: ``content``, the SHA-256 of the files ``names`` there, and its own seal.
+    """Write ``file`` into a folder: ``content``, the SHA-256 of the files ``names`` there, and last its own seal.
 
     Hashes that ``content`` brings under "sha256" are kept, so that a sealed folder can be given more files.
     """
     hashes = content.get("sha256", {}) | {name: file_sha256(Path(folder) / name) for name in names}
-    return write_text(Path(folder) / file, _with_seal(content | {"sha256": hashes}))
+    text = json.dumps(content | {"sha256": hashes}, indent=2).removesuffix("\n}")
+    return write_text(Path(folder) / file, text + _seal_of(text))
 
 
 def sealed(folder: str | Path, file: str = DONE) -> dict:
     """What ``seal`` wrote. FileNotFoundError where there is no such file, Damaged where a byte of it differs."""
-    text = (Path(folder) / file).read_bytes()
-    try:
-        content = json.loads(text)
-        content.pop("seal")
-        whole = text == _with_seal(content).encode()
-    except (
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        RecursionError,
-    ):  # no JSON, or no dictionary with a seal
-        whole = False
-    if not whole:
+    found = (Path(folder) / file).read_bytes().decode(errors="replace")
+    text = found.rpartition(",\n")[0]
+    if found != text + _seal_of(text):
         raise _damaged(folder, file)
-    return content
+    return json.loads(text + "\n}")
 
 
 def whole(folder: str | Path, name: str, file: str = DONE) -> Path:
     """The path of one of the files that ``seal`` noted, once its SHA-256 was compared. Raises as ``sealed``."""
-    path = Path(folder) / name
-    if sealed(folder, file)["sha256"].get(name) != file_sha256(path):
+    if sealed(folder, file)["sha256"].get(name) != file_sha256(Path(folder) / name):
         raise _damaged(folder, name)
-    return path
+    return Path(folder) / name
 
 
-def _with_seal(content: dict) -> str:
-    digest = hashlib.sha256(json.dumps(content, indent=2).encode()).hexdigest()
-    return json.dumps(content | {"seal": digest}, indent=2) + "\n"
+def _seal_of(text: str) -> str:
+    """The last lines of a sealed file, whose text before them, a JSON object but for its end, is given."""
+    digest = hashlib.sha256(f"{text}\n}}".encode()).hexdigest()
+    return f',\n  "seal": "{digest}"\n}}\n'
 
 
 def _damaged(folder: str | Path, name: str) -> Damaged:

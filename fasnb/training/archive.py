@@ -1,11 +1,11 @@
 """What is kept of trained networks: the folder of each, and published results.
 
-A network's folder holds ``config.json`` (what it is, where it was made), ``history.csv`` (one row an epoch), ``network.pt``,
-``scores-<split>-<data8>.parquet`` of each split and, written last, ``done.json``: facts, and the SHA-256 of the other files,
-which is compared with whatever is read. Until it is done ``state.pt`` is what its training goes on from.
+A network's folder holds ``config.json`` (what it is, where it was made), ``history.csv`` (one row an epoch),
+``network.pt``, ``scores-<split>-<data8>.parquet`` of each split and, written last, ``done.json``: facts, and the
+SHA-256 of the other files, which is compared with whatever is read. Before, training goes on from ``state.pt``.
 
-Published results are ``scores.parquet`` (the scores table with ``split`` and ``key``), ``runs.csv`` (one row a network) and
-``history.csv`` (one row a network and epoch), without weights.
+Published results are ``scores.parquet`` (the scores table with ``split`` and ``key``), ``runs.csv`` (one row a network)
+and ``history.csv`` (one row a network and epoch), without weights.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from fasnb.data.scores import SCORE_COLUMNS, read_scores, write_scores
-from fasnb.tools.files import DONE, is_locked, replace_file, seal, sealed, whole
-from fasnb.training.plan import NETWORK_FILE, Network, backbones_of
-
-LOCK = "run.lock"
+from fasnb.tools.files import DONE, replace_file, seal, sealed, whole
+from fasnb.training.plan import Network, backbones_of
 
 
 class MissingScores(ValueError):
@@ -31,13 +29,8 @@ def score_file(network: Network, split: str) -> str:
 
 
 def facts_of(network: Network) -> dict | None:
-    """What ``done.json`` says of a network, None where it is not trained. Raises Damaged, ValueError for another network's."""
-    if not (network.folder / DONE).is_file():
-        return None
-    facts = sealed(network.folder)
-    if facts.get("key") != network.key:
-        raise ValueError(f"{network.folder} holds another network; move it away")
-    return facts
+    """What ``done.json`` says of a network, None where it is not trained. Raises Damaged."""
+    return sealed(network.folder) if (network.folder / DONE).is_file() else None
 
 
 def is_done(network: Network) -> bool:
@@ -46,33 +39,19 @@ def is_done(network: Network) -> bool:
     return facts is not None and all(score_file(network, split) in facts["sha256"] for split in network.splits)
 
 
-def state_of(network: Network) -> str:
-    """done, running, partial, damaged, or missing; every byte of what is done is read. Weights alone may be missing."""
-    try:
-        for name in (facts_of(network) or {"sha256": ()})["sha256"]:
-            if name != NETWORK_FILE or (network.folder / name).exists():
-                whole(network.folder, name)
-        if is_done(network):
-            return "done"
-    except (ValueError, FileNotFoundError):
-        return "damaged"
-    if not network.folder.is_dir():
-        return "missing"
-    return "running" if is_locked(network.folder / LOCK) else "partial"
-
-
 class Published:
     """The published results in a folder; it may have none."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
+    def _table(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(whole(self.folder, name)).set_index("key")
+
     @cached_property
     def runs(self) -> pd.DataFrame:
         """``runs.csv``, indexed by the networks' keys."""
-        if not (self.folder / DONE).is_file():
-            return pd.DataFrame(index=pd.Index([], name="key"))
-        return pd.read_csv(whole(self.folder, "runs.csv")).set_index("key")
+        return self._table("runs.csv") if (self.folder / DONE).is_file() else pd.DataFrame()
 
     @cached_property
     def _scores(self) -> pd.DataFrame:
@@ -81,19 +60,16 @@ class Published:
 
     def holds(self, network: Network) -> bool:
         """Whether the network's scores of all its splits are here, on the very frames that it is to score."""
-        if network.key not in self.runs.index:
-            return False
-        row = self.runs.loc[network.key]
-        return all(row.get(f"{split} data") == frames.fingerprint for split, frames in network.splits.items())
+        wanted = {f"{split} data": frames.fingerprint for split, frames in network.splits.items()}
+        return network.key in self.runs.index and wanted.items() <= dict(self.runs.loc[network.key]).items()
 
     def scores(self, network: Network, split: str) -> pd.DataFrame:
         """The scores table of a network on a split. Raises KeyError where it is not here."""
         return self._scores.loc[[(split, network.key)], list(SCORE_COLUMNS)].reset_index(drop=True)
 
     def history(self, network: Network) -> pd.DataFrame:
-        """One row an epoch, of a network or a backbone."""
-        table = pd.read_csv(whole(self.folder, "history.csv"))
-        found = table[table["key"] == network.key].drop(columns=["run", "key"])
+        """One row an epoch, of a network or a backbone. Raises KeyError where it is not here."""
+        found = self._table("history.csv").loc[[network.key]].drop(columns="run")
         return found.dropna(axis=1, how="all").reset_index(drop=True)
 
 
@@ -123,9 +99,8 @@ def load_scores(networks: Sequence[Network], split: str, published: Published = 
 def load_facts(networks: Iterable[Network], published: Published = NOTHING) -> pd.DataFrame:
     """One row a network that is done here or published.
 
-    Columns: experiment, fold, seed, run (folder), key, device, threads, commit, torch, precision, frames (trained on), epochs,
-    loss (of the last), seconds (of training), frames_per_second (median of the epochs), memory (peak, bytes), and of each split
-    its frames, seconds and data (the frames' fingerprint), such as "valid frames".
+    Columns: experiment, fold, seed, key, run (folder), device, commit, frames (trained on), epochs, seconds (of
+    training), frames_per_second (median of the epochs), and of each split the frames' fingerprint, as "valid data".
     """
     rows = []
     for network in networks:
@@ -142,10 +117,7 @@ def load_history(network: Network, published: Published = NOTHING) -> pd.DataFra
 
 
 def write_published(networks: Sequence[Network], folder: Path) -> None:
-    """Write the results of networks, which must all be done, and of the backbones they start from. Raises MissingScores."""
-    missing = [network.title for network in networks if not is_done(network)]
-    if missing:
-        raise MissingScores(f"{len(missing)} of {len(networks)} networks are not done: {'; '.join(missing)}")
+    """Write the results of networks and of the backbones they start from. MissingScores: one is not done."""
     tables = [load_scores([n], split).assign(split=split, key=n.key) for n in networks for split in n.splits]
     # all networks' scores of a frame together: what is known of it is then said once, which saves a fifth of the file
     scores = pd.concat(tables).rename_axis("frame").sort_values(["split", "frame"], kind="stable")

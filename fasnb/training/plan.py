@@ -1,8 +1,8 @@
 """The plan: every network of a study, resolved once from its profile.
 
-A ``Network`` says all that determines one trained network, and where it lies; training, scoring and loading ask no profile.
-A backbone that is pre-trained here (Section 4.2) is a ``Network`` too: its architecture are ``Stages``, its recipe is a
-``Pretraining``, its frames are labelled pictures, and the networks that start from it name it.
+A ``Network`` says all that determines one trained network, and where it lies; training, scoring and loading ask no
+profile. A backbone that is pre-trained here (Section 4.2) is a ``Network`` too: its architecture are ``Stages``, its
+recipe is a ``Pretraining``, its frames are labelled pictures, and the networks that start from it name it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from fasnb.data.casia_surf import CasiaSurf, find
-from fasnb.data.folds import attack_folds, read_attack_folds, subject_folds
+from fasnb.data.folds import attack_folds, subject_folds
 from fasnb.data.released import released_frames
 from fasnb.data.store import Source, Store, build
 from fasnb.model.backbones import Stages
@@ -31,12 +31,13 @@ from fasnb.training.pretraining import Pretraining
 from synthsurf import source_tasks
 from synthsurf.dataset import SynthSurf
 
-VERSION = 1  # part of every key: raise it when a change of the code changes the weights of a network
+VERSION = 2  # part of every key: raise it when a change of the code changes the weights of a network
 NETWORK_FILE = "network.pt"
 SPLITS = ("train", "valid", "test")
 SMALL_IMAGES = 64  # pixels; networks for smaller crops take the small stem
 BF16_WIDTH = 0.5  # below this width bfloat16 does not pay on a CPU
 WATCHED, FEW = 2000, 64  # held-out frames watched after an epoch: at most, and however few are trained on
+_sha256 = lru_cache(file_sha256)  # of a file of weights, once a plan
 
 WEIGHT_FILES = {
     "imagenet": "imagenet-resnet34.pth",
@@ -115,13 +116,10 @@ class Network:
         """All that determines the weights, as plain values of JSON types."""
         rows = np.asarray(getattr(self.frames, "rows", []), "<i8")
         values = {"experiment": self.experiment, "fold": int(self.fold), "seed": int(self.seed), "version": VERSION}
-        values |= {
-            "architecture": asdict(self.architecture),
-            "recipe": asdict(self.recipe),
-            "precision": self.precision,
-        }
+        values |= {"architecture": asdict(self.architecture), "recipe": asdict(self.recipe)}
         values |= {"frames": self.frames.fingerprint, "rows": hashlib.sha256(rows.tobytes()).hexdigest()}
-        return values | {"start": self.start.key if isinstance(self.start, Network) else _sha256(self.start)}
+        start = self.start.key if isinstance(self.start, Network) else self.start and _sha256(self.start)
+        return values | {"precision": self.precision, "start": start or "random"}
 
     @cached_property
     def key(self) -> str:
@@ -136,11 +134,6 @@ class Network:
     def weights(self) -> Path:
         """The path of its trained weights. Raises FileNotFoundError, and Damaged where they are not whole."""
         return whole(self.folder, NETWORK_FILE)
-
-
-@lru_cache
-def _sha256(path: Path | None) -> str:
-    return "random" if path is None else file_sha256(path)
 
 
 def backbones_of(networks: Iterable[Network]) -> list[Network]:
@@ -174,16 +167,14 @@ class Plan:
         return split in self.sources and bool(self.sources[split].frames["label"].notna().all())
 
     def table(self) -> pd.DataFrame:
-        """One row a network, in the words of the profile and the paper."""
+        """One row a network; what an experiment's network is made of tells ``fasnb networks``."""
         rows = []
         for it in self.networks:
             row = {name: getattr(it, name) for name in ("experiment", "fold", "seed", "precision", "epochs")}
-            row |= {name: getattr(it.architecture, name) for name in ("backbone", "fusion", "mlfa", "width")}
-            start = it.start.folder if isinstance(it.start, Network) else it.start
-            row |= {"sees": "+".join(dict.fromkeys(it.architecture.modalities)), "starts from": start and start.name}
-            row |= {"train frames": len(it.frames), "scores": " ".join(it.splits), "run": it.folder.name}
-            rows.append(row)
-        return pd.DataFrame(rows).fillna({"starts from": "random"})
+            start = it.start.folder.name if isinstance(it.start, Network) else getattr(it.start, "name", "random")
+            row |= {"starts from": start, "train frames": len(it.frames)}
+            rows.append(row | {"scores": " ".join(it.splits), "run": it.folder.name})
+        return pd.DataFrame(rows)
 
 
 def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = None) -> Plan:
@@ -202,7 +193,8 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
     sources = sources or sources_of(profile)
     if "train" not in sources:
         raise MissingData("there are no training frames here; see data/README.md")
-    folds = {kind: fold_of(profile, kind, sources["train"].frames) for kind in ("subject", "attack")}
+    frames, seed = sources["train"].frames, profile.fold_seed
+    folds = {"subject": subject_folds(frames, seed), "attack": attack_folds(frames, seed)}
     made = Plan([], {}, sources, folds)
     for experiment in EXPERIMENTS.values():
         try:
@@ -226,8 +218,7 @@ def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, ou
     for seed, k in product(profile.seeds_of(experiment), range(1, experiment.fold_count + 1)):
         rows, watched = np.flatnonzero((fold != k) & seen), np.flatnonzero(fold == k)
         limit = min(WATCHED, max(FEW, len(rows) // 8))  # so that watching takes a twentieth of the time
-        if len(watched) > limit:
-            watched = np.sort(np.random.default_rng(0).permutation(watched)[:limit])
+        watched = np.sort(np.random.default_rng(0).permutation(watched)[:limit])
         frames = _frames("train", source, rows)
         networks.append(Network(experiment.id, k, seed, architecture, recipe, frames, watched=watched, **shared))
     return networks
@@ -235,8 +226,8 @@ def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, ou
 
 def _frames(split: str, source: Source, rows: np.ndarray | None = None) -> Frames:
     """Rows of a split, by default all; its store lies in the cache."""
-    folder = cache() / f"{split}-{source.fingerprint[:16]}"
-    return Frames(folder, source.fingerprint, np.arange(len(source.frames)) if rows is None else rows, source)
+    rows = np.arange(len(source.frames)) if rows is None else rows
+    return Frames(cache() / f"{split}-{source.fingerprint[:16]}", source.fingerprint, rows, source)
 
 
 def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | Path | None:
@@ -248,31 +239,27 @@ def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | 
         return None
     if profile.source == "casia-surf":
         folder = profile.weights_root or "data/weights"
-        path = home() / folder / WEIGHT_FILES.get(name, "")
+        path = home() / folder / WEIGHT_FILES.get(name, f"{name}.pth")
         if not path.is_file():
-            what = f"{path.name} in {folder}" if name in WEIGHT_FILES else "a published backbone"
-            raise MissingData(f"the initialisation {name!r} needs {what}; see data/README.md")
+            raise MissingData(f"the initialisation {name!r} needs {path.name} in {folder}; see data/README.md")
         return path
-    values = {key: getattr(profile, f"pretrain_{key}") for key in ("epochs", "batch_size", "learning_rate")}
-    stages, recipe = architecture_of(profile, experiment).stages, Pretraining(**values, **STAND_INS[name][2])
-    pictures, precision = stand_in_pictures(profile, name), precision_of(profile, experiment)
-    return Network(name, 0, 0, stages, recipe, pictures, precision, out=out)
-
-
-def stand_in_pictures(profile: Profile, initialisation: str) -> source_tasks.SourceTask:
-    """Labelled pictures of an initialisation's stand-in, as large as the networks' crops."""
-    task, values, _ = STAND_INS[initialisation]
-    values = {"size": crop_of(profile)} | values | {"seed": 1000 * profile.data_seed + values.get("seed", 0)}
+    task, pictures, changes = STAND_INS[name]
+    pictures = {"size": profile.recipe_of(experiment).crop} | pictures
+    pictures["seed"] = 1000 * profile.data_seed + pictures.get("seed", 0)
+    counts = (profile.pretrain_objects,)
     if task == "faces":
-        return source_tasks.faces(profile.pretrain_identities, profile.pretrain_captures, **values)
-    return getattr(source_tasks, task)(profile.pretrain_objects, **values)
+        counts = profile.pretrain_identities, profile.pretrain_captures
+    values = {key: getattr(profile, f"pretrain_{key}") for key in ("epochs", "batch_size", "learning_rate")}
+    stages, recipe = architecture_of(profile, experiment).stages, Pretraining(**values | changes)
+    frames = getattr(source_tasks, task)(*counts, **pictures)
+    return Network(name, 0, 0, stages, recipe, frames, precision_of(profile, experiment), out=out)
 
 
 def sources_of(profile: Profile) -> dict[str, Source]:
     """Split -> its frames before they are decoded or rendered, train first; only the splits that are there.
 
-    Of the released source that is validation alone, whose images may not be on this machine. Raises FileNotFoundError where
-    there are no frames; the message says what to lay where.
+    Of the released source that is validation alone, whose images may not be on this machine. Raises FileNotFoundError
+    where there are no frames; the message says what to lay where.
     """
     size = max(profile.recipe_of(experiment).resize for experiment in EXPERIMENTS.values())
     root = home() / (profile.data_root or "data/casia-surf")
@@ -289,26 +276,6 @@ def sources_of(profile: Profile) -> dict[str, Source]:
     return {s: CasiaSurf(layout.frames([s]), root, size) for s in SPLITS if s in layout.lists}
 
 
-def fold_of(profile: Profile, kind: str, frames: pd.DataFrame) -> pd.Series:
-    """The fold that holds out each training frame: kind "subject" (Section 5.3) or "attack" (Section 4.1).
-
-    Raises FileNotFoundError or ValueError where the authors' fold lists are wanted and not there, or name other frames.
-    """
-    if kind == "subject" or not profile.authors_folds:
-        return {"subject": subject_folds, "attack": attack_folds}[kind](frames, profile.fold_seed)
-    listed, fold = read_attack_folds(released_root(profile.released_root))
-    of_sample = dict(zip(listed["sample"].str.removeprefix("train/"), fold, strict=True))
-    found = frames["sample"].str.removeprefix("train/").map(of_sample)
-    if found.isna().any():
-        raise ValueError(f"{int(found.isna().sum()):,} training frames are in none of the authors' fold lists")
-    return found.astype("int64").rename("fold")
-
-
-def crop_of(profile: Profile) -> int:
-    """Height and width of what a network sees, in pixels."""
-    return profile.recipe_of(EXPERIMENTS["A"]).crop
-
-
 def architecture_of(profile: Profile, experiment: Experiment) -> Architecture:
     """The network of one experiment at the profile's size."""
     recipe, (width, blocks) = profile.recipe_of(experiment), profile.size_of(experiment)
@@ -319,6 +286,5 @@ def architecture_of(profile: Profile, experiment: Experiment) -> Architecture:
 
 def precision_of(profile: Profile, experiment: Experiment) -> str:
     """fp32 or bf16, of an experiment's training."""
-    if profile.precision != "auto":
-        return profile.precision
-    return "bf16" if profile.size_of(experiment)[0] >= BF16_WIDTH else "fp32"
+    fitting = "bf16" if profile.size_of(experiment)[0] >= BF16_WIDTH else "fp32"
+    return fitting if profile.precision == "auto" else profile.precision

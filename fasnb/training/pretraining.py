@@ -34,9 +34,9 @@ class Pretraining:
 class ArcFaceHead(nn.Module):
     """Deng et al., "ArcFace", CVPR 2019: ``margin`` m (radians) is added to the angle of the own class.
 
-    Features (N, F) and, in training, labels (N,) -> logits (N, classes). With |w_j| = |x| = 1: logit_j = s cos(theta_j);
-    for the own class s cos(theta + m). Where theta + m exceeds pi, the own logit goes on falling as
-    s (cos(theta) - m sin(m)), as in the authors' code. Without labels there is no margin, for the accuracy.
+    Features (N, F) and, in training, labels (N,) -> logits (N, classes). With |w_j| = |x| = 1: logit_j = s
+    cos(theta_j); for the own class s cos(theta + m). Where theta + m exceeds pi, the own logit goes on falling as s
+    (cos(theta) - m sin(m)), as in the authors' code. Without labels there is no margin, for the accuracy.
     """
 
     def __init__(self, features: int, classes: int, margin: float = 0.5, scale: float = 64.0):
@@ -57,30 +57,26 @@ class ArcFaceHead(nn.Module):
 
 
 class PretrainingTask:
-    """A backbone and its head before labelled pictures, as ``fasnb.training.fit.LivenessTask`` is before frames.
+    """A backbone ``module`` and its head before labelled pictures, and what ``fasnb.training.fit.Loop`` takes.
 
-    The pictures, ``network.frames``, have ``read(indices)`` (uint8 (n, 3, H, W)), ``labels`` (0 .. ``classes`` - 1) and ``classes``.
+    The pictures, ``network.frames``, have ``read(indices)`` (uint8 (n, 3, H, W)), ``labels`` (from 0) and ``classes``.
     """
 
     def __init__(self, network, device: torch.device):
-        self.recipe, self.network, pictures, stages = network.recipe, network, network.frames, network.architecture
+        self.network, self.recipe, pictures, stages = network, network.recipe, network.frames, network.architecture
         labels = np.asarray(pictures.labels)
         self.train, self.held_out = split(labels, self.recipe.held_out, network.seed)
         self.steps = len(self.train) // self.recipe.batch_size
-        if not self.steps:
-            size = f"batch_size {self.recipe.batch_size}"
-            raise ValueError(f"{network.title}: {size} is above the {len(self.train)} training pictures; lower it")
         torch.manual_seed(network.seed)
         self.module = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images)
-        head, size = nn.Linear, (self.module.embedding_size, int(pictures.classes))
+        head, values = nn.Linear, (self.module.embedding_size, int(pictures.classes))
         if self.recipe.head == "arcface":
-            head, size = ArcFaceHead, (*size, self.recipe.margin, self.recipe.scale)
-        self.head = head(*size).to(device)
+            head, values = ArcFaceHead, (*values, self.recipe.margin, self.recipe.scale)
+        self.head = head(*values).to(device)
         self.module.to(device, memory_format=torch.channels_last)
-        self.modules, self.adam = {"backbone": self.module, "head": self.head}, {}
+        self.modules, self.adam, norm = {"backbone": self.module, "head": self.head}, {}, stages.spec.normalisation
         self.labels = torch.as_tensor(labels, dtype=torch.long).to(device)
         self.pictures = torch.from_numpy(pictures.read(np.arange(len(labels)))).to(device)
-        norm = stages.spec.normalisation
         self.mean, self.std = (255 * torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (norm.mean, norm.std))
 
     def rate(self, step: int) -> float:
@@ -89,13 +85,16 @@ class PretrainingTask:
         rise = min(1.0, (step + 1) / (warmup * total)) if warmup else 1.0
         return self.recipe.learning_rate * (rise * 0.5 * (1.0 + math.cos(math.pi * step / total)))
 
-    def losses(self, epoch: int, first: int) -> Iterator[Tensor]:
-        """The losses of the batches of an epoch (from 0), from number ``first`` on."""
+    def losses(self, epoch: int) -> Iterator[Tensor]:
+        """The losses of the batches of an epoch (from 0)."""
         draw = np.random.default_rng([self.network.seed, epoch + 1])
         order = draw.permutation(self.train)[: self.steps * self.recipe.batch_size].reshape(self.steps, -1)
         mirrored = draw.random(order.shape) < self.recipe.flip
-        for index, mirror in zip(order[first:], mirrored[first:], strict=True):
-            logits, labels = self._logits(index, mirror, margin=self.recipe.head == "arcface")
+        for index, mirror in zip(order, mirrored, strict=True):
+            pictures, labels = self.pictures[index], self.labels[index]
+            pictures[mirror] = pictures[mirror].flip(3)
+            features = self._features(pictures)
+            logits = self.head(features, labels) if self.recipe.head == "arcface" else self.head(features)
             yield functional.cross_entropy(logits, labels)
 
     @torch.no_grad()
@@ -103,20 +102,14 @@ class PretrainingTask:
         """Accuracy: the share of held-out pictures that the head gives their label, NaN where none are held out."""
         self.module.eval()
         parts = np.split(self.held_out, range(256, len(self.held_out), 256))
-        right = [(logits.argmax(dim=1) == labels).sum() for logits, labels in map(self._logits, parts)]
+        right = [(self.head(self._features(self.pictures[p])).argmax(dim=1) == self.labels[p]).sum() for p in parts]
         return {"accuracy": int(sum(right)) / len(self.held_out) if len(self.held_out) else math.nan}
 
-    def _logits(self, index: np.ndarray, mirror: np.ndarray | None = None, margin: bool = False):
-        """Logits (n, classes) and labels of pictures; the head always works in float32."""
-        device = self.labels.device
-        index = torch.from_numpy(index).to(device)
-        pictures, labels = self.pictures[index], self.labels[index]
-        if mirror is not None:
-            pictures = torch.where(torch.from_numpy(mirror).to(device)[:, None, None, None], pictures.flip(3), pictures)
+    def _features(self, pictures: Tensor) -> Tensor:
+        """Embeddings of pictures, float32 (n, features): the head always works in that."""
         pictures = ((pictures.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        with autocast(device, self.network.precision == "bf16"):
-            features = self.module(pictures).float()
-        return (self.head(features, labels) if margin else self.head(features)), labels
+        with autocast(pictures.device, self.network.precision == "bf16"):
+            return self.module(pictures).float()
 
 
 def split(labels: np.ndarray, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
