@@ -162,7 +162,9 @@ def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
     os.environ.setdefault("GLIBC_TUNABLES", KEEP_MEMORY)  # read by a process when it starts
     calls = (delayed(_in_worker)(function, task, os.environ.get(STOP_AT, "inf")) for task in tasks)
     try:
-        for result in Parallel(workers, "loky", "generator_unordered", batch_size=1, max_nbytes=None)(calls):
+        with _deaf():
+            results = Parallel(workers, "loky", "generator_unordered", batch_size=1, max_nbytes=None)(calls)
+        for result in results:
             if isinstance(result, OutOfTime):  # all others are waited for, because they save their state too
                 stopped = result
             else:
@@ -175,10 +177,22 @@ def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
         raise stopped
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C from their first moment on: it is for the parent, which hears it too."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal can be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _in_worker(function: Callable, task, stop_at: str):
-    """The result, or OutOfTime, of one task. Ctrl-C is left to the parent, which hears it too."""
+    """The result, or OutOfTime, of one task."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_with_parent()
     os.environ[STOP_AT] = stop_at
     try:
