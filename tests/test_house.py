@@ -1,6 +1,7 @@
 """How the package is built: rooms import downward only, no circles, names apart from each other, short functions."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from itertools import combinations
 from pathlib import Path
@@ -18,13 +19,13 @@ ROOMS = {
     "model": 650,
     "training": 1000,
     "metrics": 740,
-    "lab": 905,
+    "lab": 910,
     "command": 985,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 6190, "synthsurf": 1900, "tests": 5400, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 6195, "synthsurf": 1900, "tests": 5410, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 
@@ -100,6 +101,12 @@ def test_a_folder_stays_within_its_budget(folder, most):
 
 def test_the_explorers_script_stays_within_its_budget():
     assert _lines([PACKAGE / "lab" / "explorer.js"]) <= 500
+
+
+def test_codecheck_names_what_the_repository_shows():
+    named = re.findall(r"file: (\S+)", (ROOT / "codecheck.yml").read_text(encoding="utf-8"))
+    assert 0 < len(named) <= 40
+    assert not [name for name in named if not (ROOT / name).is_file()]
 
 
 def test_every_import_names_a_module_that_is_there():

@@ -25,7 +25,7 @@ from fasnb.tools.files import DONE, seal, sealed, whole, write_text
 from fasnb.tools.machine import commit_name, home
 from fasnb.training.archive import is_done, load_scores, write_published
 
-SHOWN_ALONE = re.compile(r"table\d|figure\d|00-attacks")  # figures published as files; others stand in notebooks
+SHOWN_ALONE = re.compile(r"table\d|figure2|00-attacks")  # figures published as files; others stand in notebooks
 SPREADS = 4.0  # deviations of one number between seeds; a difference of two numbers spreads over sqrt(2) of them
 KEYS = ["experiment", "fold", "seed"]
 

@@ -81,14 +81,16 @@ class Explorer(anywidget.AnyWidget):
         told = f"Explorer of {len(self.table):,} frames; live in JupyterLab and in report.html"
         return super()._repr_mimebundle_(**options) if is_live() else {"text/plain": told}
 
-    def packed(self, shown: Sequence[int] = ()) -> bytes:
+    def packed(self, shown: Sequence[int] = (), singles: bool = True) -> bytes:
         """Everything that explorer.js needs: length of a header (4 bytes), the header (JSON), then every method's scores
         and the disagreement as doubles.
 
         Args:
             shown: frames (rows of ``table``) whose pictures go with it, for a page without a kernel.
+            singles: with every single network, which take most of the bytes.
         """
-        columns, known = self.thresholds.columns, self.table
+        columns, known = (self.thresholds if singles else self.methods).columns, self.table
+        thresholds = self.thresholds[columns].astype(object)
         attacks, scores = known["attack"].fillna(-1), known[columns].to_numpy()
         subject, subjects = pd.factorize(known["subject"], sort=True)
         at_hand = any(self.picture_of(frame, PAGE_PIXELS) for frame in self.telling()[:3])
@@ -98,7 +100,7 @@ class Explorer(anywidget.AnyWidget):
             "chosen": self.methods.shape[1] - 1,
             "fprs": [[fpr, fpr_name(fpr)] for fpr in self.fprs],
             "fpr": self.fpr,
-            "thresholds": self.thresholds.astype(object).where(self.thresholds > -np.inf, None).to_numpy().tolist(),
+            "thresholds": thresholds.where(thresholds > -np.inf, None).to_numpy().tolist(),
             "ends": [min(0.0, scores.min()), max(1.0, scores.max())],
             "mostDeviation": max(known["disagreement"].max(), 1e-12),
             "samples": [str(sample) for sample in known.index],
@@ -143,8 +145,9 @@ class Explorer(anywidget.AnyWidget):
         return list(dict.fromkeys(turns.ravel().tolist()))[:PAGE_PICTURES]
 
     def write_page(self, path: Path) -> Path:
-        """A page of its own with the explorer, which asks nothing of any kernel or network."""
-        packed = base64.b64encode(gzip.compress(self.packed(self.telling()), 9, mtime=0)).decode()
+        """A page of its own with the explorer of the methods, which asks nothing of any kernel or network."""
+        packed = self.packed(self.telling(), singles=False)
+        packed = base64.b64encode(gzip.compress(packed, 9, mtime=0)).decode()
         style, script = STYLE.read_text(encoding="utf-8"), SCRIPT.read_text(encoding="utf-8")
         page = PAGE_TEXT.replace("@data@", packed).replace("@style@", style).replace("@script@", script)
         return write_text(path, page)
