@@ -15,7 +15,7 @@ PACKAGE = Path(fasnb.__file__).parent
 ROOMS = {
     "tools": 340,
     "paper": 450,
-    "data": 1120,
+    "data": 1130,
     "model": 650,
     "training": 1000,
     "metrics": 740,
@@ -25,7 +25,7 @@ ROOMS = {
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 6195, "synthsurf": 1900, "tests": 5410, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 6200, "synthsurf": 1900, "tests": 5410, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 
