@@ -320,6 +320,8 @@ def test_ctrl_c_is_one_line(tmp_path):
         "smoke",
         "--set",
         "epochs=10000",
+        "--set",
+        "schedule_epochs=10000",
         "--out",
         tmp_path / "out",
     ]

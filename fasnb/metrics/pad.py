@@ -95,7 +95,7 @@ def apcer_by_attack(labels, scores, threshold: float, attacks=None) -> dict[int,
 
 def apcer(labels, scores, threshold: float) -> float:
     """Attack presentation classification error rate over all attack frames (= FPR)."""
-    return apcer_by_attack(labels, scores, threshold)[1]
+    return apcer_by_attack(labels, scores, threshold)[1]  # without types all are of type 1
 
 
 def bpcer(labels, scores, threshold: float) -> float:

@@ -179,15 +179,12 @@ def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C from their first moment on: it is for the parent, which hears it too."""
-    if threading.current_thread() is not threading.main_thread():  # where no signal can be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Processes started inside never hear Ctrl-C. It is for this one, which hears it afterwards if it came meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _in_worker(function: Callable, task, stop_at: str):

@@ -38,7 +38,7 @@ def fit(network: Network, device: str | None = None, state: Path | None = None):
         alone), then valid_loss and valid_auc of the watched frames or, of a backbone, accuracy on held-out pictures.
 
     Raises:
-        ValueError: frames, recipe, start or saved state do not fit.
+        ValueError: frames, recipe or start do not fit, or the saved state is damaged.
         FloatingPointError: a loss or gradient is not finite; the message names epoch and batch.
         OutOfTime: see ``fasnb.tools.machine.time_limit``; finished epochs are saved.
     """

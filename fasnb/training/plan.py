@@ -77,7 +77,7 @@ class Frames:
         return self.__dict__ | {"source": None}  # its table of all frames would travel with every network
 
     def open(self) -> Store:
-        """The store, built where it is not there yet. Raises FileNotFoundError without a source."""
+        """The store, built from the source where it is not there yet. FileNotFoundError where there is neither."""
         return Store(self.folder) if self.source is None else build(self.source, self.folder)
 
 
@@ -178,7 +178,7 @@ class Plan:
 
 
 def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = None) -> Plan:
-    """The plan of a profile. Nothing is trained, decoded or written, but image files are hashed for their names.
+    """The plan of a profile. Nothing is trained or decoded; image files are hashed, once, and the hash kept.
 
     Args:
         out: results folder; networks lie below ``runs``.
