@@ -25,14 +25,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from fasnb.command.checkpoint import open_checkpoint
 from fasnb.command.results import shown_files
 from fasnb.data import read_list, read_scores, write_scores
 from fasnb.data.store import Store
 from fasnb.lab.session import Study
+from fasnb.model import load_network
 from fasnb.paper import profile as profiles
 from fasnb.tools.files import DONE, sealed, whole
 from fasnb.training.archive import is_done, load_history, load_scores
+from fasnb.training.plan import backbones_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EQUAL = (".parquet", ".npy", ".pt", ".png", ".tex")  # files that hold no times
@@ -78,7 +79,7 @@ def kills(out: Path, only: str, count: int, draw: random.Random) -> list[str]:
 def uses(study: Study) -> dict[Path, Callable]:
     """Every file with bytes of a study -> what reads it."""
     found = {path: partial(_read_all, study.out) for path in map(study.out.joinpath, (*shown_files(study.out), DONE))}
-    for network in filter(is_done, [*study.plan.networks, *study.plan.backbones]):
+    for network in filter(is_done, [*study.plan.networks, *backbones_of(study.plan.networks)]):
         found |= dict.fromkeys(network.folder.iterdir(), partial(_use_network, network))
         for frames in network.splits.values():
             found |= dict.fromkeys(frames.folder.iterdir(), partial(_use_store, frames.folder))
@@ -98,7 +99,7 @@ def _use_network(network) -> None:
     load_history(network), network.weights(), whole(network.folder, "config.json")
     for split in network.splits:
         load_scores([network], split)
-        open_checkpoint(network.weights())
+        load_network(network.weights())
 
 
 def flips(out: Path, seconds: float, draw: random.Random) -> list[str]:

@@ -28,7 +28,7 @@ from torchvision.transforms import functional as TF
 from fasnb.data import augment, casia_surf, store
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.recipe import RECIPES, Normalisation
-from fasnb.tools.machine import KEEP_MEMORY, device_name
+from fasnb.tools.machine import KEEP_MEMORY, environment
 from synthsurf.dataset import SynthSurf
 
 NORMALISATION = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -109,8 +109,8 @@ def main():
         os.environ |= {"OMP_NUM_THREADS": str(options.threads), "FASNB_CACHE": folder, "GLIBC_TUNABLES": KEEP_MEMORY}
         data = Path(folder) / "data"
         casia_surf.write(SynthSurf("valid", 16, frames=options.frames, size=250), data)
-        store.build(casia_surf.CasiaSurf(casia_surf.find(data).frames(["valid"]), data), Path(folder) / "store")
-        print(f"{device_name(options.device)}, {options.threads} threads, torch {torch.__version__}, "
+        store.build_store(casia_surf.CasiaSurf(casia_surf.find(data).frames(["valid"]), data), Path(folder) / "store")
+        print(f"{environment(options.device)['device']}, {options.threads} threads, torch {torch.__version__}, "
               f"load before {os.getloadavg()[0]:.1f}, {options.frames} frames")  # fmt: skip
         for name in RECIPES:
             compare(folder, name, options)

@@ -20,7 +20,7 @@ from train import SIZE, arguments, images, machine, row_of, take_turns
 from fasnb.model.network import ThreeBranchNetwork, build
 from fasnb.model.parts import multiply_adds
 from fasnb.model.weights import RELEASED
-from fasnb.tools.machine import autocast, exact
+from fasnb.tools.machine import arithmetic, autocast
 from fasnb.training.scoring import folded
 
 SPREAD = 3.0  # deviation of the margins
@@ -45,7 +45,7 @@ def calibrated(network: ThreeBranchNetwork, frames: list[Tensor]) -> ThreeBranch
 @torch.inference_mode()
 def probability(network, head: nn.Module, frames: list[Tensor], precision: str) -> Tensor:
     """P(bona fide) of a batch."""
-    with exact(precision), autocast(frames[0].device, precision == "bf16"):
+    with arithmetic(precision), autocast(frames[0].device, precision == "bf16"):
         embedding = network.embed(*frames)
     return head(embedding.to(head.weight.dtype)).softmax(dim=1)[:, 1]
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from fasnb.model.network import ThreeBranchNetwork, build
 from fasnb.model.parts import multiply_adds
 from fasnb.model.weights import RELEASED
-from fasnb.tools.machine import autocast, device_name, exact, has_bfloat16
+from fasnb.tools.machine import arithmetic, autocast, environment, has_bfloat16
 
 SIZE = 112
 # multiply and add counted apart, without sparsity, of the SXM cards where there are several (NVIDIA's data sheets)
@@ -52,7 +52,7 @@ def row_of(step: str, network: str, seconds: dict[str, list[float]], batch: int,
     row |= {"plain, frames/s": round(rates["plain"], 1), "ours, frames/s": round(rates["ours"], 1)}
     row |= {"ratio": f"{rates['ours'] / rates['plain']:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"}
     row["TFLOP/s"] = round(2 * work * rates["ours"] / 1e12, 2)
-    peak = next((value for card, value in BF16_PEAK.items() if card in device_name(device)), None)
+    peak = next((value for card, value in BF16_PEAK.items() if card in environment(device)["device"]), None)
     return row | ({"of the bf16 peak": f"{2 * work * rates['ours'] / peak:.1%}"} if peak else {})
 
 
@@ -87,7 +87,7 @@ def stepper(network, frames: list[Tensor], precision: str, **adam) -> Callable[[
     optimiser = torch.optim.Adam(network.parameters(), 2e-5, **adam)
 
     def step() -> Tensor:
-        with exact(precision), autocast(device, precision == "bf16"):
+        with arithmetic(precision), autocast(device, precision == "bf16"):
             embedding = network.embed(*frames)
         loss = functional.cross_entropy(network.head(embedding.float()), labels)
         optimiser.zero_grad()
@@ -125,7 +125,7 @@ def machine(device: torch.device) -> str:
     """Where it is measured."""
     hardware = "has" if has_bfloat16(device) else "lacks"
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
-    return f"{device_name(device)}, {threads} threads, {hardware} bfloat16, torch {torch.__version__}, load {load:.1f}"
+    return f"{environment(device)['device']}, {threads} threads, {hardware} bfloat16, torch {torch.__version__}, load {load:.1f}"
 
 
 def main() -> None:

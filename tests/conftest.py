@@ -1,4 +1,4 @@
-"""Fixtures: where the reference files are. Tests that need them skip, with a reason, where they are absent."""
+"""What tests share, and where the reference files are: tests that need them skip where they are absent."""
 
 import os
 import subprocess
@@ -8,14 +8,22 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PYTHONPATH = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+
+
+def begun(code: str, *arguments, **options) -> subprocess.Popen:
+    """A process of its own that runs Python code on one thread, with the package and the tests at hand."""
+    places = {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, env=os.environ | places, stdout=subprocess.PIPE, text=True, **options)
 
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """What the authors, organisers and owner published, for checks against their own files and numbers.
 
-    ``released/``: a clone of the authors' repository; ``official/``, ``owner/``: a list of the organisers and of the data
-    set's owner; ``golden.json``, ``state_dicts.json``: outputs and key names of the authors' networks.
+    ``released/``: a clone of the authors' repository; ``official/``, ``owner/``: a list of the organisers and of the
+    data set's owner; ``golden.json``, ``state_dicts.json``: outputs and key names of the authors' networks.
     """
     folder = Path(os.environ.get("FASNB_REFERENCE", REPOSITORY / "tests" / "reference"))
     if not (folder / "golden.json").is_file():

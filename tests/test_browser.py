@@ -16,6 +16,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REPOSITORY
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
@@ -30,7 +31,6 @@ if os.environ.get("FASNB_BROWSER") != "1":
 
 from playwright.sync_api import sync_playwright
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURES = REPOSITORY / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>", "=HYPERLINK(1)", '"x', "+1,2"]
@@ -94,10 +94,8 @@ def lab(browser, smoke, tmp_path_factory):
     env |= {"JUPYTER_CONFIG_DIR": str(folder / "config"), "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
     command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder / 'notebooks'}"]
-    command += [
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
+    never = "check_for_updates_class=jupyterlab.NeverCheckForUpdate"
+    command += ["--LabApp.expose_app_in_browser=True", f"--LabApp.{never}"]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
     try:
@@ -127,11 +125,10 @@ def explorer(smoke):
 
 def counts(scope) -> dict[str, int]:
     """What the explorer counts, read in one step."""
+    names = ["true-positives", "false-positives", "bona-fide", "attacks"]
     read = """(one, names) => Object.fromEntries(names.map((name) =>
         [name, Number(one.closest(".fasnb-explorer").querySelector(`[data-testid="${name}"]`).textContent)]))"""
-    return scope.get_by_test_id("threshold").evaluate(
-        read, ["true-positives", "false-positives", "bona-fide", "attacks"]
-    )
+    return scope.get_by_test_id("threshold").evaluate(read, names)
 
 
 def expected(table: pd.DataFrame, method: str, threshold: float, keep=True) -> dict[str, int]:

@@ -63,10 +63,8 @@ def test_decoding_equals_the_authors_steps_in_pil(written):
     frame, pixels = source.frames.iloc[1], source.read([1])[0]
     colour = Image.open(written / "phase1" / frame.rgb)
     depth = Image.open(written / "phase1" / frame.depth).resize(colour.size, Image.Resampling.BICUBIC)
-    expected = np.asarray(depth.resize((24, 24), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(pixels[3], expected)
-    expected = np.asarray(colour.resize((24, 24), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    np.testing.assert_array_equal(pixels[:3], expected)
+    small = [np.asarray(image.resize((24, 24), Image.Resampling.BILINEAR)) for image in (colour, depth)]
+    np.testing.assert_array_equal(pixels[:4], [*small[0].transpose(2, 0, 1), small[1]])
 
 
 @pytest.mark.parametrize("name", ["phase1/val_public_list.txt", "phase1/Val/0000/000000-color.jpg"])
@@ -127,9 +125,7 @@ def test_all_damage_is_reported_together_and_named_when_read(copy):
     Image.open(val / "000002-ir.jpg").resize((11, 29)).save(val / "000002-ir.jpg")
     Image.open(val / "000003-color.jpg").convert("L").save(val / "000003-color.jpg")
     Image.fromarray(np.full((20, 20), 9000, np.uint16)).save(val / "000004-depth.jpg", "PNG")
-    (val / "000005-ir.jpg").write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"
-    )  # would start Ghostscript
+    (val / "000005-ir.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")  # for Ghostscript
     Image.fromarray(noise).save(val / "000006-depth.jpg")
     words = ["cut off", "missing", "and 11x29", "mode L", "I;16", "not an image", "coloured"]
     _, problems = check(find(copy).frames(["valid"]), copy, workers=2)

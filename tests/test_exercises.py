@@ -1,15 +1,15 @@
-"""Exercises: each answer of ``notebooks/exercises.py`` is computed from a study, accepted, and refused once it is changed."""
+"""Exercises: each answer of ``notebooks/exercises.py``, from a study, is accepted, and refused once it is changed."""
 
 import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 
 from fasnb.lab import NOTEBOOKS, open_study
 
-FILE = Path(__file__).resolve().parent.parent / "notebooks" / "exercises.py"
+FILE = REPOSITORY / "notebooks" / "exercises.py"
 spec = importlib.util.spec_from_file_location("exercises", FILE)
 exercises = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(exercises)
@@ -69,25 +69,18 @@ def test_what_cannot_be_judged_is_said_in_a_sentence(check, capsys):
     for name, answer, said in (
         ("00-9", 1, "'00-9' is no exercise; there are 00-1, "),
         ("00-1", "nine", "Exercise 00-1 cannot be judged: ValueError: "),
-        ("00-1", [1, 2], "Not yet (00-1). "),
         ("00-1", float("nan"), "Not yet (00-1). "),
-        ("00-2", 0.3, "Exercise 00-2 cannot be judged: TypeError: "),
         ("00-2", lambda *case: 1 / 0, "Exercise 00-2 cannot be judged: ZeroDivisionError: "),
         ("02-1", {0, 6}, "Not yet (02-1). "),
-        ("02-1", ["0", 5, 6.0], "Not yet (02-1). "),
     ):
         check(name, answer)
         printed = capsys.readouterr().out
         assert printed.startswith(said) and printed.count("\n") == 1, printed
 
 
-def test_numbers_are_right_to_a_hundredth_and_texts_but_for_capitals(check, capsys):
+def test_numbers_are_right_to_a_hundredth_and_a_solution_shows_its_source(check, capsys):
     for name, answer in (("00-3", 70), ("00-3", np.float32(70.004)), ("02-1", [6, 5, 0]), ("02-1", ("0", "5", "6"))):
         check(name, answer)
         assert capsys.readouterr().out.startswith("Right")
-    assert exercises._same(" Depth", "depth") and not exercises._same("ir", "depth")
-
-
-def test_a_solution_shows_its_source(check, capsys):
     check.solution("01-1")
     assert "def se_parameters(channels):" in capsys.readouterr().out

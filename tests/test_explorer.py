@@ -53,10 +53,12 @@ def test_methods_are_the_experiments_their_ensemble_and_the_networks():
 
 
 @pytest.mark.parametrize("averaged", [False, True])
-def test_one_method_alone_will_do(averaged):
+def test_one_method_alone_will_do_without_pictures_attacks_and_subjects(averaged, tmp_path):
     given = table([("A", 1, 7)])
     explorer = Explorer(average(given) if averaged else given)
     assert list(explorer.methods) == ["A"] and explorer.singles.empty
+    header, _ = unpacked(explorer.write_page(tmp_path / "page.html").read_text())
+    assert not header["images"] and header["attacks"] == {} and header["subjects"] == []
 
 
 def test_a_page_holds_every_score_to_the_last_bit_and_no_markup_from_names(tmp_path):
@@ -71,11 +73,6 @@ def test_a_page_holds_every_score_to_the_last_bit_and_no_markup_from_names(tmp_p
     assert header["samples"] == NAMES and "alert(1)" not in page and page.count("</script") == 2
     assert header["images"] and {n % 5 for n, code in header["pictures"] if code} == {1, 2, 3, 4}
     assert "default-src 'none'" in page and not re.search(r"https?://", page)
-
-
-def test_without_pictures_a_page_says_so(tmp_path):
-    header, _ = unpacked(Explorer(table()).write_page(tmp_path / "page.html").read_text())
-    assert not header["images"] and header["attacks"] == {} and header["subjects"] == []
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,8 @@ def test_scores_are_those_of_the_cpu(folder, of_cpu, precision, near):
 
 def test_two_networks_share_the_device_in_processes(folder, tmp_path):
     pictures = source_tasks.faces(4, 8, 28)
-    start = Network(
-        "face", 0, 0, Stages("resnet18", 0.5, TINY.blocks, True), Pretraining(epochs=2, batch_size=8), pictures
-    )
-    start = replace(start, out=tmp_path)
+    stages, recipe = Stages("resnet18", 0.5, TINY.blocks, True), Pretraining(epochs=2, batch_size=8)
+    start = Network("face", 0, 0, stages, recipe, pictures, out=tmp_path)
     splits = {"valid": wide(folder).frames}
     networks = [wide(folder, "bf16", seed=seed, start=start, splits=splits, out=tmp_path) for seed in (7, 8)]
     assert set(train(networks, workers=2, device=DEVICE)) >= {"pre-training", "networks"}

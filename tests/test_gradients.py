@@ -1,4 +1,4 @@
-"""The gradient of every parameter against the same network in float64, contiguous: no kernel may be wrong in silence."""
+"""The gradient of every parameter against the same network in float64: no kernel may be wrong in silence."""
 
 import copy
 import os
@@ -22,7 +22,7 @@ LEAST = {"fp32": 1e-3, "bf16": 0.03}  # share of the largest gradient, below whi
 
 
 def kinds(*profiles):
-    """(architecture, crop, precision) of what the profiles train, each once; those of one camera have the same kernels."""
+    """(architecture, crop, precision) of what profiles train, each once; those of one camera have the same kernels."""
     found = {}
     for profile in map(load, profiles):
         for experiment in EXPERIMENTS.values():
@@ -82,11 +82,10 @@ SIZES = {"narrow": (("smoke", "tiny", "small"), 32), "full": (("gpu",), 2)}
 
 @pytest.mark.parametrize(("size", "isa"), [("narrow", ""), ("narrow", "AVX2"), ("full", "")])
 def test_every_gradient_equals_float64s(size, isa):
-    """In a process of its own, because a wrong kernel may end it; oneDNN takes AVX2's kernels on other processors too."""
+    """In a process of its own, because a wrong kernel may end it; oneDNN takes AVX2's kernels on others too."""
     environment = os.environ | ({"ONEDNN_MAX_CPU_ISA": isa} if isa else {})
-    done = subprocess.run(
-        [sys.executable, __file__, size], env=environment, capture_output=True, text=True, timeout=900
-    )
+    command = [sys.executable, __file__, size]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout[-500:]}{done.stderr[-1500:]} (exit status {done.returncode})"
 
 

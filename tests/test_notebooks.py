@@ -1,4 +1,4 @@
-"""The rules that every chapter keeps: what its cells are, what they are for, and that papermill alone refuses a misspelt parameter."""
+"""The rules that every chapter keeps, and that papermill alone refuses a misspelt parameter."""
 
 import ast
 import re
@@ -14,12 +14,7 @@ from fasnb.lab import NOTEBOOKS
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SOURCE_TAGS = {"synthetic", "casia-surf", "released"}
 WORDS = 2500  # at most, in the text of a chapter
-
 KNOWN_TAGS = SOURCE_TAGS | {"parameters", "lesson", "nbval-check-output"}
-
-
-def read(name):
-    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def tags(cell) -> set[str]:
@@ -30,35 +25,31 @@ def code(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def text(notebook) -> str:
-    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-
-
 @pytest.fixture(params=NOTEBOOKS)
 def chapter(request):
     return request.param
+
+
+@pytest.fixture
+def notebook(chapter):
+    return nbformat.read(FOLDER / f"{chapter}.ipynb", as_version=4)
 
 
 def test_every_notebook_is_known():
     assert sorted(path.stem for path in FOLDER.rglob("*.ipynb")) == list(NOTEBOOKS)
 
 
-def test_a_source_is_whole_and_holds_no_outputs(chapter):
-    notebook = read(chapter)
+def test_a_source_is_whole_and_holds_no_outputs_and_no_long_cells(notebook):
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     assert all(not cell.outputs and cell.execution_count is None for cell in code(notebook))
     ids = [cell.id for cell in notebook.cells]
     assert len(ids) == len(set(ids))
+    assert not [cell.id for cell in code(notebook) if len(cell.source.splitlines()) > 25]
 
 
-def test_a_code_cell_has_at_most_25_lines(chapter):
-    long = {cell.id: len(cell.source.splitlines()) for cell in code(read(chapter))}
-    assert max(long.values()) <= 25, {name: lines for name, lines in long.items() if lines > 25}
-
-
-def test_tags_are_known_and_name_sources_that_the_chapter_serves(chapter):
-    for cell in read(chapter).cells:
+def test_tags_are_known_and_name_sources_that_the_chapter_serves(chapter, notebook):
+    for cell in notebook.cells:
         unknown = {tag for tag in tags(cell) - KNOWN_TAGS if not re.fullmatch(r"(table|figure)[\w-]*", tag)}
         assert not unknown, f"{cell.id}: {unknown}"
         named = tags(cell) & SOURCE_TAGS
@@ -66,9 +57,9 @@ def test_tags_are_known_and_name_sources_that_the_chapter_serves(chapter):
         assert named != set(NOTEBOOKS[chapter].sources), f"{cell.id} is for all sources: it needs no tag"
 
 
-def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter):
+def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter, notebook):
     """Cells of other sources are left out of an execution: what they define is not there."""
-    cells = code(read(chapter))
+    cells = code(notebook)
     names = [made_and_used(ast.parse(cell.source)) for cell in cells]
     for source in NOTEBOOKS[chapter].sources:
         here = [not tags(cell) & SOURCE_TAGS or source in tags(cell) for cell in cells]
@@ -80,7 +71,7 @@ def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter):
 
 
 def made_and_used(tree) -> tuple[set[str], set[str]]:
-    """Names that a cell assigns, defines or imports, and those that it reads, but for the arguments of its functions."""
+    """Names that a cell assigns, defines or imports, and those that it reads, but arguments of its functions."""
     nodes = list(ast.walk(tree))
     read_or_set = [node for node in nodes if isinstance(node, ast.Name)]
     made = {node.id for node in read_or_set if isinstance(node.ctx, ast.Store)}
@@ -90,19 +81,17 @@ def made_and_used(tree) -> tuple[set[str], set[str]]:
     return made, used - {node.arg for node in nodes if isinstance(node, ast.arg)}
 
 
-def test_a_chapter_asks_explains_and_lets_predict(chapter):
-    notebook = read(chapter)
-    first = notebook.cells[0].source
+def test_a_chapter_asks_explains_and_lets_predict(notebook):
     for mark in ("**Question.**", "**In the paper.**", "**Run time.**"):
-        assert mark in first
-    words = text(notebook)
+        assert mark in notebook.cells[0].source
+    words = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert re.search(r"\bpredict", words, re.IGNORECASE), "nothing to predict"
     assert "What this does not show" in words and "Exercise" in words
     assert len(words.split()) <= WORDS, f"{len(words.split())} words"
 
 
-def test_the_parameters_are_literals_each_explained_and_used(chapter):
-    cells = code(read(chapter))
+def test_the_parameters_are_literals_each_explained_and_used(notebook):
+    cells = code(notebook)
     given = [cell for cell in cells if "parameters" in tags(cell)]
     assert len(given) == 1
     lines, others = given[0].source.splitlines(), [ast.parse(cell.source) for cell in cells if cell not in given]
@@ -115,8 +104,8 @@ def test_the_parameters_are_literals_each_explained_and_used(chapter):
     assert any("study, show, check = open_study(profile, settings, out)" in cell.source for cell in cells)
 
 
-def test_tables_and_figures_carry_the_number_of_their_chapter(chapter):
-    for cell in code(read(chapter)):
+def test_tables_and_figures_carry_the_number_of_their_chapter(chapter, notebook):
+    for cell in code(notebook):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "show":
                 name = ast.literal_eval(node.args[1])

@@ -12,7 +12,7 @@ from fasnb.data import casia_surf
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.training.fit import initial_network
-from fasnb.training.plan import WEIGHT_FILES, plan, sources_of
+from fasnb.training.plan import WEIGHT_FILES, backbones_of, plan
 from fasnb.training.scoring import score
 from synthsurf.dataset import SynthSurf
 
@@ -70,8 +70,8 @@ def test_the_plan_says_of_every_network_where_it_starts_and_what_it_scores(tmp_p
     assert len(table) == 61 and table.loc[("A", 1, 7), "scores"] == "valid test"
     assert table.loc[("zhang", 1, 7), "starts from"] == "random" and table.loc[("zhang", 1, 7), "scores"] == "valid"
     [key] = {network.start.key for network in made.of("A", "A-rgb")}  # one backbone, pre-trained once, starts them all
-    [start] = [backbone for backbone in made.backbones if backbone.key == key]
-    assert start.title == "face: 10 classes, face_resnet34" and len(made.backbones) == 6
+    [start] = [backbone for backbone in backbones_of(made.networks) if backbone.key == key]
+    assert start.title == "face: 10 classes, face_resnet34" and len(backbones_of(made.networks)) == 6
     assert table.loc[("A", 1, 7), "starts from"] == start.folder.name and start.folder.parent == tmp_path / "runs"
     for network in made.networks:
         fold = made.folds[EXPERIMENTS[network.experiment].folds]
@@ -138,8 +138,3 @@ def test_real_layout_and_true_weight_formats_make_a_network(real, weights, tmp_p
     name = "input_layer.0.weight" if experiment == "B" else "conv1.weight"
     first = torch.load(network.start, weights_only=True)[name]
     assert all(torch.equal(branch.stem.conv.weight, first) for branch in module.branches)
-
-
-def test_data_that_is_not_there_is_asked_for_in_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no CASIA-SURF data at .*data/README.md"):
-        sources_of(profiles.load("casia-surf", {"data_root": str(tmp_path)}))

@@ -3,13 +3,12 @@
 import os
 import pickle
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from conftest import PYTHONPATH, begun
 from test_runs import made, splits  # noqa: F401
 from test_training import RECIPE, equal
 
@@ -21,16 +20,16 @@ from fasnb.training.run import train
 os.environ |= {"RAY_raylet_start_wait_time_s": "300", "RAY_health_check_timeout_ms": "60000"}
 ray = pytest.importorskip("ray", reason="needs a Ray cluster: pip install 'fasnb[ray]'")
 
+DRIVER = "import pickle, sys; from fasnb.training.run import train; train(pickle.load(open(sys.argv[1], 'rb')), 'ray')"
+
 
 @pytest.fixture
 def cluster(monkeypatch):
     """The cluster, its second node, and RAY_ADDRESS set to it; a node has one processor, so that both have work."""
     from ray.cluster_utils import Cluster
 
-    here = Path(__file__).resolve().parent
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short, because sockets lie below it
-        given = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
-        given["PYTHONPATH"] = os.pathsep.join([str(here.parent), str(here), os.environ.get("PYTHONPATH", "")])
+        given = {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": PYTHONPATH}
         for name, value in given.items():
             monkeypatch.setenv(name, value)
         size = {"num_cpus": 1, "object_store_memory": 80_000_000, "memory": 2**33}
@@ -42,15 +41,6 @@ def cluster(monkeypatch):
         finally:
             ray.shutdown()
             both.shutdown()
-
-
-def driver(file: Path) -> subprocess.Popen:
-    """A process of its own that trains the pickled networks on the cluster."""
-    code = (
-        "import pickle, sys; from fasnb.training.run import train; train(pickle.load(open(sys.argv[1], 'rb')), 'ray')"
-    )
-    command = [sys.executable, "-c", code, str(file)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_for(process: subprocess.Popen, networks: list, count: int) -> None:
@@ -72,11 +62,11 @@ def test_a_study_outlives_its_driver_and_one_of_its_two_machines(cluster, made, 
     serial, networks = ([made(tmp_path / o, seed, recipe=recipe) for seed in range(6)] for o in ("serial", "cluster"))
     train(serial, workers=1, device="cpu")
     (tmp_path / "networks.pickle").write_bytes(pickle.dumps(networks))
-    first = driver(tmp_path / "networks.pickle")
+    first = begun(DRIVER, tmp_path / "networks.pickle", stderr=subprocess.STDOUT)
     wait_for(first, networks, 1)
     first.kill()
     first.communicate()
-    again = driver(tmp_path / "networks.pickle")
+    again = begun(DRIVER, tmp_path / "networks.pickle", stderr=subprocess.STDOUT)
     wait_for(again, networks, 3)
     both.remove_node(second, allow_graceful=False)
     said, _ = again.communicate(timeout=1200)

@@ -7,13 +7,7 @@ import pandas as pd
 import pytest
 
 from fasnb.data.frames import frame_table, read_list
-from fasnb.data.released import (
-    CALIBRATION_THRESHOLD,
-    RELEASED_NETWORKS,
-    read_released,
-    read_snapshots,
-    write_submission,
-)
+from fasnb.data.released import RELEASED_NETWORKS, read_released, read_snapshots, write_submission
 from fasnb.data.scores import NETWORK
 from fasnb.paper.published import TABLE3, TABLE5
 
@@ -114,18 +108,8 @@ def test_submission_in_the_challenge_format(reference, networks, tmp_path):
     assert found == pytest.approx(mean.set_index("sample")["score"][frames["sample"]].to_list(), abs=5e-7)
 
 
-def test_calibration_moves_the_threshold_to_one_half(tmp_path):
-    table = scored([0.932107, 0.9321069, 0.4660535, 0.0, 1.0])
-    path = write_submission(table, table, tmp_path / "s.txt", calibrate=CALIBRATION_THRESHOLD)
-    assert [x.split()[3] for x in path.read_text().splitlines()] == [
-        "0.932107", "0.499999", "0.250000", "0.000000", "1.000000"]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("values", "calibrate", "what"),
-    [([0.1, 0.6, 1], 0.3, "calibrate is 0.3"), ([-5.0, 0.5, 1], None, r"in \[0, 1\]"), ([0.5, 0.5], None, "lack one")],
-)
-def test_submissions_that_would_mislead_are_refused(tmp_path, values, calibrate, what):
+@pytest.mark.parametrize(("values", "what"), [([-5.0, 0.5, 1], r"in \[0, 1\]"), ([0.5, 0.5], "lack one")])
+def test_submissions_that_would_mislead_are_refused(tmp_path, values, what):
     with pytest.raises(ValueError, match=what):
-        write_submission(scored([0.5] * 3), scored(values), tmp_path / "s.txt", calibrate)
+        write_submission(scored([0.5] * 3), scored(values), tmp_path / "s.txt")
     assert not (tmp_path / "s.txt").exists()

@@ -23,24 +23,20 @@ def labels(released) -> np.ndarray:
 @pytest.fixture(scope="module")
 def models(released) -> dict[str, dict[tuple[str, int], np.ndarray]]:
     """Snapshot -> (row, seed) -> scores of the validation frames, mean over the three folds."""
-    found = {}
-    for snapshot in SNAPSHOTS:
-        epoch, crop = snapshot.removeprefix("epoch ").split(", ")
+
+    def scores(name, epoch, crop):
         used = ["crop0", "crop0_hflip"] if crop == "mirror mean" else ["crop0"]
-        found[snapshot] = {
-            (row, seed): np.mean(
-                [
-                    pd.read_csv(released / f"data/opts/{name}_seed{seed}/fold{fold}/tta_epoch{epoch}_val_score.txt")[
-                        used
-                    ]
-                    for fold in (1, 2, 3)
-                ],
-                axis=(0, 2),
-            )
+        files = [released / f"data/opts/{name}/fold{fold}/tta_epoch{epoch}_val_score.txt" for fold in (1, 2, 3)]
+        return np.mean([pd.read_csv(file)[used] for file in files], axis=(0, 2))
+
+    return {
+        snapshot: {
+            (row, seed): scores(f"{name}_seed{seed}", *snapshot.removeprefix("epoch ").split(", "))
             for row, (name, seeds) in FOLDERS.items()
             for seed in range(1, seeds + 1)
         }
-    return found
+        for snapshot in SNAPSHOTS
+    }
 
 
 def refused(labels, score) -> int:

@@ -4,8 +4,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import begun
 from test_training import RECIPE, ZHANG, Stripes, equal, frames_of, one_thread, striped  # noqa: F401
 
 from fasnb.data.scores import SCORE_COLUMNS
 from fasnb.model.weights import load_network
 from fasnb.tools.files import sealed
+from fasnb.tools.machine import OutOfTime, time_limit
 from fasnb.training import archive
 from fasnb.training import fit as training
 from fasnb.training import run as runs
@@ -46,14 +46,12 @@ def files(network) -> set[str]:
     return {path.name for path in network.folder.iterdir()} - {runs.LOCK}
 
 
-def child(action: str, network, results: Path, *more) -> subprocess.Popen:
-    """A process that does one of the functions below, with the package and this file at hand."""
+def child(action: str, network, results: Path, *more):
+    """A process that does one of the functions below."""
     results.mkdir(exist_ok=True)
-    path, here = results / f"{action}.pickle", Path(__file__).parent
+    path = results / f"{action}.pickle"
     path.write_bytes(pickle.dumps(network))
-    command = f"import test_runs; test_runs.{action}({str(path)!r}, {str(results)!r}, *{more!r})"
-    places = {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here)]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", command], env=os.environ | places, stdout=subprocess.PIPE, text=True)
+    return begun(f"import test_runs; test_runs.{action}({str(path)!r}, {str(results)!r}, *{more!r})")
 
 
 def train_and_be_killed(task: str, results: str, epoch: int, batch: int) -> None:
@@ -150,11 +148,13 @@ def test_networks_in_processes_have_the_bits_of_one_in_this_process(made, tmp_pa
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_failing_network_stops_the_study_and_is_named(made, tmp_path, workers):
+def test_a_failing_network_or_the_end_of_the_time_stops_the_study(made, tmp_path, workers):
     broken = made(tmp_path, 8, recipe=replace(RECIPE, batch_size=65))
     endless = made(tmp_path, 7, recipe=replace(RECIPE, epochs=50_000, schedule_epochs=50_000))
     with pytest.raises(RuntimeError, match="^A fold 1 seed 8: batch_size 65"):
         train([broken, endless], workers=workers, device="cpu")
+    with pytest.raises(OutOfTime), time_limit(0.02):
+        train([endless, replace(endless, seed=9)], workers=workers, device="cpu")
     assert not is_done(endless) and not is_done(broken)
 
 

@@ -1,7 +1,5 @@
 """The scores table and its files, well made and not."""
 
-from decimal import Decimal
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,7 +51,7 @@ def test_tables_that_are_no_scores_are_refused(tmp_path, text, what):
     assert str(tmp_path / "s.csv") in str(error.value)
 
 
-@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, pd.Timestamp("2020-01-01"), pd.Timedelta(1)], ids=str)
+@pytest.mark.parametrize("value", [[1, 2], pd.Timestamp("2020-01-01")], ids=str)
 @pytest.mark.parametrize("name", ["label", "score"])
 def test_cells_that_hold_no_number_are_refused(tmp_path, name, value):
     pd.DataFrame({"label": [1, 0], "score": [0.9, 0.1]} | {name: [value] * 2}).to_parquet(tmp_path / "s.parquet")
@@ -64,8 +62,7 @@ def test_cells_that_hold_no_number_are_refused(tmp_path, name, value):
 @pytest.mark.parametrize(
     ("label", "score"),
     [
-        (["1", "0"], [Decimal("0.5"), Decimal("0.25")]),
-        (pd.Categorical(["1", "0"]), np.array([0.5, 0.25], np.float32)),
+        (["1", "0"], np.array([0.5, 0.25], np.float32)),
         ([True, False], ["0.5", "0.25"]),
         (pd.array([1, 0], "Int8"), pd.array([0.5, 0.25], "Float32")),
     ],

@@ -4,8 +4,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import begun
 
-import fasnb
 from fasnb.data import store
-from fasnb.tools.files import Damaged, sealed
+from fasnb.tools.files import Damaged
 from synthsurf.dataset import SynthSurf
 
 VALID = SynthSurf("valid", 4, frames_per_video=40, size=24)  # 640 frames: three chunks
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(fasnb.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+BUILD = "import sys, test_store as t; t.store.build_store(t.{}('valid', 4, 40, 24), sys.argv[1], 1, progress=False)"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -31,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    return store.build(VALID, tmp_path_factory.mktemp("store") / "valid", workers=1, progress=False)
+    return store.build_store(VALID, tmp_path_factory.mktemp("store") / "valid", workers=1, progress=False)
 
 
 def test_a_store_holds_the_source(built):
@@ -54,92 +52,49 @@ def test_reading_follows_the_index(built):
 
 
 def test_processes_give_the_same_bytes_and_a_second_build_only_opens(built, tmp_path):
-    store.build(VALID, tmp_path / "valid", workers=2, progress=False)
+    store.build_store(VALID, tmp_path / "valid", workers=2, progress=False)
     assert contents(tmp_path / "valid") == contents(built.folder)
     stamp = (tmp_path / "valid" / "images.npy").stat().st_mtime_ns
-    store.build(VALID, tmp_path / "valid", workers=2, progress=False)
+    store.build_store(VALID, tmp_path / "valid", workers=2, progress=False)
     assert (tmp_path / "valid" / "images.npy").stat().st_mtime_ns == stamp
     assert {path.name for path in tmp_path.iterdir()} <= {"valid", "valid.lock"}
 
 
-SLOW_BUILD = """
-import sys, time
-from fasnb.data import store
-from synthsurf.dataset import SynthSurf
-
 class Slow(SynthSurf):
-    def read(self, indices):
-        time.sleep(0.1)
-        return super().read(indices)
+    """Takes its time, or says of some frames that they are broken."""
 
-if __name__ == "__main__":
-    store.CHUNK = 32
-    store.build(Slow("valid", 4, frames_per_video=40, size=24), sys.argv[1], workers=int(sys.argv[2]), progress=False)
-"""
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(tmp_path, monkeypatch, workers):
-    (tmp_path / "build.py").write_text(SLOW_BUILD)
-    folder, unfinished = tmp_path / "killed", tmp_path / "killed.partial"
-    build = subprocess.Popen([sys.executable, tmp_path / "build.py", folder, str(workers)], env=ENVIRONMENT)
-    while build.poll() is None and not (
-        (unfinished / "store.json").exists() and any(sealed(unfinished, "store.json")["checksums"])
-    ):
-        time.sleep(0.01)
-    time.sleep(np.random.default_rng().uniform(0, 0.4))
-    build.send_signal(signal.SIGKILL)
-    assert build.wait() == -signal.SIGKILL and not folder.exists(), "the build was over before the kill; slow it down"
-    time.sleep(2)  # workers notice within a second that their parent is gone
-    kept = (unfinished / "images.npy").stat().st_ino
-
-    monkeypatch.setattr(store, "CHUNK", 32)
-    store.build(VALID, folder, workers=1, progress=False)
-    store.build(VALID, tmp_path / "undisturbed", workers=1, progress=False)
-    assert contents(folder) == contents(tmp_path / "undisturbed")
-    assert (folder / "images.npy").stat().st_ino == kept  # went on, not anew
-
-
-class Recording(SynthSurf):
-    """Notes which frames are asked for, and stops at frame 400 the first time, or says of some that they are broken."""
-
-    asked: list[int] = []
-    stop, broken = False, ()
+    broken = ()
 
     def read(self, indices):
-        self.asked.extend(indices)
-        if self.stop and 400 in indices:
-            raise KeyboardInterrupt
+        time.sleep(0.5)
         found = [index for index in indices if index in self.broken]
         if found:
             raise ValueError(f"frame {found[0]:03d} is cut off")
         return super().read(indices)
 
 
-def test_finished_chunks_are_not_decoded_again(tmp_path):
-    source = Recording("valid", 4, frames_per_video=40, size=24)
-    source.asked, source.stop = [], True
-    with pytest.raises(KeyboardInterrupt):
-        store.build(source, tmp_path / "valid", workers=1, progress=False)
-    source.asked, source.stop = [], False
-    store.build(source, tmp_path / "valid", workers=1, progress=False)
-    assert source.asked == list(range(256, 640))
+def test_killed_and_built_again_gives_the_same_bytes(built, tmp_path):
+    killed = begun(BUILD.format("Slow"), tmp_path / "valid")
+    while killed.poll() is None and not (tmp_path / "valid.partial" / "images.npy").exists():
+        time.sleep(0.01)
+    time.sleep(np.random.default_rng().uniform(0, 1.2))
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL and not (tmp_path / "valid").exists()
+    store.build_store(VALID, tmp_path / "valid", workers=1, progress=False)
+    assert contents(tmp_path / "valid") == contents(built.folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"valid", "valid.lock"}
 
 
 def test_broken_frames_are_listed_together(tmp_path):
-    source = Recording("valid", 2, frames_per_video=4, size=24)
+    source = Slow("valid", 2, frames_per_video=4, size=24)
     source.broken = range(20, 32)
     with pytest.raises(ValueError, match="12 of 32 frames cannot be read.*the first 10: frame 020 is cut") as error:
-        store.build(source, tmp_path / "store", workers=1, progress=False)
+        store.build_store(source, tmp_path / "store", workers=1, progress=False)
     assert str(error.value).count("is cut off") == 10 and not (tmp_path / "store").exists()
 
 
 def test_two_processes_build_one_store(built, tmp_path):
-    command = [sys.executable, "-c", (
-        "import sys; from fasnb.data import store; from synthsurf.dataset import SynthSurf;"
-        "store.build(SynthSurf('valid', 4, frames_per_video=40, size=24), sys.argv[1], workers=1, progress=False)"
-    ), str(tmp_path / "valid")]  # fmt: skip
-    both = [subprocess.Popen(command, env=ENVIRONMENT) for _ in range(2)]
+    both = [begun(BUILD.format("SynthSurf"), tmp_path / "valid") for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert contents(tmp_path / "valid") == contents(built.folder)
 
@@ -150,7 +105,7 @@ def test_another_source_and_what_is_no_store_are_refused_and_kept(built, tmp_pat
     other = SynthSurf("valid", 4, frames_per_video=40, size=24, seed=1)
     for folder in (tmp_path / "first", tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises((ValueError, OSError), match="holds the store of another source|is no finished store"):
-            store.build(other, folder, workers=1, progress=False)
+            store.build_store(other, folder, workers=1, progress=False)
     assert contents(tmp_path / "first") == contents(built.folder)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -177,4 +132,4 @@ def test_damage_is_noticed_by_the_first_read_of_its_chunk_alone(built, tmp_path)
         damaged.read([512])
     os.truncate(tmp_path / "valid" / "images.npy", 1000)
     with pytest.raises(Damaged, match="cut off; remove the folder"):
-        store.build(VALID, tmp_path / "valid", workers=1, progress=False)
+        store.build_store(VALID, tmp_path / "valid", workers=1, progress=False)

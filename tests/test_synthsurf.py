@@ -33,10 +33,14 @@ def frames() -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [48, 50, 125])
-def test_bytes_do_not_depend_on_the_batch(size):
+def test_bytes_do_not_depend_on_the_batch_or_on_forgotten_prints(size, monkeypatch):
     every, source = small(size=size).read(np.arange(48)), small(size=size)
     for batch in ([0], [17], range(40, 48), np.random.default_rng(0).permutation(48)[:30]):
         np.testing.assert_array_equal(source.read(batch), every[list(batch)])
+    monkeypatch.setattr(dataset, "_PAGE_CACHE", 0)
+    for index in (5, 6, 5):
+        np.testing.assert_array_equal(source.read([index])[0], every[index])
+    assert source.read([]).shape == (0, 5, size, size)
 
 
 def test_bytes_do_not_depend_on_threads_or_the_callers_defaults(frames):
@@ -57,14 +61,6 @@ def test_bytes_do_not_depend_on_the_process(frames):
         even, odd = pool.map(small().read, [np.arange(0, 48, 2), np.arange(1, 48, 2)])
     np.testing.assert_array_equal(even, frames[::2])
     np.testing.assert_array_equal(odd, frames[1::2])
-
-
-def test_bytes_do_not_depend_on_forgotten_prints(frames, monkeypatch):
-    monkeypatch.setattr(dataset, "_PAGE_CACHE", 0)
-    source = small()
-    assert source.read([]).shape == (0, 5, 50, 50)
-    for index in (5, 6, 5):
-        np.testing.assert_array_equal(source.read([index])[0], frames[index])
 
 
 def test_more_frames_a_video_leave_the_first_ones_as_they_were():
@@ -179,9 +175,8 @@ def test_a_cut_out_shows_the_live_face_in_every_modality():
 
 
 def test_relief_of_faces_and_sheets():
-    """Millimetres of the depth map: a face has a nose, a print only where it is cut; a bent sheet falls off to its sides."""
+    """Millimetres of the depth map: a face has a nose, a print where it is cut; a bent sheet falls to its sides."""
     source = small(size=96, difficulty=still(), subjects=12)
-
     maps = np.array([[source.example(kind, subject)["depth"] for subject in range(12)] for kind in range(4)])
 
     def depth(kind: int, row: float, column: float) -> float:
@@ -206,7 +201,7 @@ def numbers_of(split: str, subjects: int, count: int, world: int) -> tuple[np.nd
     return np.column_stack([inside[:, 0].mean(1), *means, holes]), source.frames["label"].to_numpy(int)
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("world", [1, 2])
 def test_no_simple_statistic_tells_bona_fide_from_attack(world):
     """A logistic regression trained on the train attacks, judged on unseen ones at an FPR of 1e-2."""
     (x, y), (test, labels) = numbers_of("train", 40, 960, world), numbers_of("valid", 100, 1600, world)
@@ -256,13 +251,10 @@ def test_gender_can_be_learned_and_is_not_trivial():
         ({"split": "dev"}, "'dev'.*train, valid, test"),
         ({"subjects": 0}, "subjects is 0"),
         ({"size": 8}, "size is 8.*16"),
-        ({"seed": -1}, "seed is -1"),
-        ({"difficulty": "easy"}, "'easy'.*from 0"),
         ({"difficulty": 1.5}, "1.5.*from 0"),
         ({"frames": 100}, "either frames_per_video or frames"),
         ({"frames_per_video": None, "frames": 3}, "at least one frame of each"),
         ({"frames_per_video": None, "frames": {0: 5, 4: 5}}, r"\[0, 4\].*\[0, 1, 2, 3\]"),
-        ({"frames_per_video": 2.5}, "frames_per_video is 2.5"),
     ],
 )
 def test_wrong_values_are_refused(change, words):

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -12,8 +10,8 @@ import pytest
 import torch
 
 from fasnb.tools import machine
-from fasnb.tools.files import Damaged, file_sha256, is_locked, locked, replace_file, seal, sealed, whole, write_text
-from fasnb.tools.machine import OutOfTime, parallel, require_time, time_is_up, time_limit
+from fasnb.tools.files import Damaged, file_sha256, locked, replace_file, seal, sealed, whole, write_text
+from fasnb.tools.machine import OutOfTime, parallel, time_limit
 
 # Files
 
@@ -30,17 +28,6 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_beside_it(tmp_path):
     assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("a.txt", "whole")]
 
 
-def test_a_full_disk_is_told_in_one_sentence(tmp_path):
-    limited = (
-        "import resource, signal; from fasnb.tools.files import write_text\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        f"write_text({str(tmp_path / 'a.txt')!r}, 'x' * 2000)"
-    )
-    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
-    assert f"[Errno 27] no room for {tmp_path / 'a.txt'}; free some room and run the same command again" in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_who_finds_a_lock_held_says_so_once_and_waits(tmp_path):
     said, done = [], []
 
@@ -49,14 +36,13 @@ def test_who_finds_a_lock_held_says_so_once_and_waits(tmp_path):
             done.append("other")
 
     with locked(tmp_path / "lock", waiting=lambda: said.append("never")):
-        assert is_locked(tmp_path / "lock")
         thread = threading.Thread(target=other)
         thread.start()
         thread.join(0.3)
         assert said == ["waiting"] and thread.is_alive()
         done.append("this")
     thread.join(10)
-    assert done == ["this", "other"] and said == ["waiting"] and not is_locked(tmp_path / "lock")
+    assert done == ["this", "other"] and said == ["waiting"]
 
 
 # Seals
@@ -88,19 +74,10 @@ def test_every_flipped_bit_is_named_with_what_to_remove(done):
             content = bytearray(before)
             content[bit // 8] ^= 1 << bit % 8
             (done / name).write_bytes(content)
-            with pytest.raises(
-                Damaged, match=rf"{name} is not what was written; remove the folder .* to make it again"
-            ):
+            with pytest.raises(Damaged, match=rf"{name} is not what was written; remove the folder"):
                 whole(done, "scores.csv")
         (done / name).write_bytes(before)
     assert whole(done, "scores.csv")
-
-
-@pytest.mark.parametrize("text", ["", "5", "[]", "{}", '{"seal": 5}', "\x00", "[" * 100_000])
-def test_what_is_no_seal_is_damaged(tmp_path, text):
-    (tmp_path / "done.json").write_text(text)
-    with pytest.raises(Damaged):
-        sealed(tmp_path)
 
 
 def test_what_is_not_there_or_was_not_sealed_is_said(done):
@@ -129,15 +106,6 @@ def die(name):
     os.kill(os.getpid(), getattr(signal, name))
 
 
-def patient(number):
-    """Works for a second, or until the time is up."""
-    end = time.monotonic() + 1
-    while time.monotonic() < end:
-        require_time()
-        time.sleep(0.01)
-    return number
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_task_is_done_on_one_thread(workers):
     results = list(parallel(squared, range(6), workers))
@@ -152,59 +120,26 @@ def test_an_error_reaches_the_caller(workers):
         list(parallel(refuse, range(3), workers))
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("SIGKILL", "died of SIGKILL, most often because memory ran out"),
-        ("SIGSEGV", "died of SIGSEGV, a fault in a library"),
-    ],
-)
+@pytest.mark.parametrize(("name", "message"), [("SIGKILL", "SIGKILL, most often"), ("SIGSEGV", "SIGSEGV, a fault")])
 def test_a_worker_that_dies_is_reported_with_its_signal(name, message):
     with pytest.raises(RuntimeError, match=message):
         list(parallel(die, [name] * 2, 2))
     assert len(list(parallel(squared, range(2), 2))) == 2  # new processes take their place
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_work_ends_before_the_time_is_over(workers):
-    start = time.monotonic()
-    with pytest.raises(OutOfTime, match="run the same command to go on"), time_limit(0.03):
-        list(parallel(patient, range(20), workers))
-    assert time.monotonic() - start < 8 and not time_is_up()
-
-
-def test_without_a_limit_there_is_time():
-    with time_limit(None):
-        require_time()
+def test_the_time_is_over_inside_the_limit_alone():
+    started = time.monotonic()
+    with pytest.raises(OutOfTime, match="run the same command to go on"), time_limit(0.005):
+        time.sleep(20)
+    with time_limit(None), time_limit(0.005):
+        pass
+    time.sleep(0.4)
+    assert time.monotonic() - started < 5
     with pytest.raises(ValueError, match="are no time limit"), time_limit(-1):
         pass
 
 
-def test_a_worker_does_not_outlive_its_parent(tmp_path):
-    """A worker that worked on could write into what a later process makes."""
-    script = (
-        "import os, sys, time; from pathlib import Path; from fasnb.tools.machine import parallel\n"
-        "def work(number):\n    Path(sys.argv[1], str(os.getpid())).touch()\n    time.sleep(600)\n"
-        "list(parallel(work, range(2), 2))"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
-    while len(workers := list(tmp_path.iterdir())) < 2:
-        time.sleep(0.05)
-    parent.kill()
-    parent.wait()
-    end = time.monotonic() + 20
-    while any(os.path.exists(f"/proc/{worker.name}") for worker in workers) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not any(os.path.exists(f"/proc/{worker.name}") for worker in workers)
-
-
 # The machine
-
-
-def test_the_environment_names_no_place():
-    made = machine.environment("cpu")
-    assert set(made) == {"commit", "packages", "device", "threads"}
-    assert made["packages"]["torch"] and os.sep not in json.dumps(made["packages"])
 
 
 def test_places_are_found_from_below_the_repository(tmp_path, monkeypatch):
@@ -215,11 +150,8 @@ def test_places_are_found_from_below_the_repository(tmp_path, monkeypatch):
     assert machine.home() == tmp_path and machine.cache() == tmp_path / "data" / "cache"
     with pytest.raises(machine.MissingData, match=r"clone github\.com/AlexanderParkin/ChaLearn_liveness_challenge"):
         machine.released_root(str(tmp_path))
-
-
-def test_outside_of_a_repository_it_is_that_of_the_package(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert (machine.home() / "notebooks").is_dir()
+    monkeypatch.chdir(tmp_path.parent)  # outside of a repository it is that of the package
+    assert (machine.home() / "fasnb" / "tools").is_dir()
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -6,20 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom, norm
-from test_metrics import brute_per_attack, brute_tpr, tied
+from test_metrics import brute_tpr, tied
 
 from fasnb import metrics
 from fasnb.metrics.uncertainty import CLIPS, attacks_needed, design_effect, operating_point
 
 
-@pytest.mark.parametrize(("k", "n", "low", "high"), [(1, 2, 0.012579, 0.987421), (0, 10, 0.0, 0.308497)])
-def test_exact_limits(k, n, low, high):
-    assert metrics.exact(k, n) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
-
-
 def test_exact_limits_are_where_the_binomial_tails_are_2_5_percent():
     low, high = metrics.exact(7, 50)
     assert binom.sf(6, 50, low) == pytest.approx(0.025) and binom.cdf(7, 50, high) == pytest.approx(0.025)
+    assert metrics.exact(0, 10) == pytest.approx((0.0, 0.308497), abs=1e-6)
     assert metrics.exact(0, 6614)[1] == pytest.approx(5.6e-4, abs=5e-6)
 
 
@@ -60,25 +56,20 @@ def drawn_frames(labels, groups, replicates, seed):
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("per_attack", [False, True])
-def test_bootstrap_replicates_equal_repeating_the_drawn_frames(grouped, per_attack):
+def test_bootstrap_replicates_equal_repeating_the_drawn_frames(grouped):
     labels, scores = tied(1, n=60)
     scores = np.stack([scores, -scores, np.zeros(60)])
     groups = np.random.default_rng(2).permutation(np.arange(60) % 13) if grouped else None
-    kinds = np.where(labels == 1, 0, np.arange(60) % 2 + 1)
-    fprs, asked = (0, 0.1, 0.29), kinds if per_attack else None
-    values = metrics.bootstrap(labels, scores, fprs, groups, 25, 5, asked)
+    fprs = (0, 0.1, 0.29)
+    values = metrics.bootstrap(labels, scores, fprs, groups, 25, 5)
     for r, index in enumerate(drawn_frames(labels, groups, 25, 5)):
         for fpr, of_fpr in zip(fprs, values, strict=True):
             for row, value in zip(scores[:, index], of_fpr[:, r], strict=True):
-                plain = (labels[index], row, fpr, kinds[index])
-                assert value == pytest.approx(brute_per_attack(*plain) if per_attack else brute_tpr(*plain[:3]))
-    assert metrics.bootstrap(labels, scores[0], 0.1, groups, 25, 5, asked).tolist() == values[1, 0].tolist()
-    unknown = [None, *np.arange(59)]  # some subjects unknown: frames are the unit
-    assert (
-        metrics.bootstrap(labels, scores[0], 0.1, unknown, 9).tolist()
-        == metrics.bootstrap(labels, scores[0], 0.1, None, 9).tolist()
-    )
+                assert value == pytest.approx(brute_tpr(labels[index], row, fpr))
+    assert metrics.bootstrap(labels, scores[0], 0.1, groups, 25, 5).tolist() == values[1, 0].tolist()
+    units = ([None, *np.arange(59)], None)  # some subjects unknown: frames are the unit
+    unknown, frames = (metrics.bootstrap(labels, scores[0], 0.1, of, 9).tolist() for of in units)
+    assert unknown == frames
 
 
 def test_bootstrap_in_chunks_draws_the_same_subjects(monkeypatch):
@@ -97,10 +88,8 @@ def test_limits_of_a_system_cover_its_true_rates(share):
         effects = np.sqrt(share) * rng.normal(size=(2, 60))[labels, people]
         scores = 2.5 * labels + effects + np.sqrt(1 - share) * rng.normal(size=600)
         point = operating_point(labels, scores, 0.02, np.zeros(1), people)
-        hits += (
-            point.tpr_low <= norm.sf(point.threshold - 2.5) <= point.tpr_high,
-            norm.sf(point.threshold) <= point.fpr_high,
-        )
+        tpr, fpr = norm.sf(point.threshold - 2.5), norm.sf(point.threshold)
+        hits += point.tpr_low <= tpr <= point.tpr_high, fpr <= point.fpr_high
     assert (hits / 200 >= 0.92).all()
 
 
@@ -121,9 +110,7 @@ def test_the_clips_of_the_real_validation_set_bound_its_fpr():
     assert point.fpr_high_clips == metrics.exact(0, 300)[1] == pytest.approx(1.2e-2, abs=5e-4)
     assert (point.method_low, point.attacks_needed) == (None, 36_887)
     assert easier.method_low == 1 and easier.attacks_needed == 3_688
-    assert any("it takes 36,887" in note for note in report.notes) and any(
-        "FPR up to 1.2e-2 with" in note for note in report.notes
-    )
+    assert all(any(part in note for note in report.notes) for part in ("it takes 36,887", "FPR up to 1.2e-2 with"))
     table = report.table()
     assert table["FPR"].tolist() == ["1e-4", "1e-3"] and table["attacks needed"].tolist() == [36_887, 3_688]
     assert table["low"].isna().tolist() == [True, False]
@@ -138,29 +125,13 @@ def test_attack_frames_of_few_subjects_do_not_resolve_what_as_many_independent_o
     assert of_subjects.attacks_needed == 368 > of_subjects.effective_attack and of_subjects.method_low is None
 
 
-def test_a_report_asked_of_each_attack_type():
-    labels, scores = tied(5, n=240, levels=60)
-    kinds = np.where(labels == 1, 0, np.arange(240) % 4 + 1)
-    point = metrics.evaluate(labels, scores, [0.05], kinds, replicates=50, per_attack=True).points[0]
-    assert point.apcer_max == max(point.apcer_by_attack.values()) <= 0.05
-    assert point.effective_attack == min(np.bincount(kinds)[1:]) and point.fpr_high_clips is None
-    for unknown in (None, np.where(np.arange(240) == np.argmin(labels), np.nan, kinds)):
-        with pytest.raises(ValueError, match="types are unknown"):
-            metrics.evaluate(labels, scores, [0.05], unknown, per_attack=True)
-
-
 def test_a_report_as_json():
     labels, scores = tied(3, n=240)
     kinds = np.where(labels == 1, 0, np.arange(240) % 2 + 1)
     report = metrics.evaluate(labels, scores, [0.1, 1.0], kinds, [f"s{i % 30}" for i in range(240)], 50)
     found = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert set(found) == {"n_bona_fide", "n_attack", "n_subjects", "tpr_at_fpr", "auc", "eer", "acer_at_eer",
-                          "apcer_max_at_eer", "notes"}  # fmt: skip
     assert (found["n_bona_fide"], found["n_attack"], found["n_subjects"]) == (80, 160, 30)
     point, everything = found["tpr_at_fpr"]
-    assert set(point) == {"fpr", "tpr", "threshold", "tpr_low", "tpr_high", "fpr_high", "fpr_high_clips", "method_low",
-                          "method_high", "attacks_needed", "effective_bona_fide", "effective_attack", "false_positives",
-                          "apcer_by_attack", "apcer_max"}  # fmt: skip
     assert point["tpr"] == metrics.tpr_at_fpr(labels, scores, 0.1) and point["false_positives"] <= 16
     assert point["tpr_low"] < point["tpr"] < point["tpr_high"] and set(point["apcer_by_attack"]) == {"1", "2"}
     assert everything["threshold"] is None and everything["tpr"] == 1.0

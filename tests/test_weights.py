@@ -89,16 +89,10 @@ def test_golden_outputs_from_the_authors_file_and_from_ours(reference, tmp_path,
 # Initialisation
 
 
-@pytest.mark.parametrize(
-    ("backbone", "layout", "released"),
-    [
-        ("face_resnet34", "face_resnet34_backbone", "resnet34_mlfa_released"),
-        ("ir50", "face_ir50_backbone", "ir50_mlfa_released"),
-    ],
-)
-def test_face_backbones_go_where_the_authors_put_them(reference, backbone, layout, released):
+@pytest.mark.parametrize(("backbone", "name"), [("face_resnet34", "resnet34"), ("ir50", "ir50")])
+def test_face_backbones_go_where_the_authors_put_them(reference, backbone, name):
     """Against the authors' own names, which the two reference layouts share but for IR-50's flat numbering."""
-    source = {key: torch.randn(shape) for key, (_, *shape) in layout_of(reference, layout).items()}
+    source = {key: torch.randn(shape) for key, (_, *shape) in layout_of(reference, f"face_{name}_backbone").items()}
     offsets, tripled = {"1": 0, "2": 3, "3": 7, "4": 21}, []
 
     def theirs(key, shape):
@@ -114,7 +108,7 @@ def test_face_backbones_go_where_the_authors_put_them(reference, backbone, layou
 
     model = {
         key: torch.zeros(shape) if re.match(r"agg_layer\d\.conv1\.", key) else theirs(key, shape)
-        for key, (_, *shape) in layout_of(reference, released).items()
+        for key, (_, *shape) in layout_of(reference, f"{name}_mlfa_released").items()
     }
     head = {key: torch.zeros(shape) for key, shape in HEAD.items()}
     expected = weights.load_released({"model_state_dict": model, "classifier_state_dict": head}).state_dict()
@@ -156,7 +150,7 @@ def test_baseline_of_zhang_repeats_its_shared_stage_three():
 
 def test_own_backbone_file_initialises_networks_of_its_kind_alone(tmp_path):
     backbone = Backbone("ir50", **TINY)
-    weights.save_backbone(backbone, tmp_path / "face.pt", task="identity", epochs=8)
+    weights.save_network(backbone, tmp_path / "face.pt", task="identity", epochs=8)
     network = weights.initialise(build(Architecture("ir50", "se", True, **TINY)), tmp_path / "face.pt")
     for branch in network.branches:
         assert all(torch.equal(value, backbone.state_dict()[key]) for key, value in branch.state_dict().items())
@@ -184,13 +178,12 @@ def small_network():
 def test_another_architecture_is_told_apart_with_counts_and_first_keys():
     network = build(Architecture("resnet34", "se", False))
     before = network.state_dict()["branches.0.stem.conv.weight"].clone()
-    with pytest.raises(WeightsError) as error:
+    said = (
+        r"do not fit the backbone resnet34 at width 1: .* extra \(layer1\.0\.bn3\.bias, .*\); take weights made for it$"
+    )
+    with pytest.raises(WeightsError, match=said) as error:
         weights.initialise(network, torchvision.models.resnet50().state_dict())
-    message = str(error.value)
-    assert "backbone: its weights do not fit the backbone resnet34 at width 1: " in message
-    assert re.search(r"\d+ extra \(layer1\.0\.bn3\.bias, ", message)
-    assert "layer1.0.conv1.weight (64, 64, 1, 1) instead of (64, 64, 3, 3)" in message
-    assert message.endswith(", ...); take weights made for it")
+    assert "layer1.0.conv1.weight (64, 64, 1, 1) instead of (64, 64, 3, 3)" in str(error.value)
     assert torch.equal(network.state_dict()["branches.0.stem.conv.weight"], before)
 
 
@@ -209,13 +202,12 @@ def test_missing_extra_and_wrong_shapes_of_a_checkpoint(tmp_path):
     assert "1 not finite (branches.0.stem.norm.weight)" in str(error.value)
 
 
-@pytest.mark.parametrize("damage", ["cut at 100", "cut at 5000", "cut by 50", "one bit"])
+@pytest.mark.parametrize("damage", ["cut", "one bit"])
 def test_damage_is_noticed(tmp_path, damage):
-    weights.save_backbone(Backbone("resnet18", **TINY), tmp_path / "face.pt")
+    weights.save_network(Backbone("resnet18", **TINY), tmp_path / "face.pt")
     data = bytearray((tmp_path / "face.pt").read_bytes())
     data[len(data) // 2] ^= damage == "one bit"
-    end = {"cut at 100": 100, "cut at 5000": 5000, "cut by 50": -50}.get(damage)
-    (tmp_path / "face.pt").write_bytes(data[:end])
+    (tmp_path / "face.pt").write_bytes(data[: -50 if damage == "cut" else None])
     with pytest.raises(WeightsError, match=r"face\.pt: it cannot be read .*truncated"):
         weights.initialise(small_network(), tmp_path / "face.pt")
 
@@ -242,23 +234,16 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, archive):
     assert not target.exists()
 
 
-TENSORS = {"rgb_backbone.conv1.weight": torch.zeros(1)}
-
-
 @pytest.mark.parametrize(
     ("content", "what"),
     [
         (b"", "it is no PyTorch file"),
-        (b"epoch,loss\n1,0.5\n", "it is no PyTorch file"),
         (torch.zeros(3), "it holds a Tensor, not a dictionary"),
         ({"a": torch.zeros(1)}, "it holds no network of ours or of the authors"),
         ({"model_state_dict": {}}, "it has no model_state_dict and classifier_state_dict"),
         ({"model_state_dict": {"x": torch.zeros(1)}, "classifier_state_dict": {}}, "1 extra (x)"),
         ({"model_state_dict": 3, "classifier_state_dict": {}}, "its model_state_dict is not a dictionary of names"),
-        ({"model_state_dict": {7: torch.zeros(1)}, "classifier_state_dict": {}}, "its model_state_dict is not"),
-        ({"model_state_dict": TENSORS, "classifier_state_dict": [1, 2]}, "its classifier_state_dict is not"),
         ({"architecture": {"backbone": "resnet18"}, "state_dict": 3}, "its state_dict is not a dictionary of names"),
-        ({"architecture": 3, "state_dict": {}}, "its architecture is unknown"),
         ({"architecture": {"backbone": "vgg"}, "state_dict": {}}, "its architecture is unknown (backbone 'vgg'"),
     ],
 )
@@ -272,13 +257,3 @@ def test_malformed_checkpoints_are_refused(tmp_path, content, what):
         weights.initialise(small_network(), tmp_path / "bad.pt")
     with pytest.raises(FileNotFoundError, match=r"gone\.pt: there is no such weights file"):
         weights.load_network(tmp_path / "gone.pt")
-
-
-def test_failed_save_keeps_the_old_file(tmp_path):
-    path = tmp_path / "face.pt"
-    weights.save_backbone(Backbone("resnet18", **TINY), path)
-    before = path.read_bytes()
-    with pytest.raises(Exception, match=r"pickle|lambda"):
-        weights.save_backbone(Backbone("resnet18", **TINY), path, about=lambda: None)
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["face.pt"]

@@ -1,5 +1,1 @@
-"""The command ``fasnb``: run the study and write its report, publish and compare results, score one's own frames, say what
-is missing.
-
-Nothing imports it.
-"""
+"""The command ``fasnb``: study, report, publication, comparison, scores of one's own frames. Nothing imports it."""

@@ -3,8 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
-from importlib.metadata import distributions
+from importlib.util import find_spec
 
 import torch
 
@@ -12,20 +11,16 @@ from fasnb.data.casia_surf import find
 from fasnb.data.store import ABOUT, Store
 from fasnb.lab.session import Study
 from fasnb.model.weights import read
-from fasnb.tools.files import Damaged, sealed, whole
+from fasnb.tools.files import DONE, Damaged, sealed, whole
 from fasnb.tools.machine import home, released_root
-from fasnb.training.plan import NETWORK_FILE, WEIGHT_FILES
+from fasnb.training.plan import NETWORK_FILE, WEIGHT_FILES, backbones_of
 from fasnb.training.run import STATE_FILE
-
-PACKAGES = ("torch", "torchvision", "jupyterlab", "papermill", "matplotlib", "pandas", "scikit-learn", "ray")
 
 
 def inventory() -> Iterator[tuple[bool, str]]:
     """Whether it is there, and what it is or how to get it: one pair for each thing that the study can use."""
     yield True, f"python {sys.version.split()[0]}, {os.cpu_count()} logical cores, repository {home().name}"
-    installed = {package.name: package.version for package in distributions()}
-    for name in PACKAGES:
-        yield name in installed, f"{name} {installed.get(name) or '(pip install -c constraints.txt -e .[ray])'}"
+    yield bool(find_spec("ray")), "ray, for many machines (pip install -c constraints.txt -e .[ray])"
     count = torch.cuda.device_count()
     yield True, f"{count} GPUs, {torch.cuda.get_device_name(0)}" if count else "no GPU; the CPU is used"
     try:
@@ -45,27 +40,26 @@ def inventory() -> Iterator[tuple[bool, str]]:
 
 def damages(study: Study) -> Iterator[str]:
     """Read every byte of a study that has a checksum; one sentence for each file that is not as it was written."""
-    for look in _looks(study):
-        try:
-            look()
-        except (ValueError, OSError) as error:
-            yield str(error)
-
-
-def _looks(study: Study) -> Iterator[Callable]:
-    networks = [*study.plan.networks, *study.plan.backbones]
+    networks = [*study.plan.networks, *backbones_of(study.plan.networks)]
     for folder in (study.out, study.published.folder, *(network.folder for network in networks)):
         try:
-            for name in sealed(folder)["sha256"]:
-                if name != NETWORK_FILE or (folder / name).is_file():  # weights may be removed to save room
-                    yield partial(whole, folder, name)
-        except Damaged:
-            yield partial(sealed, folder)
-        except FileNotFoundError:
-            pass  # not done
+            names = sealed(folder)["sha256"] if (folder / DONE).is_file() else ()
+        except Damaged as error:
+            yield str(error)
+            continue
+        for name in names:
+            if name != NETWORK_FILE or (folder / name).is_file():  # weights may be removed to save room
+                yield from _said(whole, folder, name)
         if (folder / STATE_FILE).is_file():
-            yield partial(read, folder / STATE_FILE)
+            yield from _said(read, folder / STATE_FILE)
     frames = (each for network in study.plan.networks for each in (network.frames, *network.splits.values()))
     for folder in dict.fromkeys(each.folder for each in frames):
         if (folder / ABOUT).is_file():
-            yield lambda folder=folder: Store(folder).check()
+            yield from _said(lambda folder=folder: Store(folder).check())
+
+
+def _said(look: Callable, *arguments) -> Iterator[str]:
+    try:
+        look(*arguments)
+    except (ValueError, OSError) as error:
+        yield str(error)

@@ -10,6 +10,7 @@ import click
 import pandas as pd
 
 from fasnb import __version__, metrics
+from fasnb.data.scores import NETWORK
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.machine import OutOfTime, time_limit
@@ -95,39 +96,33 @@ def _study(**chosen):
 
 @cli.command()
 @profile_options
-@click.option("--only", multiple=True, metavar="NN...", help="Notebooks by the beginning of their name, as 03 06.")
+@click.option("--only", multiple=True, metavar="NN", help="A notebook by the beginning of its name; may be repeated.")
 @click.option("--from-scores", is_flag=True, help="Take networks whose scores are published as they are.")
 @click.option("--minutes", type=float, metavar="N", help="End before; exit status 3 if work is left. Repeat to go on.")
-@click.argument("more", nargs=-1, metavar="")
-def run(only, more, from_scores, minutes, **chosen) -> None:
+def run(only, from_scores, minutes, **chosen) -> None:
     """Execute the notebooks of a profile, write its report."""
-    if more and not only:
-        raise click.UsageError(f"unexpected {more[0]!r}; notebooks are chosen with --only")
     from fasnb.command.study import run
 
     with time_limit(minutes):
-        run(*settings_of(**chosen), [*only, *more], from_scores)
+        run(*settings_of(**chosen), only, from_scores)
 
 
 @cli.command()
 @click.argument("scores", type=FILE)
 @click.option("--fpr", "fprs", type=float, multiple=True, help="Target FPR, may be repeated; default 1e-2 1e-3 1e-4.")
 @click.option("--threshold", type=float, metavar="T", help="Also the errors at this threshold, set elsewhere.")
-@click.option("--per-attack", is_flag=True, help="Ask the FPR of each attack type.")
 @click.option("--replicates", type=int, default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(scores, fprs, threshold, per_attack, replicates, as_json) -> None:
+def evaluate(scores, fprs, threshold, replicates, as_json) -> None:
     """TPR@FPR and other metrics of a scores file."""
     table = metrics.read_scores(scores)
-    several = [
-        name for name in ("experiment", "fold", "seed") if name in table and table[name].nunique(dropna=False) > 1
-    ]
+    several = [name for name in NETWORK if name in table and table[name].nunique(dropna=False) > 1]
     if several or ("sample" in table and table["sample"].duplicated().any()):
         what = f"several values of {', '.join(several)}" if several else "samples more than once"
         raise ValueError(f"{scores} holds {what}; give one network's scores, or average them first")
     try:
         given = table["label"], table["score"], fprs or metrics.FPRS, table.get("attack"), table.get("subject")
-        report = metrics.evaluate(*given, replicates, per_attack=per_attack)
+        report = metrics.evaluate(*given, replicates)
         found = report.as_dict() | {"at_threshold": None if threshold is None else _errors_at(threshold, table)}
     except ValueError as error:
         raise ValueError(f"{scores}: {error}") from None
@@ -146,10 +141,10 @@ def _errors_at(threshold: float, table: pd.DataFrame) -> dict:
     given = table["label"], table["score"], threshold
     known = "attack" in table and table.loc[table["label"] == 0, "attack"].notna().all()
     by_attack = metrics.apcer_by_attack(*given, table["attack"]) if known else None
-    rates = {"apcer": metrics.apcer(*given), "apcer_max": max(by_attack.values()) if known else None}
-    rates |= {"bpcer": metrics.bpcer(*given), "hter": metrics.acer(*given)}
-    rates |= {"acer": metrics.acer(*given, table["attack"] if known else None), "apcer_by_attack": by_attack}
-    return {"threshold": threshold} | rates
+    rates = {"threshold": threshold, "apcer": metrics.apcer(*given)}
+    rates |= {"apcer_max": max(by_attack.values()) if known else None, "bpcer": metrics.bpcer(*given)}
+    rates |= {"hter": metrics.acer(*given), "acer": metrics.acer(*given, table["attack"] if known else None)}
+    return rates | {"apcer_by_attack": by_attack}
 
 
 def _points(report: metrics.Report) -> str:
@@ -164,18 +159,19 @@ def _points(report: metrics.Report) -> str:
 @cli.command()
 @click.argument("root", type=FILE)
 @click.option("--epoch", type=int, default=31, show_default=True, help="Snapshot: 31, of the paper's rows, or 50.")
-@click.option(
-    "--crop", type=click.Choice(["mean", "crop0"]), default="mean", help="Mean with the mirror image, or not."
-)
+@click.option("--crop", type=click.Choice(["mean", "crop0"]), default="mean", help="With the mirror image, or not.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def released(root, epoch, crop, as_json) -> None:
     """The paper's rows from a clone of the authors' scores."""
-    from fasnb.data.released import RELEASED_EXPERIMENTS, RELEASED_NETWORKS, read_released, released_name
+    from fasnb.data.released import RELEASED_EXPERIMENTS, RELEASED_NETWORKS, read_released
 
     table, means = read_released(root, epoch, crop), {}
+    folders = {row: folder for folder, row in RELEASED_EXPERIMENTS.items()}
     for (experiment, seed), model in table.groupby(["experiment", "seed"]):
         expected = [(experiment, fold, seed) for fold in (1, 2, 3)]
-        means[released_name(experiment, seed)] = metrics.average(model, over=["fold"], expected=expected)
+        means[f"{folders.get(experiment, experiment)}_seed{seed}"] = metrics.average(
+            model, over=["fold"], expected=expected
+        )
     members = table[table["experiment"].isin(RELEASED_EXPERIMENTS.values())]
     means["ensemble"] = metrics.average(members, over=["fold", "seed", "experiment"], expected=RELEASED_NETWORKS)
     reports = {name: metrics.evaluate(mean["label"], mean["score"]) for name, mean in means.items()}
@@ -194,23 +190,19 @@ def released(root, epoch, crop, as_json) -> None:
 @click.option("--root", type=FILE, default=Path(), help="Folder that the list's paths are relative to.")
 @click.option("--out", type=FILE, default=Path("scores.csv"), help="Scores table, CSV or parquet.")
 @click.option("--submission", type=FILE, help="Also write the challenge's submission file.")
-@click.option(
-    "--calibrate", type=float, metavar="T", help="Press submitted scores below T to [0, 0.5), as the authors."
-)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is faster and less exact.")
-def score(checkpoint, frames, root, out, submission, calibrate, device, precision) -> None:
+def score(checkpoint, frames, root, out, submission, device, precision) -> None:
     """Score frames with one trained network."""
-    from fasnb.command.checkpoint import open_checkpoint, score_frames
+    from fasnb.command.checkpoint import score_frames
     from fasnb.data import read_list, write_submission
 
-    opened = open_checkpoint(checkpoint)
     listed = read_list(frames, root)
-    table = score_frames(opened, listed, root, device, precision)
+    table = score_frames(checkpoint, listed, root, device, precision)
     metrics.write_scores(table, out)
     print(f"{len(table):,} frames scored: {out}; {NOTES[0]}")
     if submission:
-        print(f"submission: {write_submission(listed, table, submission, calibrate)}")
+        print(f"submission: {write_submission(listed, table, submission)}")
 
 
 @cli.command()

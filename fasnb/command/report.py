@@ -1,16 +1,12 @@
 """One self-contained HTML page of all executed notebooks: prose, lessons, tables, figures and explorer."""
 
-import io
-import os
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 from nbformat import NotebookNode
-from PIL import Image
 
 from fasnb.lab.explorer import frame
 from fasnb.lab.session import NOTEBOOKS, Study
@@ -19,8 +15,6 @@ from fasnb.paper.profile import PLACES
 from fasnb.tools.files import write_text
 from fasnb.tools.machine import choose_device, environment
 from fasnb.training.archive import is_done, load_facts
-
-LOSSLESS = 40_000  # bytes of a picture; plots stay below, pictures of frames do not
 
 _FORMULA = re.compile(
     r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<line>[^\s$](?:[^$]*?[^\s$])?)\$(?!\w)",
@@ -86,20 +80,6 @@ def _prepare(notebook: NotebookNode, out: Path) -> None:
         for output in cell.outputs:
             if page := output.get("metadata", {}).get("fasnb", {}).get("page"):
                 output.data = {"text/html": frame(out / page, heads[0].lstrip("# "))}
-            elif picture := output.get("data", {}).get("image/png"):
-                output.data = {"text/html": _picture(b64decode(picture))}
-
-
-def _picture(png: bytes) -> str:
-    """A picture as browsers take it in half the bytes and less: WebP, without loss where that is small enough."""
-    with Image.open(io.BytesIO(png)) as image:
-        file, (width, height) = io.BytesIO(), image.size
-        image.save(file, "WEBP", lossless=True)
-        if file.tell() > LOSSLESS:
-            file = io.BytesIO()
-            image.save(file, "WEBP", quality=70, method=6)
-    source = f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
-    return f'<img src="{source}" width="{width}" height="{height}" alt="figure, described below it">'
 
 
 def with_mathml(text: str) -> str:
@@ -117,11 +97,9 @@ def with_mathml(text: str) -> str:
 
 def _claims(tables: Path) -> list[dict]:
     """Claim, section and verdict of each of the paper's claims, from the last chapter's table; empty without it."""
-    for path in sorted(tables.glob("08-*.csv")):
-        table = pd.read_csv(path, dtype=str)
-        if {"claim", "section", "verdict"} <= set(table):
-            return table[["claim", "section", "verdict"]].to_dict("records")
-    return []
+    tables = (pd.read_csv(path, dtype=str) for path in sorted(tables.glob("08-*.csv")))
+    wanted = ["claim", "section", "verdict"]
+    return next((table[wanted].to_dict("records") for table in tables if {*wanted} <= set(table)), [])
 
 
 def _facts(study: Study, seconds: float, spent: Mapping[str, float]) -> dict[str, str]:
@@ -134,8 +112,7 @@ def _facts(study: Study, seconds: float, spent: Mapping[str, float]) -> dict[str
     return {
         "profile": f"{profile.name}: {profile.title}",
         "commit": made["commit"],
-        "packages": ", ".join(f"{package} {version}" for package, version in made["packages"].items()),
-        "machine": f"{made['device']}, {os.cpu_count()} logical cores",
+        "machine": f"{made['device']}; {', '.join(f'{name} {version}' for name, version in made['packages'].items())}",
         "networks": f"{len(here)} trained here, {trained:,.1f} minutes of training in sum",
         "this run": f"{seconds / 60:,.1f} minutes ({parts}); what was there before was loaded",
         "budget": f"{profile.budget_minutes:g} minutes for everything on {profile.budget_machine}",

@@ -1,20 +1,16 @@
 """Publish a study in the repository, hold one's own against the published one, and lay it out as the paper's page."""
 
-import io
 import re
 import shutil
 import subprocess
 import tempfile
-from base64 import b64decode, b64encode
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 from jinja2 import Template
-from PIL import Image
 
-from fasnb.command.report import LOSSLESS
 from fasnb.lab.session import Study
 from fasnb.lab.show import latex_text
 from fasnb.metrics.ensembles import average
@@ -30,18 +26,12 @@ SPREADS = 4.0  # deviations of one number between seeds; a difference of two num
 KEYS = ["experiment", "fold", "seed"]
 
 
-def shown_files(out: Path) -> list[str]:
-    """What people look at in a results folder: the report, notebooks, tables and figures; paths from the folder."""
-    found = [path for name in ("notebooks", "tables", "figures") for path in sorted((out / name).glob("[!.]*"))]
-    return ["report.html", *(path.relative_to(out).as_posix() for path in found)]
-
-
 def publish(study: Study) -> Path:
-    """Copy what the repository shows of a finished study to ``results/published/<profile>``.
+    """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
-    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores, of
-    runs and of histories. What was published before is replaced whole, at the end. Raises ValueError where the study is
-    not whole or was not made by the present commit, Damaged where something of it is not what was written.
+    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores,
+    of runs and of histories. Raises ValueError where the study is not whole or was not made by the present commit,
+    Damaged where something of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")
@@ -56,7 +46,9 @@ def publish(study: Study) -> Path:
         made = Path(folder) / "made"
         for path in files:
             if path.suffix in (".html", ".ipynb", ".csv") or path.suffix == ".png" and SHOWN_ALONE.search(path.name):
-                _copy(path, made / path.relative_to(study.out))
+                to = made / path.relative_to(study.out)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, to)
         if study.plan.networks:
             write_published(study.plan.networks, made)
         seal(made, {}, (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE))
@@ -64,22 +56,6 @@ def publish(study: Study) -> Path:
             target.rename(Path(folder) / "before")
         made.rename(target)
     return target
-
-
-def _copy(path: Path, to: Path) -> None:
-    """Copy a file; pictures of frames in a notebook become JPEGs."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix != ".ipynb":
-        shutil.copyfile(path, to)
-        return
-    notebook = nbformat.read(path, as_version=4)
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
-        png = b64decode(output.get("data", {}).get("image/png", ""))
-        if len(png) > LOSSLESS:
-            Image.open(io.BytesIO(png)).convert("RGB").save(jpeg := io.BytesIO(), "JPEG", quality=80, optimize=True)
-            output.data["image/jpeg"] = b64encode(jpeg.getvalue()).decode()
-            del output.data["image/png"]
-    nbformat.write(notebook, to)
 
 
 def compare(folder: Path) -> pd.DataFrame:
@@ -91,10 +67,8 @@ def compare(folder: Path) -> pd.DataFrame:
 
     Returns:
         One row a number: ``what`` (network, or mean of folds), ``experiment``, ``fold``, ``seed``, ``FPR``, ``published``,
-        ``here`` (percent), ``spread`` (the largest difference that counts as within) and ``verdict``.
-
-    Raises:
-        ValueError: the folder is no results folder of a published profile, or none of its networks is finished.
+        ``here`` (percent), ``spread`` (the largest difference that counts as within) and ``verdict``. ValueError where
+        the folder is no results folder of a published profile, or none of its networks is finished.
     """
     name = re.sub(r"-[0-9a-f]{8}$", "", Path(folder).resolve().name)
     if name not in profiles.names():
@@ -110,9 +84,8 @@ def compare(folder: Path) -> pd.DataFrame:
     complete = rows[folds == rows["experiment"].map(lambda name: EXPERIMENTS[name].fold_count)]
     parts = [("network", here, there)]
     if len(complete):
-        parts += [
-            ("mean of folds", *(average(table.merge(complete, on=KEYS), over=["fold"]) for table in (here, there)))
-        ]
+        means = (average(table.merge(complete, on=KEYS), over=["fold"]) for table in (here, there))
+        parts.append(("mean of folds", *means))
     return pd.concat([_compared(*part, fpr) for part in parts for fpr in study.profile.fprs], ignore_index=True)
 
 
@@ -131,9 +104,8 @@ def _compared(what: str, here: pd.DataFrame, there: pd.DataFrame, fpr: float) ->
     return both
 
 
-_FIT = (
-    r"\resizebox{\ifdim\width>\columnwidth\columnwidth\else\width\fi}{!}{\begin{tabular}"  # draws a wide table smaller
-)
+# a table wider than a column is drawn smaller
+_FIT = r"\resizebox{\ifdim\width>\columnwidth\columnwidth\else\width\fi}{!}{\begin{tabular}"
 
 
 def write_paper(out: Path) -> Path:

@@ -1,20 +1,40 @@
-"""``fasnb run``: from a profile to its report."""
+"""``fasnb run``: from a profile to its report. Networks are trained, and notebooks executed with papermill.
 
+Of each notebook a copy is kept that says how it was made and nothing of this machine.
+"""
+
+import io
+import os
+import re
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbformat import NotebookNode
+from PIL import Image
 from tqdm import tqdm
 
-from fasnb.command.notebooks import chosen_notebooks, execute_all, shown_path
 from fasnb.command.report import write_report
-from fasnb.command.results import shown_files
 from fasnb.lab.session import NOTEBOOKS, Study
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.files import seal
-from fasnb.tools.machine import released_root
+from fasnb.paper.profile import PLACES, Profile, ProfileError
+from fasnb.tools.files import replace_file, seal
+from fasnb.tools.machine import commit_name, cores, home, released_root
 from fasnb.training.run import train
+
+AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
+CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
+LOSSLESS = 40_000  # bytes of a picture; plots stay below, pictures of frames do not
+SOURCES = {"synthetic", "casia-surf", "released"}  # tags of cells that are for some sources alone
+
+
+class NotebookError(RuntimeError):
+    """A notebook stopped; the message names the notebook, the cell and the reason."""
 
 
 def run(
@@ -22,10 +42,8 @@ def run(
 ) -> None:
     """Train what is missing, execute the notebooks and write ``report.html``; can be stopped and run again.
 
-    Args:
-        out: results folder; None as of ``fasnb.lab.open_study``.
-        only: beginnings of the names of notebooks; by default all that serve the source.
-        from_scores: take networks whose scores are published as they are; otherwise they are trained here.
+    The first three arguments are as of ``fasnb.lab.open_study``; ``only`` has beginnings of the names of notebooks, by
+    default all that serve the source. ``from_scores`` takes networks whose scores are published as they are.
     """
     started, study = time.monotonic(), Study(profile, settings, out)
     names = chosen_notebooks(study.profile, only)
@@ -41,7 +59,8 @@ def run(
             bar.update()
     spent["notebooks"] = time.monotonic() - trained
     path = write_report(study, time.monotonic() - started, spent)
-    seal(study.out, {}, shown_files(study.out))
+    shown = [file for folder in ("notebooks", "tables", "figures") for file in (study.out / folder).glob("[!.]*")]
+    seal(study.out, {}, (file.relative_to(study.out).as_posix() for file in (path, *sorted(shown))))
     print("time: " + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in spent.items()))
     print(f"report: {shown_path(path)}")
 
@@ -52,8 +71,114 @@ def _train(study: Study, names: Sequence[str], from_scores: bool) -> dict[str, f
     if study.profile.source == "released":
         released_root(study.profile.released_root)  # raises where the scores are missing, before any notebook
         return {}
-    if not wanted:
-        return {}
-    networks = study.plan.of(*sorted(study.served(*wanted), key=lambda name: not EXPERIMENTS[name].member))
+    served = study.served(*wanted) if wanted else []
+    networks = study.plan.of(*sorted(served, key=lambda name: not EXPERIMENTS[name].member))
     held = [from_scores and study.published.holds(network) for network in networks]
     return train([n for n, there in zip(networks, held, strict=True) if not there], **study.profile.execution)
+
+
+def chosen_notebooks(profile: Profile, only: Sequence[str] = ()) -> list[str]:
+    """Names of the notebooks that serve the profile's source, or of those that begin as ``only`` says, such as ``03``.
+
+    Raises ProfileError where a beginning names none of them.
+    """
+    serving = [name for name, notebook in NOTEBOOKS.items() if profile.source in notebook.sources]
+    for beginning in only:
+        if not any(name.startswith(beginning) for name in serving):
+            raise ProfileError(f"{beginning!r} begins no notebook of the {profile.source} source: {', '.join(serving)}")
+    return [name for name in serving if not only or name.startswith(tuple(only))]
+
+
+def shown_path(path: Path) -> str:
+    """The path as people and executed notebooks see it: below the repository where it lies there."""
+    return str(path.relative_to(home()) if path.is_relative_to(home()) else path)
+
+
+def execute_all(names: Sequence[str], source: str, parameters: dict, out: Path) -> Iterator[tuple[str, float]]:
+    """Execute notebooks, a core each, for none needs what another writes: (name, seconds) as they finish.
+
+    Where one fails, or the loop over them is left, those at work are waited for and the others are not begun.
+    """
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # of the kernels, whatever it was here
+    with ThreadPoolExecutor(min(cores(), AT_ONCE)) as pool:
+        running = {pool.submit(execute, name, source, parameters, out): name for name in names}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def execute(name: str, source: str, parameters: dict, out: Path) -> float:
+    """Execute one notebook, without the cells of other sources; the copy is ``out/notebooks/<name>.ipynb``.
+
+    ``source`` is synthetic, casia-surf or released; ``parameters`` are values of the notebook's parameters cell. Returns
+    the seconds it took. Raises NotebookError where a cell failed, timed out or killed the kernel: the broken copy is kept
+    beside as ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
+    """
+    folder, started = out / "notebooks", time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = folder / f"{name}.failed.ipynb"
+    notebook = nbformat.read(home() / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook.cells = [
+        cell for cell in notebook.cells if source in (SOURCES & {*cell.metadata.get("tags", ())} or SOURCES)
+    ]
+    _fill_in(notebook, parameters)
+    notebook = _run(name, notebook, failed)
+    # where data lie is another place for whoever reads the copy
+    kept = parameters | {"settings": {k: v for k, v in parameters["settings"].items() if k not in PLACES}}
+    _fill_in(notebook, kept)
+    for node in (notebook, *notebook.cells):  # what papermill notes of this machine and moment
+        node.metadata.pop("papermill", None)
+        node.metadata.pop("execution", None)
+        for output in node.get("outputs", ()):
+            _make_smaller(output)
+    seconds = time.monotonic() - started
+    made = {"notebook": name, "parameters": kept, "seconds": round(seconds, 1), "commit": commit_name()}
+    notebook.metadata["fasnb"] = made
+    replace_file(folder / f"{name}.ipynb", lambda to: nbformat.write(notebook, to))
+    failed.unlink()
+    return seconds
+
+
+def _run(name: str, notebook: NotebookNode, failed: Path) -> NotebookNode:
+    """The notebook with the outputs of all its cells; while it runs it is written to ``failed``."""
+    import papermill
+    from jupyter_client import AsyncKernelManager
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    how = {"kernel_name": "python3", "progress_bar": False, "coalesce_streams": True, "cwd": home()}
+    how |= {"execution_timeout": CELL_TIMEOUT, "iopub_timeout": 60, "start_timeout": 120}
+    try:
+        with tempfile.TemporaryDirectory(prefix="fasnb-") as folder:
+
+            class LocalKernel(AsyncKernelManager):  # over files, not TCP ports: no two studies on one machine can meet
+                transport, ip, connection_file = "ipc", f"{folder}/kernel", f"{folder}/kernel.json"
+
+            return papermill.execute_notebook(notebook, failed, kernel_manager_class=LocalKernel, **how)
+    except PapermillExecutionError as error:
+        where, reason = f", cell {error.exec_count}", f"{error.ename}: {error.evalue}"
+    except (CellTimeoutError, DeadKernelError) as error:
+        where, reason = "", f"{type(error).__name__}: {error}"
+    reason = re.sub(r"\x1b\[[0-9;]*m", "", reason).strip()
+    raise NotebookError(f"{name}{where}: {reason}; see {shown_path(failed)}")
+
+
+def _make_smaller(output: NotebookNode) -> None:
+    """Make a large picture, which is one of frames, a JPEG: repository and report hold it."""
+    png = b64decode(output.get("data", {}).get("image/png", ""))
+    if len(png) > LOSSLESS:
+        Image.open(io.BytesIO(png)).convert("RGB").save(jpeg := io.BytesIO(), "JPEG", quality=80, optimize=True)
+        output.data["image/jpeg"] = b64encode(jpeg.getvalue()).decode()
+        del output.data["image/png"]
+
+
+def _fill_in(notebook: NotebookNode, parameters: dict) -> None:
+    """Write values into the parameters cell, one a line, whose comments stay. ProfileError where it lacks one."""
+    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    for name, value in parameters.items():
+        line = f"{name} = {value!r}"
+        cell.source, count = re.subn(rf"(?m)^{name} = .*?(?=  #|$)", lambda _, line=line: line, cell.source)
+        if not count:
+            raise ProfileError(f"the parameters cell has no line {name} = ...")

@@ -28,30 +28,22 @@ def evaluation(images: Tensor, recipe: Recipe, normalisation: Normalisation, mir
     """The authors' preparation of test images: resize, centre crop, scale to [0, 1], normalise; mirrored if asked.
 
     Equal to torchvision's Resize, CenterCrop, ToTensor, Normalize on PIL images up to float32 rounding (1e-6 of the
-    range) where the store has the recipe's size; a resize here may differ from PIL's by one grey level.
-
-    Raises:
-        ValueError: images of another type or shape.
+    range) where the store has the recipe's size; a resize here may differ from PIL's by one grey level. Raises
+    ValueError for images of another type or shape.
     """
     images = _resized(images, recipe.resize)
-    edge = _centre(recipe.resize, recipe.crop)
+    edge = round((recipe.resize - recipe.crop) / 2)  # torchvision's rounding
     crops = images[..., edge : edge + recipe.crop, edge : edge + recipe.crop]
     return _normalised(crops.flip(-1) if mirror else crops, normalisation)
 
 
 def training(images: Tensor, recipe: Recipe, normalisation: Normalisation, generator: torch.Generator) -> Batch:
-    """One random view of every frame, as the recipe says.
+    """One random view of every frame, as the recipe says, drawn from a generator on the CPU alone.
 
     Order as in the released options: rotation about the centre with black corners, resize, random resized crop, flip;
     then, on RGB, colour jitter and greyscale. Rotation, crop and flip are one bilinear resampling (torchvision on PIL
     does each by itself, the rotation by nearest neighbour, the crop with averaging where it reduces). Without rotation
-    and change of scale nothing is resampled.
-
-    Args:
-        generator: on the CPU; the only source of randomness.
-
-    Raises:
-        ValueError: images of another type or shape.
+    and change of scale nothing is resampled. Raises ValueError for images of another type or shape.
     """
     images = _resized(images, recipe.resize)
     boxes, angle, flip = draw_geometry(len(images), recipe.resize, recipe, generator)
@@ -73,14 +65,9 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """One epoch of (rgb, depth, ir, label) to train on, in an order drawn from (seed, epoch); labels are int64 (B,).
 
-    The same seed and epoch give the same batches on every device and in every process.
-
-    Args:
-        index: the frames of this epoch, numbers into the store.
-        drop_last: leave out a last batch that is not full.
-
-    Raises:
-        ValueError: a frame without a label, or images as in ``training``.
+    The same seed and epoch give the same batches on every device and in every process. ``index`` has the numbers of the
+    epoch's frames in the store; with ``drop_last`` a last batch that is not full is left out. Raises ValueError for a
+    frame without a label, or images as in ``training``.
     """
     index, labels = np.asarray(index), store.frames["label"].iloc[index]
     if labels.isna().any():
@@ -109,7 +96,7 @@ def draw_geometry(count: int, size: int, recipe: Recipe, generator: torch.Genera
     if recipe.scale_low < 1:
         boxes = _random_boxes(count, size, recipe.scale_low, generator)
     else:
-        edge = torch.full((count, 2), float(_centre(size, recipe.crop)))
+        edge = torch.full((count, 2), float(round((size - recipe.crop) / 2)))
         if recipe.random_crop:
             edge = torch.randint(size - recipe.crop + 1, (count, 2), generator=generator).float()
         boxes = torch.cat([edge, torch.full((count, 2), float(recipe.crop))], dim=1)
@@ -136,10 +123,6 @@ def _resized(images: Tensor, size: int) -> Tensor:
         return images
     resized = F.interpolate(images.float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
-
-
-def _centre(size: int, crop: int) -> int:
-    return round((size - crop) / 2)  # torchvision's rounding
 
 
 def _sliced(images: Tensor, boxes: Tensor, flip: Tensor) -> Tensor:

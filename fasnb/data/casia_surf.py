@@ -6,7 +6,6 @@ release puts them under ``CASIA_SURF/Data``. Names from any list are found in an
 """
 
 import hashlib
-import math
 import os
 import re
 from collections.abc import Iterable
@@ -26,7 +25,6 @@ from fasnb.tools.files import file_sha256, replace_file, seal, sealed, write_tex
 from fasnb.tools.machine import cache, parallel
 
 DECODER_VERSION = 1  # raise when the same files give other pixels
-
 FOLDERS = {"train": "Training", "valid": "Val", "test": "Testing"}
 PHASES = {"train": "phase1", "valid": "phase1", "test": "phase2"}
 LISTS = {  # split -> names of its list, those with labels first
@@ -47,7 +45,6 @@ _BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "
 _INNER = re.compile(r"(?:.*/)?((?:Training|Val|Testing)/.*)")  # what a name has in every layout
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none that starts other programs, as EPS would
 _COLOUR_TOLERANCE = 8  # grey levels by which the channels of a grey image may differ after JPEG
-_ASPECT_TOLERANCE = 1.5  # factor; the three images show the same box of one face
 
 
 class Layout(NamedTuple):
@@ -57,11 +54,7 @@ class Layout(NamedTuple):
     missing: dict[str, str]
 
     def frames(self, splits: Iterable[str] = tuple(LISTS)) -> pd.DataFrame:
-        """The frame table of these splits, in list order.
-
-        Raises:
-            FileNotFoundError: a split was not found; the message says what to lay where.
-        """
+        """The frame table of these splits, in list order; FileNotFoundError says what to lay where for one it lacks."""
         absent = [self.missing[split] for split in splits if split not in self.lists]
         if absent:
             raise FileNotFoundError("; ".join(absent))
@@ -72,15 +65,12 @@ class Layout(NamedTuple):
 def find(root: str | Path, authors: str | Path | None = None) -> Layout:
     """The challenge data at or below a folder, of each split the first list that names files there.
 
-    Args:
-        root: the data root: it holds ``phase1`` and ``phase2``, is one of these, or holds all in one folder.
-        authors: a clone of the authors' repository, whose ``data/lists`` has the validation labels.
+    ``root`` holds ``phase1`` and ``phase2``, is one of these, or holds all in one folder. ``authors`` is a clone of the
+    authors' repository, whose ``data/lists`` has the validation labels.
 
-    Raises:
-        FileNotFoundError: of no split there are both a list and its images.
+    Raises FileNotFoundError where of no split there are both a list and its images.
     """
-    where = [Path(root) / base for base in (*_BASES, "data/lists")]
-    where += [] if authors is None else [Path(authors) / "data/lists"]
+    where = [Path(root) / base for base in _BASES] + ([] if authors is None else [Path(authors) / "data/lists"])
     lists, missing = {}, {}
     for split, names in LISTS.items():
         there = (folder / name for name in names for folder in where)
@@ -141,29 +131,22 @@ class CasiaSurf:
         """Frames as uint8 (len(indices), 5, size, size). ValueError where a file is missing or broken."""
         images = np.empty((len(indices), 5, self.size, self.size), dtype=np.uint8)
         for place, row in enumerate(indices):
-            pictures = self._pictures(row)
-            alike = [picture.resize(pictures[0].size, Image.Resampling.BICUBIC) for picture in pictures]
+            pictures = [_decode(self.path(row, modality), grey=modality != "rgb") for modality in MODALITIES]
+            colour, depth, ir = (picture.size for picture in pictures)
+            if depth != ir:
+                sizes = f"{depth[0]}x{depth[1]} and {ir[0]}x{ir[1]} pixels"
+                raise ValueError(f"depth and IR of {self._names[row, 0]} have {sizes}: not of one frame")
+            alike = [picture.resize(colour, Image.Resampling.BICUBIC) for picture in pictures]
             views = [picture.resize((self.size, self.size), Image.Resampling.BILINEAR) for picture in alike]
             images[place] = np.dstack(views).transpose(2, 0, 1)
         return images
-
-    def _pictures(self, row: int) -> list[Image.Image]:
-        """Colour, depth and IR of one frame, as they are in their files."""
-        pictures = [_decode(self.path(row, modality), grey=modality != "rgb") for modality in MODALITIES]
-        colour, depth, ir = (picture.size for picture in pictures)
-        aspect = colour[0] * depth[1] / (colour[1] * depth[0])
-        if depth != ir or abs(math.log(aspect)) > math.log(_ASPECT_TOLERANCE):
-            sizes = " and ".join(f"{width}x{height}" for width, height in (colour, depth, ir))
-            raise ValueError(f"{self._names[row, 0]}, its depth and IR are {sizes}: not of one frame")
-        return pictures
 
 
 def check(frames: pd.DataFrame, root: str | Path, workers: int = 0) -> tuple[pd.DataFrame, list[str]]:
     """Count the frames of a frame table and decode each once.
 
-    Returns:
-        What each split counts (columns split, of, found, challenge; found is missing where no frame tells) beside what
-        the whole challenge has, and a sentence for each frame that cannot be read.
+    Returns what each split counts beside the whole challenge (columns split, of, found, challenge; found is missing
+    where no frame tells), and a sentence for each frame that cannot be read.
     """
     problems, rows = {}, []
     chunks = np.array_split(np.arange(len(frames)), len(frames) // 64 + 1)
@@ -182,12 +165,8 @@ def check(frames: pd.DataFrame, root: str | Path, workers: int = 0) -> tuple[pd.
 def write(source: Source, root: str | Path) -> None:
     """Write a source in the challenge's layout: JPEG files, depth and IR of half the size, and the organisers' lists.
 
-    Args:
-        source: its frame table must have the challenge's names.
-        root: gets ``phase1`` and ``phase2``; splits of several sources can go to one root.
-
-    Raises:
-        ValueError: there is something of the split already.
+    Its frame table must have the challenge's names. ``root`` gets ``phase1`` and ``phase2``; splits of several sources
+    can go to one root. Raises ValueError where there is something of the split already.
     """
     root, frames = Path(root), source.frames.reset_index(drop=True)
     for split in frames["split"].unique():

@@ -26,9 +26,8 @@ def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
     """Attack folds of Sections 4.1 and 5.4: each holds out one train attack and a third of the subjects' bona fide.
 
     Fold 1, 2, 3 holds out the lowest, middle, highest attack present (4, 5, 6 in CASIA-SURF); the bona fide frames are
-    dealt out by subject, at random by ``seed``.
-
-    Raises ValueError for other than three attacks, fewer than three subjects, or an unknown attack or subject.
+    dealt out by subject, at random by ``seed``. Raises ValueError for other than three attacks, fewer than three
+    subjects, or an unknown attack or subject.
     """
     _require_known(frames, "attack")
     attacks = sorted(set(map(int, frames["attack"])) - {0})

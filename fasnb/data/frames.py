@@ -9,7 +9,6 @@ the paper, missing where unknown) and ``split`` (train, valid or test).
 import csv
 import os
 import posixpath
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +25,7 @@ ATTACK_FOLDERS = {"01_e_s": 1, "02_e_b": 2, "03_en_s": 3, "04_en_b": 4, "05_enm_
 _CAPTURE = r"(?:^|/)(?P<part>real|fake)_part/(?P<subject>[^/]+)/(?P<kind>[^/]+?)(?:\.rssdk)?/"
 _SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|dev)|(?P<test>test|testing))/"
 _MODALITY = r"(?i)(?:^|[/_-])(?:(?P<rgb>colou?r|rgb)|(?P<depth>depth)|(?P<ir>ir))(?:[_.-][^/]*|/[^/]*)$"
+_COLOUR = r"(?<![^/])color(?=/[^/]*$)|(?<=-)color(?=\.[^/]*$)"  # in whose place depth and IR write their names
 _COLUMNS = {2: ["rgb", "label"], 3: [*MODALITIES], 4: [*MODALITIES, "label"]}  # fields of a line -> what they are
 
 
@@ -43,18 +43,15 @@ def read_list(
     - the data set owner's later release, lines ``color label``; depth and IR stand in the sibling folders ``depth``
       and ``ir``. Its labels are reversed (0 = bona fide), which the folders ``real_part`` and ``fake_part`` show.
 
+    Subject and attack come from the folder names and are missing where those have none.
+
     Args:
         root: data root; absolute paths below it are made relative to it. Without it absolute paths are refused.
         bona_fide_label: 0 or 1, the label that means bona fide. Needed where neither the format nor the folder names
             tell (lines ``color label`` without such folders), and where the two contradict each other.
         split: train, valid or test for all frames; by default read from the folder names.
 
-    Returns:
-        The frame table. Subject and attack come from the folder names and are missing where those have none.
-
-    Raises:
-        FileNotFoundError: there is no such list.
-        ListError: anything wrong in any line; nothing is returned then.
+    Raises FileNotFoundError where there is no such list, ListError for anything wrong in any line.
     """
     path = Path(path)
     if bona_fide_label not in (None, 0, 1):
@@ -97,10 +94,8 @@ def _fields(path: Path) -> pd.DataFrame:
         raise ListError(f"{path} is empty, or a header and no frames; use a complete list")
     width = len(header if comma else rows[1])
     if not comma and ("," in lines[1] or width not in _COLUMNS):
-        raise ListError(
-            f"{path}, line 1: not a known list format; expected the header 'rgb,depth,ir,label' or lines "
-            "'color depth ir', 'color depth ir label' or 'color label'"
-        )
+        known = "the header 'rgb,depth,ir,label' or lines 'color depth ir', 'color depth ir label' or 'color label'"
+        raise ListError(f"{path}, line 1: not a known list format; expected {known}")
     bad = rows.map(lambda row: len(row) != width or not all(row))
     problem = f"does not have the {width} fields of the first line: one is missing, or two list formats are mixed"
     _refuse(path, lines[bad[bad].index], problem)
@@ -120,11 +115,9 @@ def _images(path: Path, fields: pd.DataFrame, root: str | Path | None) -> pd.Dat
     _refuse(path, colour[colour.duplicated()], "is a duplicate sample, named in an earlier line too")
     for name in MODALITIES:
         if name not in images:
-            images[name] = colour.map(partial(_sibling, modality=name))
-            unknown = (
-                f"has no folder color and no '-color.', so its {name} is unknown; name all in lines 'color depth ir'"
-            )
-            _refuse(path, colour[images[name].isna()], unknown)
+            images[name] = colour.str.replace(_COLOUR, name, n=1, regex=True)
+            unknown = f"has no folder color and no '-color.' to find its {name} by; name all in lines 'color depth ir'"
+            _refuse(path, colour[images[name] == colour], unknown)
         other = _named(images[name], _MODALITY).fillna(name) != name
         _refuse(path, images[name][other], f"stands in the place of {name}")
     return images
@@ -136,15 +129,6 @@ def _below(written: str, root: str | Path | None) -> str | None:
     if root is not None and name.startswith("/"):
         name = os.path.relpath(name, root)
     return None if "\\" in name or name == "." or name.startswith("/") or name.split("/")[0] == ".." else name
-
-
-def _sibling(colour: str, modality: str) -> str | None:
-    """``.../color/0022.jpg`` -> ``.../depth/0022.jpg``; ``000000-color.jpg`` -> ``000000-depth.jpg``; else None."""
-    folder, name = posixpath.split(colour)
-    if posixpath.basename(folder) == "color":
-        return posixpath.join(posixpath.dirname(folder), modality, name)
-    other = name.replace("-color.", f"-{modality}.")
-    return None if other == name else posixpath.join(folder, other)
 
 
 def _named(paths: pd.Series, pattern: str) -> pd.Series:
@@ -160,14 +144,10 @@ def _labels(path: Path, fields: pd.DataFrame, part: pd.Series, given: int | None
     told = written.where(part == "real", 1 - written)[part.notna()]  # the label of bona fide, as each folder tells
     live = given if given is not None else 1 if "depth" in fields else None  # lists of three images write 1
     if live is None and told.empty:
-        raise ListError(
-            f"{path}: nothing in the {len(written):,} lines 'color label' tells which label means bona fide; "
-            "pass bona_fide_label=1 (challenge) or bona_fide_label=0 (the owner's later release)"
-        )
+        advice = "pass bona_fide_label=1 (challenge) or bona_fide_label=0 (the owner's later release)"
+        raise ListError(f"{path}: nothing in its lines 'color label' tells which label means bona fide; {advice}")
     live = told.iloc[0] if live is None else live
-    clash = (
-        f"contradicts its folder: bona fide is {live} by the list, pass bona_fide_label={1 - live} if it is reversed"
-    )
+    clash = f"contradicts its folder: bona fide is {live} by the list, pass bona_fide_label={1 - live} if reversed"
     _refuse(path, fields["rgb"][told[told != live].index], clash)
     return (written == live).astype(int)
 
@@ -176,6 +156,5 @@ def _refuse(path: Path, bad: pd.Series, what: str) -> None:
     """Raise one ListError for all the values of ``bad``, by line number."""
     if len(bad):
         count = f"{len(bad):,} bad line{'s' * (len(bad) > 1)}"
-        raise ListError(
-            f"{path}, line {bad.index[0]}: {bad.iloc[0]!r} {what} ({count}); nothing was read, correct the list"
-        )
+        first = f"{path}, line {bad.index[0]}: {bad.iloc[0]!r}"
+        raise ListError(f"{first} {what} ({count}); nothing was read, correct the list")

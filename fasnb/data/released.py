@@ -13,41 +13,29 @@ from fasnb.tools.files import write_text
 RELEASED_EXPERIMENTS = {"exp1_2stage": "A", "exp2": "D", "exp3b": "B", "exp3c": "C"}
 """Folder name in the authors' repository, less its seed -> row of Table 3."""
 
-_SEEDS = {"A": 1, "B": 2, "C": 2, "D": 2}
-RELEASED_NETWORKS = tuple(
-    (name, fold, seed + 1) for name, n in _SEEDS.items() for seed in range(n) for fold in (1, 2, 3)
-)
+_SEEDS = {"A": (1,), "B": (1, 2), "C": (1, 2), "D": (1, 2)}
+RELEASED_NETWORKS = tuple((row, fold, seed) for row, seeds in _SEEDS.items() for seed in seeds for fold in (1, 2, 3))
 """(row of Table 3, fold, seed) of the 21 networks whose scores the authors released."""
 
-RELEASED_EPOCHS = (31, 50)  # after which the authors kept the networks; the paper's rows come from 31
-
-RELEASED_CROPS = ("mean", "crop0")  # of the centre crop and its mirror image, as the paper's rows; the former alone
-
-CALIBRATION_THRESHOLD = 0.932107
-"""The authors' threshold, chosen on the validation set for the lowest ACER; scores below it are pressed to [0, 0.5)."""
+_CROPS = ("mean", "crop0")
 
 
 def read_released(root: str | Path, epoch: int = 31, crop: str = "mean") -> pd.DataFrame:
     """The scores of the authors' networks on the CASIA-SURF validation set, from a clone of their repository.
 
     ``experiment`` is the row of Table 3 (A, B, C, D) where the folder is one of ``RELEASED_EXPERIMENTS``, else the
-    folder's name less its seed. Subjects and attacks are not published for these frames. ``epoch`` is one of
-    ``RELEASED_EPOCHS``, ``crop`` one of ``RELEASED_CROPS``.
-
-    Raises:
-        FileNotFoundError: the clone has no list or no scores of this epoch.
-        ValueError: an unknown crop, or a file that does not hold one pair of scores for each of the frames.
+    folder's name less its seed. Subjects and attacks are not published for these frames. ``epoch`` is 31 or 50;
+    ``crop`` is "mean", of the centre crop and its mirror image as in the paper's rows, or "crop0", the former alone.
+    FileNotFoundError where the clone has no list or no such scores, ValueError for a file without a pair for each frame.
     """
-    if crop not in RELEASED_CROPS:
-        raise ValueError(f"crop is {crop!r}; it must be one of {', '.join(RELEASED_CROPS)}")
+    if crop not in _CROPS:
+        raise ValueError(f"crop is {crop!r}; it must be one of {', '.join(_CROPS)}")
     frames = released_frames(root)
     tables = []
     for path in sorted(Path(root).glob(f"data/opts/*_seed*/fold[123]/tta_epoch{epoch}_val_score.txt")):
         name, seed = path.parts[-3].rsplit("_seed", 1)
-        score = _score_file(path, len(frames), crop)
-        tables.append(
-            score_table(frames, score, RELEASED_EXPERIMENTS.get(name, name), int(path.parts[-2][-1]), int(seed))
-        )
+        experiment, fold = RELEASED_EXPERIMENTS.get(name, name), int(path.parts[-2][-1])
+        tables.append(score_table(frames, _score_file(path, len(frames), crop), experiment, fold, int(seed)))
     if not tables:
         raise FileNotFoundError(f"{root}/data/opts has no scores of epoch {epoch}; 31 and 50 are released")
     return pd.concat(tables, ignore_index=True).sort_values(list(NETWORK), kind="stable", ignore_index=True)
@@ -56,11 +44,10 @@ def read_released(root: str | Path, epoch: int = 31, crop: str = "mean") -> pd.D
 def read_snapshots(root: str | Path) -> pd.DataFrame:
     """All that was released of rows A to D as one table: a scores table with ``epoch`` and ``crop`` besides.
 
-    Raises:
-        FileNotFoundError, ValueError: as ``read_released``, or one of ``RELEASED_NETWORKS`` is missing at an epoch.
+    Raises as ``read_released``, and ValueError where one of ``RELEASED_NETWORKS`` is missing at an epoch.
     """
     parts = []
-    for epoch, crop in product(RELEASED_EPOCHS, RELEASED_CROPS):
+    for epoch, crop in product((31, 50), _CROPS):
         table = read_released(root, epoch, crop)
         table = table[table["experiment"].isin(RELEASED_EXPERIMENTS.values())]
         missing = set(RELEASED_NETWORKS) - set(table[list(NETWORK)].itertuples(index=False, name=None))
@@ -71,52 +58,26 @@ def read_snapshots(root: str | Path) -> pd.DataFrame:
 
 
 def released_frames(root: str | Path) -> pd.DataFrame:
-    """The frame table of the validation set, ``data/lists/phase1_list.txt`` of the authors' repository.
-
-    Raises:
-        FileNotFoundError: the folder is no clone of it.
-    """
+    """The frame table of the validation set, from a clone of the authors' repository; else FileNotFoundError."""
     path = Path(root) / "data" / "lists" / "phase1_list.txt"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is not there; {root} is no clone of github.com/AlexanderParkin/ChaLearn_liveness_challenge"
-        )
+        theirs = "github.com/AlexanderParkin/ChaLearn_liveness_challenge"
+        raise FileNotFoundError(f"{path} is not there; {root} is no clone of {theirs}")
     return read_list(path)
 
 
-def released_name(experiment: str, seed: int) -> str:
-    """The experiment folder's name in the authors' repository."""
-    folder = next((name for name, row in RELEASED_EXPERIMENTS.items() if row == experiment), experiment)
-    return f"{folder}_seed{seed}"
-
-
-def write_submission(
-    frames: pd.DataFrame, scores: pd.DataFrame, path: str | Path, calibrate: float | None = None
-) -> Path:
+def write_submission(frames: pd.DataFrame, scores: pd.DataFrame, path: str | Path) -> Path:
     """Write the challenge's submission file: one line ``color depth ir score`` a frame, six decimals, no header.
 
-    Args:
-        frames: in the order of the organisers' public list.
-        scores: a scores table with one score for each of the frames.
-        calibrate: a threshold in [0.5, 1), such as ``CALIBRATION_THRESHOLD``: scores below it are mapped linearly onto
-            [0, 0.5), as the authors did, so that 0.5 separates accepted from refused frames.
-
-    Raises:
-        ValueError: a frame has no score or more than one, or a score or ``calibrate`` is out of range.
+    ``frames`` is in the order of the organisers' public list, ``scores`` has one score for each of them. Raises
+    ValueError where a frame has no score or more than one, or a score is no probability.
     """
-    values = frames[["sample"]].merge(scores[["sample", "score"]], "left")["score"].to_numpy()
-    if len(values) != len(frames) or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            "a submission needs one probability in [0, 1] for each frame of the list; some lack one or have several"
-        )
-    if calibrate is not None:
-        if not 0.5 <= calibrate < 1:
-            raise ValueError(f"calibrate is {calibrate!r}; it must lie in [0.5, 1) to keep the order of the frames")
-        pressed = np.minimum(values / calibrate * 0.5, 0.499999)  # six decimals must not round a refused frame to 0.5
-        values = np.where(values < calibrate, pressed, values)
+    values = frames[["sample"]].merge(scores[["sample", "score"]], "left")["score"]
+    if len(values) != len(frames) or not values.between(0, 1).all():
+        what = "one probability in [0, 1] for each frame of the list; some lack one or have several"
+        raise ValueError(f"a submission needs {what}")
     paths = frames["rgb"] + " " + frames["depth"] + " " + frames["ir"]
-    lines = [f"{names} {value:.6f}\n" for names, value in zip(paths, values, strict=True)]
-    return write_text(path, "".join(lines))
+    return write_text(path, "".join(f"{names} {value:.6f}\n" for names, value in zip(paths, values, strict=True)))
 
 
 def _score_file(path: Path, frames: int, crop: str) -> np.ndarray:

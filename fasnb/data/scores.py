@@ -13,7 +13,6 @@ import pandas as pd
 from fasnb.tools.files import replace_file
 
 NETWORK = ("experiment", "fold", "seed")
-
 SCORE_COLUMNS = ("sample", "label", "attack", "subject", *NETWORK, "score")
 SCORE_TYPES = {"sample": "string", "label": "Int8", "attack": "Int8", "subject": "string"}
 SCORE_TYPES |= {"experiment": "string", "fold": "Int64", "seed": "Int64", "score": "float64"}
@@ -31,11 +30,7 @@ def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: i
 
 
 def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
-    """Write a scores table as parquet (with checksums), or as CSV by the file's ending, atomically.
-
-    Raises:
-        ValueError: another ending.
-    """
+    """Write a scores table as parquet (with checksums) or CSV, atomically. ValueError where the ending is another."""
     ending = Path(path).suffix.lower()
     if ending == ".csv":
         return replace_file(path, lambda to: scores.to_csv(to, index=False))
@@ -51,8 +46,7 @@ def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
 def read_scores(path: str | Path) -> pd.DataFrame:
     """Read a table with at least ``label`` and ``score`` from CSV or parquet; other columns are kept as they are.
 
-    Raises:
-        FileNotFoundError, ValueError: one sentence that names the file and what is wrong.
+    Raises FileNotFoundError or ValueError: one sentence that names the file and what is wrong.
     """
     path = Path(path)
     if not path.is_file():

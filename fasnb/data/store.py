@@ -1,18 +1,15 @@
 """Decode once: all frames of a source as uint8 in one array on disk, read by index afterwards.
 
 A store is a folder with three files: ``images.npy`` (uint8, N x C x size x size, row i = frame i), ``frames.parquet``
-(the frame table) and ``store.json`` (what it is made from and a checksum of each chunk of frames, sealed). It is built
-in ``<folder>.partial``: a chunk is finished once its bytes and then its checksum are on the disk, so that a killed
-build goes on where it was and ends in the same bytes. A chunk is compared when a process first reads of it. The folder
-appears by a rename and is never replaced: whoever builds a store names its folder by the source's fingerprint.
+(the frame table) and ``store.json`` (what it is made from and a checksum of each chunk of frames, sealed). A chunk is
+compared when a process first reads of it. A store is built in ``<folder>.partial``, which a killed build leaves and the
+next removes, and appears by a rename. It is never replaced: who builds it names its folder by the source's fingerprint.
 """
 
-import math
 import os
 import shutil
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -47,19 +44,20 @@ class Source(Protocol):
 class Store:
     """The frames of a built store: ``frames`` (the frame table, row i = image i) and its source's other attributes.
 
-    Raises:
-        FileNotFoundError: there is no finished store in the folder.
-        Damaged: its files are not what was written.
+    Raises FileNotFoundError where the folder has no finished store, Damaged where its files are not what was written.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        about = _about(self.folder)
+        about = sealed(self.folder, ABOUT) if (self.folder / ABOUT).is_file() else {}
+        if about.get("format") != FORMAT:
+            raise FileNotFoundError(f"{folder} is no finished store; remove it, and the same command builds it again")
         self.fingerprint: str = about["fingerprint"]
         self.channels: dict[str, int] = about["channels"]
         self.size: int = about["size"]
         self.frames = pd.read_parquet(whole(self.folder, "frames.parquet", ABOUT)).astype(FRAME_TYPES)
-        self._shape, self._chunk, self._checksums = _shape(about), about["chunk"], about["checksums"]
+        self._shape = about["frames"], sum(self.channels.values()), self.size, self.size
+        self._chunk, self._checksums = about["chunk"], about["checksums"]
         self._compared: set[int] = set()
         self._images()  # refuses a file that was cut off
 
@@ -71,13 +69,9 @@ class Store:
         self._compare(range(len(self._checksums)), self._images())
 
     def read(self, index, pin: bool = False) -> torch.Tensor:
-        """Frames by number, uint8 (B, C, size, size).
+        """Frames by number, uint8 (B, C, size, size); ``pin``: page-locked, for copies to CUDA that do not wait.
 
-        Args:
-            pin: return page-locked memory, for copies to a CUDA device that do not wait.
-
-        Raises:
-            ValueError: a number outside 0 .. N - 1. Damaged: a frame is not what was written.
+        Raises ValueError for a number outside 0 .. N - 1, Damaged where a frame is not what was written.
         """
         index = np.atleast_1d(np.asarray(index, dtype=np.int64))
         if index.size and not 0 <= index.min() <= index.max() < len(self):
@@ -109,29 +103,16 @@ class Store:
         return Damaged(f"{self.folder} is damaged, images.npy: {what}; remove the folder to build it again")
 
 
-def build(source: Source, folder: str | Path, workers: int = 0, progress: bool = True) -> Store:
-    """The store of a source: opened if the folder has it, otherwise built, resuming a build that was interrupted.
+def build_store(source: Source, folder: str | Path, workers: int = 0, progress: bool = True) -> Store:
+    """The store of a source: opened if the folder has it, otherwise built by ``workers`` processes, 0 = one a core.
 
-    Args:
-        source: where the frames come from.
-        folder: the store's folder. Beside it lie ``<folder>.partial`` while building and ``<folder>.lock``.
-        workers: decoding processes, 0 = one a core.
-
-    Raises:
-        ValueError: frames that cannot be read (the first ten by name and their number), no frames at all, a folder that
-            holds another source's store, or a damaged store.
-        OSError: the folder is no store, or the disk is full. As after any error finished chunks are kept.
+    Raises ValueError where frames cannot be read (the first ten by name and their number), there are none, or the
+    folder holds another source's store or a damaged one; OSError where it is no store, or the disk is full.
     """
     folder = Path(folder).absolute()
-    unfinished, lock = (folder.with_name(folder.name + ending) for ending in (".partial", ".lock"))
-    with locked(lock):
+    with locked(folder.with_name(folder.name + ".lock")):
         if not folder.exists():
-            about = _begin(source, unfinished)
-            _decode_all(source, unfinished, about, workers, progress)
-            frames = source.frames.astype(FRAME_TYPES)
-            replace_file(unfinished / "frames.parquet", partial(frames.to_parquet, index=False))
-            seal(unfinished, about, ["frames.parquet"], ABOUT)
-            os.rename(unfinished, folder)
+            _write(source, folder.with_name(folder.name + ".partial"), workers, progress).rename(folder)
     store = Store(folder)
     if store.fingerprint != source.fingerprint:
         raise ValueError(f"{folder} holds the store of another source; remove it or choose another")
@@ -149,69 +130,43 @@ def broken(source: Source, rows: Iterable[int]) -> dict[int, str]:
     return found
 
 
-def _about(folder: Path) -> dict:
-    """What the store in a folder was made from. FileNotFoundError where there is none; Damaged."""
-    about = sealed(folder, ABOUT) if (folder / ABOUT).is_file() else {}
-    if about.get("format") != FORMAT:
-        raise FileNotFoundError(f"{folder} is no finished store; remove it, and the same command builds it again")
-    return about
-
-
-def _shape(about: dict) -> tuple[int, int, int, int]:
-    return about["frames"], sum(about["channels"].values()), about["size"], about["size"]
-
-
-def _begin(source: Source, folder: Path) -> dict:
-    """What the store is made from, noted in the unfinished folder beside an empty array; one of the same is kept."""
-    if not len(source.frames):
+def _write(source: Source, folder: Path, workers: int, progress: bool) -> Path:
+    """The files of a store, in a folder of their own, which they begin anew."""
+    count, channels = len(source.frames), sum(source.channels.values())
+    if not count:
         raise ValueError("the source has no frames; check its lists")
-    about = {"format": FORMAT, "fingerprint": source.fingerprint, "frames": len(source.frames)}
-    about |= {"channels": dict(source.channels), "size": int(source.size), "chunk": CHUNK}
-    with suppress(FileNotFoundError, Damaged):  # nothing of it has been read, so that it is begun anew
-        found = _about(folder)
-        if about.items() <= found.items():
-            return found
-    folder.mkdir(parents=True, exist_ok=True)
-    need, free = math.prod(_shape(about)), shutil.disk_usage(folder).free
-    if need > free:
-        raise OSError(f"no room for {folder}: it needs {need:,} bytes, and {free:,} are free; free some")
-    np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, _shape(about))
-    about["checksums"] = [None] * math.ceil(about["frames"] / CHUNK)
-    seal(folder, about, file=ABOUT)
-    return about
-
-
-def _decode_all(source: Source, folder: Path, about: dict, workers: int, progress: bool) -> None:
-    """Decode the chunks that have no checksum yet, and note it of each."""
-    checksums, problems = about["checksums"], {}
-    todo = [chunk for chunk, checksum in enumerate(checksums) if checksum is None]
-    results = parallel(partial(_decode, source, folder / "images.npy", about), todo, workers)
-    bar = {"total": len(checksums), "initial": len(checksums) - len(todo), "unit": "chunk", "desc": "decoding"}
-    for chunk, checksum, found in tqdm(results, **bar, disable=not progress):
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    images = folder / "images.npy"
+    np.lib.format.open_memmap(images, "w+", np.uint8, (count, channels, source.size, source.size))
+    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+    results, checksums, problems = parallel(partial(_decode, source, images), chunks, workers), {}, {}
+    for chunk, checksum, found in tqdm(results, total=len(chunks), unit="chunk", desc="decoding", disable=not progress):
         checksums[chunk] = checksum
         problems |= found
-        seal(folder, about, file=ABOUT)
     if problems:
         first = [problems[row] for row in sorted(problems)[:10]]
-        raise ValueError(
-            f"{len(problems):,} of {about['frames']:,} frames cannot be read; replace their files or take them off the "
-            f"list, the first {len(first)}: {'; '.join(first)}"
-        )
+        what = f"{len(problems):,} of {count:,} frames cannot be read; replace their files or take them off the list"
+        raise ValueError(f"{what}, the first {len(first)}: {'; '.join(first)}")
+    replace_file(folder / "frames.parquet", partial(source.frames.astype(FRAME_TYPES).to_parquet, index=False))
+    about = {"format": FORMAT, "fingerprint": source.fingerprint, "frames": count, "channels": dict(source.channels)}
+    about |= {"size": int(source.size), "chunk": CHUNK, "checksums": [checksums[chunk] for chunk in chunks]}
+    seal(folder, about, ["frames.parquet"], ABOUT)
+    return folder
 
 
-def _decode(source: Source, images: Path, about: dict, chunk: int) -> tuple[int, int | None, dict[int, str]]:
-    """Write one chunk: its number and checksum, or, where frames are broken, what is wrong with each."""
-    first = chunk * about["chunk"]
-    rows = np.arange(first, min(first + about["chunk"], about["frames"]))
+def _decode(source: Source, images: Path, chunk: range) -> tuple[range, int | None, dict[int, str]]:
+    """Write one chunk: its frames and checksum, or, where frames are broken, what is wrong with each."""
     try:
-        pixels = np.ascontiguousarray(source.read(rows), dtype=np.uint8)
+        pixels = np.ascontiguousarray(source.read(np.array(chunk)), dtype=np.uint8)
     except (OSError, ValueError):
-        problems = broken(source, rows)
+        problems = broken(source, chunk)
         if not problems:
             raise
         return chunk, None, problems
     with open(images, "r+b") as file:
-        file.seek(-(about["frames"] - first) * pixels[0].size, os.SEEK_END)  # the array ends where the file ends
+        file.seek(-(len(source.frames) - chunk.start) * pixels[0].size, os.SEEK_END)  # the array ends with the file
         file.write(pixels)
         file.flush()
         os.fsync(file.fileno())

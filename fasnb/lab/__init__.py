@@ -1,5 +1,5 @@
-"""What a notebook holds in its hands: a study (``session``) that shows tables and figures (``show``), what several notebooks
-draw (``plots``), and scores to look into (``explorer``)."""
+"""What a notebook holds in its hands: a study (``session``) that shows tables and figures (``show``), what several
+notebooks draw (``plots``), and scores to look into (``explorer``)."""
 
 from fasnb.lab.explorer import Explorer
 from fasnb.lab.session import NOTEBOOKS, Study, open_study

@@ -1,7 +1,5 @@
-"""The explorer of scores: histogram, counts, scatter and frames that follow one threshold; what it shows is explorer.js.
-
-The same data and the same ES module serve a notebook with a kernel (through anywidget) and a page without one.
-"""
+"""The explorer of scores: histogram, counts, scatter and frames that follow one threshold. What it shows is
+explorer.js, for a notebook with a kernel (through anywidget) as for a page without one."""
 
 import base64
 import gzip
@@ -25,7 +23,7 @@ from fasnb.metrics.pad import fpr_name, threshold_at_fpr
 from fasnb.paper.published import TABLE1
 from fasnb.tools.files import write_text
 
-SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{ending}") for ending in ("js", "css"))
+SCRIPT, STYLE, PAGE = (Path(__file__).with_name(f"explorer.{ending}") for ending in ("js", "css", "html"))
 LIVE_PIXELS, PAGE_PIXELS = 112, 64  # height and width of a camera's picture in a notebook, and in a page
 PAGE_PICTURES = 160  # frames whose pictures a page holds
 
@@ -35,16 +33,12 @@ class Explorer(anywidget.AnyWidget):
 
     One can choose among every experiment (mean of its folds and seeds, as the ensemble counts it), the ensemble of them
     where there are several, and every single network. Frames are counted as ``fasnb.metrics.pad`` counts them.
+    IncompleteError where networks or frames are missing, ValueError where labels, scores or an FPR cannot be counted.
 
     Args:
         scores: scores table with labels, one row a frame and network.
         source: where the frames' pictures come from; None shows none. Its ``sample`` names are those of the scores.
-        fprs: target FPRs to choose from, in [0, 1].
-        fpr: the one of them that sets the thresholds at first; by default the smallest.
-
-    Raises:
-        ValueError: labels that are missing or of one class, scores that are no numbers, an FPR outside [0, 1].
-        IncompleteError: networks or frames are missing, see ``fasnb.metrics.ensembles.average``.
+        fprs, fpr: target FPRs to choose from, in [0, 1]; the one to begin with, by default the smallest.
     """
 
     _esm, _css = SCRIPT, STYLE
@@ -82,12 +76,10 @@ class Explorer(anywidget.AnyWidget):
         return super()._repr_mimebundle_(**options) if is_live() else {"text/plain": told}
 
     def packed(self, shown: Sequence[int] = (), singles: bool = True) -> bytes:
-        """Everything that explorer.js needs: length of a header (4 bytes), the header (JSON), then every method's scores
-        and the disagreement as doubles.
+        """What explorer.js needs: length of a header (4 bytes), header (JSON), scores and disagreement (doubles).
 
-        Args:
-            shown: frames (rows of ``table``) whose pictures go with it, for a page without a kernel.
-            singles: with every single network, which take most of the bytes.
+        The pictures of frames ``shown`` (rows of ``table``) go with it, for a page without a kernel; ``singles`` says
+        whether every single network does, which takes most of the bytes.
         """
         columns, known = (self.thresholds if singles else self.methods).columns, self.table
         thresholds = self.thresholds[columns].astype(object)
@@ -131,14 +123,12 @@ class Explorer(anywidget.AnyWidget):
         return base64.b64encode(file.getvalue()).decode()
 
     def _answer(self, _, message: dict, buffers) -> None:
-        """Send the pictures that the front end asks for."""
-        if message.get("kind") == "pictures":
-            frames = [int(frame) for frame in message["frames"] if 0 <= int(frame) < len(self.table)]
-            pictures = [(frame, self.picture_of(frame, LIVE_PIXELS)) for frame in frames]
-            self.send({"kind": "pictures", "pictures": pictures})
+        """Send the pictures that the front end asks for; it sends no other message."""
+        pictures = [(frame, self.picture_of(frame, LIVE_PIXELS)) for frame in message["frames"]]
+        self.send({"kind": "pictures", "pictures": pictures})
 
     def telling(self) -> list[int]:
-        """Rows of ``table`` whose pictures a page holds: the most disagreed, and the nearest to a threshold, in turns."""
+        """Rows of ``table`` whose pictures a page holds: the most disagreed, and nearest to a threshold, in turns."""
         keys = [-self.table["disagreement"]]
         keys += [(self.table[name] - self.thresholds.loc[self.fpr, name]).abs() for name in self.methods]
         turns = np.stack([np.argsort(key.to_numpy(), kind="stable")[:PAGE_PICTURES] for key in keys], axis=1)
@@ -146,23 +136,20 @@ class Explorer(anywidget.AnyWidget):
 
     def write_page(self, path: Path) -> Path:
         """A page of its own with the explorer of the methods, which asks nothing of any kernel or network."""
-        packed = self.packed(self.telling(), singles=False)
-        packed = base64.b64encode(gzip.compress(packed, 9, mtime=0)).decode()
-        style, script = STYLE.read_text(encoding="utf-8"), SCRIPT.read_text(encoding="utf-8")
-        page = PAGE_TEXT.replace("@data@", packed).replace("@style@", style).replace("@script@", script)
-        return write_text(path, page)
+        packed = gzip.compress(self.packed(self.telling(), singles=False), 9, mtime=0)
+        page = PAGE.read_text(encoding="utf-8").replace("@data@", base64.b64encode(packed).decode())
+        page = page.replace("@style@", STYLE.read_text(encoding="utf-8"))
+        return write_text(path, page.replace("@script@", SCRIPT.read_text(encoding="utf-8")))
 
 
 def is_live() -> bool:
-    """Whether the running cell was sent by a front end that shows widgets: JupyterLab names the cell in its request, papermill
-    and other programs that execute notebooks do not."""
+    """Whether the running cell was sent by a front end that shows widgets. JupyterLab names the cell, papermill not."""
     kernel = getattr(get_ipython(), "kernel", None)
     return kernel is not None and "cellId" in kernel.get_parent("shell").get("metadata", {})
 
 
 def methods_of(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores side by side, (n, methods) and (n, networks): the experiments and their ensemble; and the single networks of
-    experiments that have several."""
+    """Scores of the experiments and their ensemble, (n, methods), and of single networks, where there are several."""
     means = matrix(average(scores)).rename_axis(columns=None)
     if means.shape[1] > 1:
         means["ensemble"] = average(scores, ("fold", "seed", "experiment")).set_index("sample")["score"]
@@ -188,16 +175,3 @@ def frame(path: Path, title: str) -> str:
     page = html.escape(path.read_text(encoding="utf-8"))
     about = f'class="explorer" title="{html.escape(title)}" sandbox="allow-scripts allow-downloads"'
     return f'<iframe {about} srcdoc="{page}"></iframe>'
-
-
-PAGE_TEXT = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
-<title>Explorer</title><style>body { margin: 0; background: #fff; } @style@</style></head><body><main></main>
-<script type="text/plain" id="packed">@data@</script>
-<script type="module">
-@script@
-startPage(document.querySelector("main"), document.querySelector("#packed").textContent);
-</script></body></html>
-"""

@@ -1,7 +1,7 @@
-"""What several notebooks draw, in one style: intervals, curves, pictures of frames. What one notebook draws stands in it.
+"""What several notebooks draw, in one style: intervals, curves, pictures of frames.
 
-Class, camera and network have a palette each, no two of which share a colour; "measured" is a filled dot, "published" an
-open diamond. The colours (Paul Tol's, ColorBrewer's PRGn) stay apart for colour-blind readers.
+Class, camera and network have a palette each, no two of which share a colour; "measured" is a filled dot, "published"
+an open diamond. The colours (Paul Tol's, ColorBrewer's PRGn) stay apart for colour-blind readers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,23 +23,21 @@ from fasnb.paper.recipe import Normalisation, Recipe
 
 COLUMN, PAGE = 3.25, 6.875  # inches: one column of the paper, and both
 INK, GREY = "#222222", "#777777"
-
-CLASS_COLOURS = {"bona fide": "#1B7837", "attack": "#762A83"}
-# attacks have the shades of their class, in the order of Table 1
+CLASS_COLOURS = {"bona fide": "#1B7837", "attack": "#762A83"}  # attacks of Table 1 have shades of the latter
 ATTACK_COLOURS = {1: "#E7D4E8", 2: "#C2A5CF", 3: "#AF8DC3", 4: "#9970AB", 5: "#762A83", 6: "#40004B"}
-MODALITY_COLOURS = {"rgb": "#DDAA33", "depth": "#004488", "ir": "#994455", "all": INK}
+_RGB, _DEPTH, _IR = "#DDAA33", "#004488", "#994455"
+MODALITY_COLOURS = {"rgb": _RGB, "depth": _DEPTH, "ir": _IR, "all": INK}
 CAMERA_NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR", "all": "all three"}
 TITLES = CAMERA_NAMES | {"depth": "depth,\nstretched"}  # of pictures, as ``picture`` shows them
 _CYAN, _ORANGE, _BROWN, _PINK = "#33BBEE", "#EE7733", "#7F5539", "#EE99AA"
 NETWORK_COLOURS = {"A": _CYAN, "B": _ORANGE, "C": _BROWN, "D": _PINK, "ensemble": INK}
 NETWORK_COLOURS |= {"zhang": _BROWN, "resnet34-subject": _ORANGE, "resnet34-attack": GREY, "resnet34-imagenet": _PINK}
 NETWORK_COLOURS |= {"resnet34-face": _CYAN, "face34-random": GREY, "face34-generic": _ORANGE, "face34-gender": _PINK}
+NETWORK_COLOURS |= {"A-rgb": _RGB, "A-ir": _IR, "A-depth": _DEPTH, "RGB": _RGB, "IR": _IR, "Depth": _DEPTH}
+NETWORK_COLOURS |= {"RGB+IR+Depth": INK, "all": INK}
 
-# options of ``ax.plot`` and ``ax.errorbar``
-PUBLISHED = {"marker": "D", "mfc": "w", "mec": GREY, "ls": "none"}
-INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}
-_CAMERAS = {"RGB": "rgb", "IR": "ir", "Depth": "depth", "RGB+IR+Depth": "all"}
-_CAMERAS |= {"A-rgb": "rgb", "A-ir": "ir", "A-depth": "depth", "all three": "all"}
+PUBLISHED = {"marker": "D", "mfc": "w", "mec": GREY, "ls": "none"}  # options of ``ax.plot``
+INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}  # and of ``ax.errorbar``
 
 
 def use_style() -> None:
@@ -58,9 +56,7 @@ def label_of(name: str) -> str:
 
 
 def method_colour(name: str, position: int = 0) -> str:
-    """Colour of a method, of one of its networks or of a camera: its own where it has one, else one by position."""
-    if camera := _CAMERAS.get(name):
-        return MODALITY_COLOURS[camera]
+    """Colour of a method, of one of its networks or of cameras: its own where it has one, else one by position."""
     others = (_CYAN, _ORANGE, _BROWN, _PINK, GREY)
     return NETWORK_COLOURS.get(name.split(" ")[0], others[position % len(others)])
 
@@ -73,43 +69,25 @@ def plain(ax: Axes) -> Axes:
 
 
 def spread(table: pd.DataFrame) -> np.ndarray:
-    """Lengths (2, n) of the intervals ``low`` to ``high`` around ``measured``, for ``errorbar``; 0 where a limit is missing."""
+    """Lengths (2, n) of intervals, ``low`` to ``high`` around ``measured``, for ``errorbar``; 0 where a limit lacks."""
     lengths = np.array([table["measured"] - table["low"], table["high"] - table["measured"]], dtype=float)
     return np.clip(np.nan_to_num(lengths), 0, None)
 
 
 def log_ticks(*axes) -> None:
-    """Powers of ten as 0.01, 1, 100 on each ``Axis``, whose limits are set; within a factor of ten also what lies between.
-
-    Matplotlib's own labels would show their markup, as ``text.parse_math`` is off.
-    """
+    """Powers of ten as 0.01, 1, 100 on each ``Axis``, whose limits are set; more within a factor of ten."""
     for axis in axes:
         low, high = sorted(axis.get_view_interval())
-        axis.set_major_formatter("{x:,g}")
+        axis.set_major_formatter("{x:,g}")  # matplotlib's own would show its markup, as text.parse_math is off
         axis.set_minor_formatter("{x:,g}" if high < 10 * low else NullFormatter())
-
-
-def stretched_percent(axis, ends: float) -> None:
-    """Ticks 1, 10, 50, 90, 99 and so on of an ``Axis`` that has percent as log-odds (scale ``logit``, in shares).
-
-    Args:
-        ends: the least share that is drawn; a tick at either end stands for 0 and 100.
-    """
-    shares = [0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 0.9999]
-    labels = {share: f"{100 * share:.6g}" for share in shares if 2 * ends < share < 1 - 2 * ends}
-    axis.set_ticks([ends, *labels, 1 - ends], ["0", *labels.values(), "100"])
-    axis.set_minor_locator(NullLocator())
 
 
 def intervals(table: pd.DataFrame, bona_fide: int, published: str = "published", label: str = "TPR (%)") -> Figure:
     """Measured values (dots) with 95% intervals beside the published ones (open diamonds), one row a method.
 
     The axis is one of log-odds, on which 99, 99.9 and 100 percent lie as far apart as the errors behind them; 0 and 100
-    are drawn half a frame away from what they are. A row without a lower limit has an arm upward alone.
-
-    Args:
-        table: columns ``method``, ``measured``, ``low``, ``high`` (percent) and, where there is one, that of ``published``.
-        bona_fide: number of frames that the values are shares of.
+    are drawn half a frame, of ``bona_fide``, away from what they are. A row without a lower limit has an arm upward
+    alone. The table has ``method``, ``measured``, ``low``, ``high`` (percent) and, if any, the column ``published``.
     """
     width = PAGE if table["method"].str.len().max() > 30 else PAGE * 0.75  # long names leave little for the axis
     fig, ax = plt.subplots(figsize=(width, 0.75 + 0.24 * len(table)))
@@ -122,7 +100,10 @@ def intervals(table: pd.DataFrame, bona_fide: int, published: str = "published",
     if published in table:
         ax.plot(at[published], y, ms=4, label="published: real data, FPR = 1e-4", **PUBLISHED)
     ax.set(xscale="logit", yticks=y, yticklabels=table["method"], xlabel=f"{label}, stretched towards 0 and 100")
-    stretched_percent(ax.xaxis, ends)
+    shares = [0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 0.9999]
+    ticks = {share: f"{100 * share:.6g}" for share in shares if 2 * ends < share < 1 - 2 * ends}
+    ax.set_xticks([ends, *ticks, 1 - ends], ["0", *ticks.values(), "100"])
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set(ylim=(-0.6, len(table) - 0.4), xlim=(at.min().min() / 1.3, 1 - (1 - at.max().max()) / 1.3))
     ax.grid(axis="x", lw=0.4, alpha=0.5)
     fig.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.2)
@@ -132,10 +113,7 @@ def intervals(table: pd.DataFrame, bona_fide: int, published: str = "published",
 def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> Figure:
     """ROC and DET on a log axis, down to 1 / n_attack (grey), below which the data say nothing.
 
-    Args:
-        scores: (n, methods), columns named after the methods.
-        labels: (n,).
-        fprs: target FPRs, marked by vertical lines.
+    Scores (n, methods) have columns named after the methods, labels are (n,); vertical lines mark the target FPRs.
     """
     fig, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5))
     attacks = int((np.asarray(labels) == 0).sum())
@@ -165,10 +143,8 @@ def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> 
 def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: str, log: bool = False) -> Figure:
     """A column of training histories against the epoch: the median network of each method, and a band over all of them.
 
-    Args:
-        histories: ``<method>`` or ``<method> fold ...`` -> history with the columns ``epoch``, ``column`` and, where there
-            is a value that guessing gives, ``chance``, which is dotted.
-        label: of the vertical axis.
+    Histories, by ``<method>`` or ``<method> fold ...``, have the columns ``epoch``, ``column`` and, where guessing
+    gives a value, ``chance``, which is dotted; ``label`` is that of the vertical axis.
     """
     methods: dict[str, list[pd.DataFrame]] = {}
     for name, history in histories.items():
@@ -193,7 +169,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
 
 
 def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
-    """Distribution of frame statistics for each ``attack`` of a table (0 = bona fide); columns: name -> title with unit."""
+    """Distribution of frame statistics by ``attack`` of a table (0 = bona fide); columns: name -> title with unit."""
     kinds = sorted(table["attack"].unique())
     palette = {kind: ATTACK_COLOURS.get(kind, CLASS_COLOURS["bona fide"]) for kind in kinds}
     fig, axes = plt.subplots(1, len(columns), figsize=(PAGE, 1.9), squeeze=False)
@@ -206,58 +182,44 @@ def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     return fig
 
 
-def stretched(depth: np.ndarray) -> np.ndarray:
-    """A depth map (H, W) for display, uint8: its nearest points white, its farthest 15% dark, holes and background black.
-
-    A stored map uses some thirty of its 256 grey levels, in which the eye sees nothing.
-    """
-    there = depth > 0
-    if not there.any():
-        return depth
-    low, high = np.percentile(depth[there], [15, 99.7])
-    grey = 40 + (depth.astype(float) - low) / max(high - low, 8.0) * 215
-    return np.where(there, np.clip(grey, 20, 255), 0).astype(np.uint8)
-
-
 def picture(image: np.ndarray, name: str, channels: Mapping[str, int], stretch: bool = True) -> np.ndarray:
-    """What one camera sees of a frame, for ``ax.imshow(..., cmap="gray", vmin=0, vmax=255)``: (H, W, 3) or (H, W), uint8.
+    """What one camera (rgb, depth, ir) sees of a frame: uint8 (H, W, 3) or (H, W), to be shown from 0 to 255.
 
-    Args:
-        image: uint8 (C, H, W) in the order of ``channels``, modality -> number of channels.
-        name: rgb, depth or ir. Depth is red where the face has none.
-        stretch: False shows the depth that is stored, which networks get.
+    The image is uint8 (C, H, W) in the order of ``channels``, modality -> number of channels. A stored depth map, which
+    networks get, uses some thirty of its 256 grey levels, in which the eye sees nothing: ``stretch`` makes its nearest
+    points white, its farthest 15% dark. Depth is red where the face has none.
     """
     parts = dict(zip(channels, np.split(image, np.cumsum(list(channels.values()))[:-1]), strict=True))
     part = parts[name]
-    if name == "depth":
-        grey = stretched(part[0]) if stretch else part[0]
-        hole = (part[0] == 0) & (parts["rgb"].any(0) | parts["ir"].any(0))
-        return np.where(hole[..., None], np.array((204, 51, 17), np.uint8), grey[..., None])
-    return part.transpose(1, 2, 0) if len(part) == 3 else part[0]
+    if name != "depth":
+        return part.transpose(1, 2, 0) if len(part) == 3 else part[0]
+    depth, there = part[0], part[0] > 0
+    if stretch and there.any():
+        low, high = np.percentile(depth[there], [15, 99.7])
+        grey = 40 + (depth.astype(float) - low) / max(high - low, 8.0) * 215
+        depth = np.where(there, np.clip(grey, 20, 255), 0).astype(np.uint8)
+    hole = ~there & (parts["rgb"].any(0) | parts["ir"].any(0))
+    return np.where(hole[..., None], np.array((204, 51, 17), np.uint8), depth[..., None])
 
 
 def larger_images(source: Source, samples: Sequence[str], size: int = 224) -> np.ndarray | None:
-    """Images of some frames for people, uint8 (n, C, size, size): the same scenes drawn with more pixels where the source
-    can, else as stored; None where they are not on this machine."""
+    """Images of frames, uint8 (n, C, H, W), of this size where the source draws them; None where it has none."""
     source = source.at_size(size) if hasattr(source, "at_size") else source  # the stand-in draws them anew
     try:
         return source.read(pd.Series(range(len(source.frames)), source.frames["sample"])[list(samples)].to_numpy())
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # they are not on this machine
         return None
 
 
 def frame_columns(images: Sequence, labels: Sequence[str], channels: Mapping[str, int], columns: int = 2) -> Figure:
     """Frames in columns, filled one after the other: the pictures of the three cameras, a label above each frame.
 
-    Args:
-        images: n arrays, uint8 (C, size, size) in a store's channel order.
-        labels: one for each frame, all of as many lines (at most two).
-        channels: modality -> number of channels, in order. Depth is stretched, see ``stretched``.
+    Images and channels are as of ``picture``; the labels have all as many lines, at most two.
     """
     down, cameras, gap = -(-len(images) // columns), len(channels), 0.12
     cell = (PAGE - gap * (columns - 1)) / (columns * cameras)
-    line, below = cell + 0.08 + 0.14 * (1 + labels[0].count("\n")), 0.3  # inches
-    size = (PAGE, down * line + below)
+    line = cell + 0.08 + 0.14 * (1 + labels[0].count("\n"))
+    size = (PAGE, down * line + 0.3)  # inches
     fig = plt.figure(figsize=size, layout="none")
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         column, row = divmod(number, down)
@@ -274,11 +236,9 @@ def frame_columns(images: Sequence, labels: Sequence[str], channels: Mapping[str
 
 
 def views(source: Source, recipes: Mapping[str, Recipe], count: int = 3) -> Figure:
-    """The first frame of a source as stored, as the test sees it, and in training views of each recipe.
+    """The first frame of a source as stored, as the test sees it, and in ``count`` training views of each recipe.
 
-    Args:
-        recipes: label -> recipe; its crop is taken in proportion to the paper's, 112 of 125 pixels.
-        count: training views of each recipe.
+    Recipes have labels; their crops are taken in proportion to the paper's, 112 of 125 pixels.
     """
     image, size, as_it_is = torch.from_numpy(source.read([0])), source.size, Normalisation((0.0,) * 3, (1.0,) * 3)
     sized = {name: r.with_(resize=size, crop=max(1, round(size * 112 / 125))) for name, r in recipes.items()}
@@ -288,7 +248,8 @@ def views(source: Source, recipes: Mapping[str, Recipe], count: int = 3) -> Figu
     for name, recipe in sized.items():
         draws = torch.Generator().manual_seed(1)
         batches += [(name, augment.training(image, recipe, as_it_is, draws)) for _ in range(count)]
-    channels = {"rgb": 3, "depth": 1, "ir": 1}
-    pixels = [[(255 * part[0].clip(0, 1)).round().byte().numpy() for part in cameras] for _, cameras in batches]
-    images = [np.concatenate([part[:n] for part, n in zip(each, channels.values(), strict=True)]) for each in pixels]
-    return frame_columns(images, [label for label, _ in batches], channels, columns=3)
+    images = []
+    for _, cameras in batches:
+        parts = zip(cameras, source.channels.values(), strict=True)
+        images.append(np.concatenate([(255 * part[0, :n].clip(0, 1)).round().byte().numpy() for part, n in parts]))
+    return frame_columns(images, [label for label, _ in batches], source.channels, columns=3)

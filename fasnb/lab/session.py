@@ -1,7 +1,6 @@
 """A study opened in a notebook: ``study, show, check = open_study(profile, settings, out)``.
 
-Read ``Study.scores`` downward to see where a score comes from: the plan names the networks, ``train`` makes those that are
-missing, ``load_scores`` reads.
+In ``Study.scores`` the plan names the networks, ``train`` makes those that are missing, ``load_scores`` reads.
 """
 
 import difflib
@@ -30,8 +29,6 @@ from fasnb.training.archive import Published, is_done, load_history, load_scores
 from fasnb.training.plan import Plan, plan, sources_of
 from fasnb.training.run import train
 
-WORLD_STEP = 1000  # between the renderer's seeds of a study's worlds
-
 
 class Notebook(NamedTuple):
     """What one notebook asks of a study: the sources that it serves, and the experiments whose scores it reads."""
@@ -44,10 +41,9 @@ _TRAINED = ("synthetic", "casia-surf")
 _ANY = (*_TRAINED, "released")
 _STARTS = ("resnet34-attack", "resnet34-imagenet", "resnet34-face", "face34-random", "face34-generic", "face34-gender")
 _CLAIMED = {method for _, _, pairs in CLAIMS for pair in pairs for method in pair}
-JUDGED = tuple(name for name in EXPERIMENTS if name in _CLAIMED)
-"""The experiments that decide the paper's claims."""
+JUDGED = tuple(name for name in EXPERIMENTS if name in _CLAIMED)  # they decide the paper's claims
 
-NOTEBOOKS = {
+NOTEBOOKS = {  # what each asks of a study, in the order of execution
     "00_data": Notebook(_TRAINED),
     "01_baseline": Notebook(_TRAINED, ("zhang", "resnet34-subject")),
     "02_attack_folds": Notebook(_TRAINED, ("resnet34-subject", "resnet34-attack")),
@@ -60,25 +56,18 @@ NOTEBOOKS = {
     "09_released": Notebook(("released",)),
     "10_appendix": Notebook(_TRAINED, (*PREPROCESSING, *PEOPLE)),
 }
-"""Notebook -> what it asks of a study, in the order of execution."""
 
 
 def open_study(profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
     """The study of a profile, the function that shows its tables and figures, and the one that checks exercises.
 
-    With ``FASNB_PUBLISHED=1`` the study has the published scores alone, and nothing is trained or written.
+    ``profile`` is a profile's name, or the path of a TOML file; ``settings`` are changed values, key -> value; ``out`` is
+    the results folder, by default ``results/<profile>``, and ``results/<profile>-<hash8>`` with changed values. With
+    ``FASNB_PUBLISHED=1`` the study has the published scores alone, and nothing is trained or written. ProfileError where
+    a value cannot be used, or the notebook was given a parameter that it does not have.
 
-    Args:
-        profile: a profile's name, or the path of a TOML file.
-        settings: changed values, key -> value.
-        out: results folder; by default ``results/<profile>``, and ``results/<profile>-<hash8>`` with changed values.
-
-    Returns:
-        ``study``, a ``Study``; ``show(what, name, sentence, of=None, digits=2)``, see ``Show``; and ``check(name, answer)``,
-        with ``check.solution(name)``, of ``notebooks/exercises.py``.
-
-    Raises:
-        ProfileError: a value that cannot be used, or a parameter given to the notebook that it does not have.
+    Returns ``study``, a ``Study``; ``show(what, name, sentence, of=None, digits=2)``, see ``Show``; and, of
+    ``notebooks/exercises.py``, ``check(name, answer)`` with ``check.solution(name)``.
     """
     refuse_unknown_parameters()
     use_style()
@@ -90,12 +79,11 @@ def open_study(profile: str, settings: Mapping[str, Any] | None = None, out: str
 
 
 class Study:
-    """One profile, opened; arguments as of ``open_study``. It writes nothing below ``out`` where it is ``published_only``."""
+    """One profile, opened; arguments as of ``open_study``. Where it is ``published_only``, it writes nothing."""
 
     def __init__(self, profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
         if not isinstance(settings, Mapping | None) or not isinstance(out, str | Path | None):
             raise ProfileError(f"settings = {settings!r} is a dictionary or None, out = {out!r} a folder or None")
-        self._opened_with = profile, dict(settings or {})
         self.profile = profiles.load(profile, settings)
         self.out = home() / (out or Path("results") / profiles.results_name(profile, settings))
         self.published_only = os.environ.get("FASNB_PUBLISHED") == "1"
@@ -128,11 +116,8 @@ class Study:
         """Scores table of all folds and seeds of some experiments on a split, valid or test.
 
         They are this machine's own, else the published ones; networks that have neither are trained first.
-
-        Raises:
-            IncompleteError: the source has no such scores.
-            MissingScores: with ``FASNB_PUBLISHED=1``, they are not published.
-            Interrupted: the training was stopped by hand.
+        IncompleteError where the source has no such scores; MissingScores where the study is ``published_only`` and
+        they are not published.
         """
         for name in experiments:
             if not self.serves(name, split):
@@ -143,10 +128,7 @@ class Study:
             return chosen
         networks = self.plan.of(*experiments)
         if not self.published_only:
-            try:
-                train([n for n in networks if not self.published.holds(n)], **self.profile.execution)
-            except KeyboardInterrupt:
-                raise Interrupted from None
+            train([n for n in networks if not self.published.holds(n)], **self.profile.execution)
         return load_scores(networks, split, self.published)
 
     def serves(self, experiment: str, split: str = "valid") -> bool:
@@ -158,11 +140,7 @@ class Study:
         return self.plan.labelled(split) and all(split in network.splits for network in self.plan.of(experiment))
 
     def served(self, *experiments: str) -> list[str]:
-        """The experiments that this source serves on validation; says in a sentence which ones it does not.
-
-        Raises:
-            MissingData: it serves none of them.
-        """
+        """The experiments that this source serves on validation; prints the others. MissingData if it serves none."""
         reason = {name: self._why_not(name) for name in experiments if not self.serves(name)}
         if reason:
             print(f"Left out ({'; '.join(dict.fromkeys(reason.values()))}): {', '.join(map(label_of, reason))}.")
@@ -178,46 +156,35 @@ class Study:
         """``<experiment> fold <k> seed <s>`` -> training history of the network, one row an epoch."""
         return {network.title: load_history(network, self.published) for network in self.plan.of(*experiments)}
 
-    def claims(self, *sections: str, fpr: float | None = None) -> pd.DataFrame:
-        """The paper's claims, of some sections such as "5.4" or all, with this study's verdict at an FPR (the headline FPR).
+    @property
+    def methods(self) -> pd.DataFrame | None:
+        """Scores table of the claims' methods: each seed of ``JUDGED`` (mean of folds), ensembles with and without D.
 
-        A verdict is corrected for all claims and counts the seeds of the whole study, so every one is "open" while networks
-        of ``JUDGED`` are missing; nothing is trained for it. One row a claim, see ``fasnb.metrics.judge``.
+        None while networks of ``JUDGED`` are missing; nothing is trained for it.
         """
-        served = [name for name in JUDGED if self.serves(name)]
-        if all(is_done(network) or self.published.holds(network) for network in self.plan.of(*served)):
-            networks, over = self.scores(*served), ["fold", "seed", "experiment"]
-            members = networks[networks["experiment"].isin(MEMBERS)]
-            three = average(members[members["experiment"] != "D"], over).assign(experiment=WITHOUT_D)
-            methods = pd.concat([average(networks, ["fold"]), average(members, over), three])
-            fpr = self.profile.headline_fpr if fpr is None else fpr
-            table = judge(CLAIMS, methods.astype({"experiment": "string"}), fpr, self.profile.replicates)
-        else:
-            table = pd.DataFrame([(*claim[:2], "open") for claim in CLAIMS], columns=["claim", "section", "verdict"])
+        served, over = [name for name in JUDGED if self.serves(name)], ["fold", "seed", "experiment"]
+        if not all(is_done(network) or self.published.holds(network) for network in self.plan.of(*served)):
+            return None
+        networks = self.scores(*served)
+        members = networks[networks["experiment"].isin(MEMBERS)]
+        three = average(members[members["experiment"] != "D"], over).assign(experiment=WITHOUT_D)
+        tables = average(networks, ["fold"]), average(members, over), three
+        return pd.concat(tables).astype({"experiment": "string"})
+
+    def claims(self, *sections: str, fpr: float | None = None) -> pd.DataFrame:
+        """The paper's claims, of some sections such as "5.4" or all, with verdicts at an FPR (the headline FPR).
+
+        A verdict is corrected for all claims and counts the seeds of all ``methods``; it is "open" until there are any.
+        One row a claim, see ``fasnb.metrics.judge``.
+        """
+        table = pd.DataFrame([(*claim[:2], "open") for claim in CLAIMS], columns=["claim", "section", "verdict"])
+        if (methods := self.methods) is not None:
+            table = judge(CLAIMS, methods, self.profile.headline_fpr if fpr is None else fpr, self.profile.replicates)
         return table[table["section"].isin(sections or table["section"])].reset_index(drop=True)
-
-    def world(self, number: int) -> "Study":
-        """The study in another world of the stand-in: other people, frames and prints; 0 is the study itself."""
-        if number == 0:
-            return self
-        profile, settings = self._opened_with
-        seed = self.profile.data_seed + WORLD_STEP * number
-        return Study(profile, settings | {"data_seed": seed, "worlds": 1}, self.out / "worlds" / str(seed))
-
-
-class Interrupted(KeyboardInterrupt):
-    """A training was stopped by hand; a notebook shows one line of it."""
-
-    def _render_traceback_(self) -> list[str]:
-        return ["interrupted; what was trained is kept, run the cell again to go on"]
 
 
 def refuse_unknown_parameters() -> None:
-    """Refuse a parameter that papermill, which only warns, put into the running notebook and that no cell before it has.
-
-    Raises:
-        ProfileError: one sentence that names the parameter and the nearest one.
-    """
+    """ProfileError for a parameter that papermill, which only warns, gave the notebook and no cell before it has."""
     shell, known = get_ipython(), []
     for source in shell.user_ns.get("In", []) if shell is not None else []:
         names = re.findall(r"^(\w+) *=(?!=)", source, re.MULTILINE)

@@ -26,9 +26,8 @@ SOURCES = {
     "casia-surf": "CASIA-SURF, networks trained by this study",
     "released": "the authors' released scores on CASIA-SURF",
 }
+# what stands in small grey print below each figure
 MARKS = {"synthetic": "SynthSURF", "casia-surf": "CASIA-SURF", "released": "released scores"}
-"""Source of a profile -> what stands in small grey print inside each of its figures."""
-
 DASH = "–"
 _NAMED_COLUMNS = ("experiment", "better", "worse", "refused by")
 _LATEX = {special: f"\\{special}" for special in "&%$#_{}"} | {DASH: "--", "\\": r"\textbackslash{}"}
@@ -36,7 +35,7 @@ _LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textle
 
 
 class Show:
-    """``show(what, name, sentence)`` in the notebooks of a study with this profile; files are written below ``out``, if any."""
+    """``show(what, name, sentence)`` in notebooks of a study with this profile; writes files below ``out``, if any."""
 
     def __init__(self, profile: Profile, out: Path | None):
         self.profile, self.out = profile, out
@@ -44,21 +43,20 @@ class Show:
     def __call__(self, what, name: str, sentence: str, of: pd.DataFrame | str | None = None, digits: int = 2) -> None:
         """Write the files of ``what``, a table (DataFrame), Figure or Explorer, and display it.
 
-        A table becomes ``tables/<name>.csv`` (all digits), ``.md`` and ``.tex``; a figure ``figures/<name>.png``, ``.pdf``
-        and its caption ``.txt``; an explorer the page ``explorer/<name>.html`` of the report.
+        A table becomes ``tables/<name>.csv`` (all digits), ``.md`` and ``.tex``; a figure ``figures/<name>.png``,
+        ``.pdf`` and its caption ``.txt``; an explorer the page ``explorer/<name>.html`` of the report.
 
         Args:
             name: of the files, such as "05-table3".
             sentence: what is to be seen, one sentence; ``{fpr}`` in it becomes the profile's headline FPR.
-            of: the scores table or frame table that the numbers are of, whose seeds and frames the caption gives; or a
-                text that names another source, such as "the paper".
+            of: the scores table or frame table that the numbers are of, for the caption; or another source, as a text.
             digits: decimals of a table's cells.
         """
         sentence = sentence.replace("{fpr}", fpr_name(self.profile.headline_fpr)).rstrip(".") + "."
         origin = f"Source: {of}." if isinstance(of, str) else self._origin(of)
-        caption, mark, cells = f"{sentence} {origin}", of if isinstance(of, str) else MARKS[self.profile.source], None
+        caption, body, text = f"{sentence} {origin}", "", ""
         if isinstance(what, Figure):
-            self._figure(what, name, caption, mark)
+            self._figure(what, name, caption, of if isinstance(of, str) else MARKS[self.profile.source])
         elif isinstance(what, Explorer):
             page = f"explorer/{name}.html"  # which the report holds in the place of the output
             if self.out is not None:
@@ -66,10 +64,10 @@ class Show:
             display(what, metadata={"fasnb": {"page": page}} if self.out else {})
         else:
             cells = readable(what, digits)
+            body, text = html_table(cells), markdown(cells) + "\n"
             self._write("tables", f"{name}.csv", what.to_csv(index=False))
-            self._write("tables", f"{name}.md", f"{markdown(cells)}\n{markdown_text(caption)}\n")
+            self._write("tables", f"{name}.md", f"{text}{markdown_text(caption)}\n")
             self._write("tables", f"{name}.tex", latex(cells, name, caption))
-        body, text = ("", "") if cells is None else (html_table(cells), markdown(cells) + "\n")
         folded = f"<summary>where these numbers come from</summary>{html.escape(origin)}"
         page = f'<p class="caption"><em>{html.escape(sentence)}</em></p>\n{body}'
         page += f'<details class="origin" style="font-size:85%;color:#555">{folded}</details>'
@@ -82,24 +80,22 @@ class Show:
     def _origin(self, of: pd.DataFrame | None) -> str:
         """Source, profile, seeds, and the number of frames of each class."""
         parts = [f"Source: {SOURCES[self.profile.source]}", f"profile {self.profile.name}"]
-        if of is not None and "seed" in of:
-            seeds = sorted(of["seed"].dropna().unique())
-            parts += [f"seeds {', '.join(map(str, seeds))}"] if seeds else []
         if of is not None:
+            seeds = sorted(of["seed"].dropna().unique()) if "seed" in of else []
+            parts += [f"seeds {', '.join(map(str, seeds))}"] if seeds else []
             label = of.drop_duplicates("sample")["label"]
             parts += [f"{len(label):,} frames ({(label == 1).sum():,} bona fide, {(label == 0).sum():,} attack)"]
         return "; ".join(parts) + "."
 
     def _figure(self, fig: Figure, name: str, caption: str, mark: str) -> None:
-        # below what is drawn, where nothing is; the page and the files are cut around it
+        # below what is drawn; the page and the files are cut around it
         fig.text(1, -0.02 / fig.get_figheight(), mark, fontsize=5.5, color="0.5", ha="right", va="top")
         fig.draw_without_rendering()
         # it is laid out now; PNG, PDF and page would each do it again
         laid_out = fig.get_layout_engine() is None
         fig.set_layout_engine(PlaceHolderLayoutEngine(True, True) if laid_out else "none")
-        options = {"bbox_inches": "tight", "pad_inches": 0.05}
         for suffix, none in (("png", ["Software"]), ("pdf", ["CreationDate", "Producer"])) if self.out else ():
-            save = partial(fig.savefig, metadata=dict.fromkeys(none), **options)
+            save = partial(fig.savefig, metadata=dict.fromkeys(none), bbox_inches="tight", pad_inches=0.05)
             replace_file(self.out / "figures" / f"{name}.{suffix}", save)
         self._write("figures", f"{name}.txt", caption + "\n")
         plt.show()
@@ -137,15 +133,14 @@ def _sides(cells: pd.DataFrame) -> list[str]:
 
 
 def html_table(cells: pd.DataFrame) -> str:
-    """The cells of ``readable`` in HTML. Styles stand in the cells, because JupyterLab takes style sheets out of notebooks
-    that it did not execute itself."""
-
-    def row(values, tag: str) -> str:
-        pairs = zip(_sides(cells), map(html.escape, values), strict=True)
-        return "<tr>" + "".join(f'<{tag} style="text-align:{side}">{text}</{tag}>' for side, text in pairs) + "</tr>"
-
-    body = "\n".join(row(values, "td") for values in cells.to_numpy())
-    return f'<table class="dataframe"><thead>{row(cells.columns, "th")}</thead>\n<tbody>\n{body}\n</tbody></table>'
+    """The cells of ``readable`` in HTML, each with its style, as JupyterLab takes style sheets out of notebooks."""
+    sides, rows = _sides(cells), []
+    for values in [cells.columns, *cells.to_numpy()]:
+        tag, pairs = "td" if rows else "th", zip(sides, map(html.escape, values), strict=True)
+        row = "".join(f'<{tag} style="text-align:{side}">{text}</{tag}>' for side, text in pairs)
+        rows.append(f"<tr>{row}</tr>")
+    rows[0] = f"<thead>{rows[0]}</thead>\n<tbody>"
+    return '<table class="dataframe">' + "\n".join([*rows, "</tbody></table>"])
 
 
 def markdown(cells: pd.DataFrame) -> str:

@@ -35,13 +35,11 @@ def difference(a: Method, b: Method, luck: tuple[float, float], units: int) -> t
     """a - b in TPR, its 95% limits, all in [-1, 1], and its two-sided p value against no difference.
 
     A random-effects model adds two variances: what other seeds move the difference by, from ``luck_of`` at the methods'
-    common TPR, and what other subjects (or frames) do, from the paired bootstrap with the seeds as they are. That each
-    seed errs on frames of its own is in the first already, so it is taken out of the second. Limits and p are Student's
-    with the seeds' degrees of freedom. An ensemble of all seeds is taken to be moved as much as the mean of as many
-    seeds of one member, independently of what it is compared with, which overstates its variance.
-
-    Limits are NaN where nothing varies, as between two methods at 100%; p where one of them has one seed, or no method
-    of the report has two. ``units`` subjects, or frames where these are unknown, were drawn from.
+    common TPR, and what other subjects (or frames; ``units`` of them) do, from the paired bootstrap with the seeds as
+    they are. That each seed errs on frames of its own is in the first already, so it is taken out of the second. Limits
+    and p are Student's with the seeds' degrees of freedom. An ensemble of all seeds is taken to be moved as much as the
+    mean of as many seeds of one member, independently of what it is compared with, which overstates its variance.
+    Limits are NaN where nothing varies, as between methods at 100%; p where one has one seed, or none of all has two.
     """
     value, common = a.mean - b.mean, (a.mean + b.mean) / 2
     dispersion, df = luck
@@ -68,9 +66,8 @@ def pairs(table: pd.DataFrame, wanted: Sequence[tuple[str, str]], fpr: float, re
     The scores table has one score a frame, experiment and seed; the seed is missing for an ensemble of all seeds. All
     its methods tell how far another seed moves a TPR. ``wanted`` are (better, worse): the first less the second.
 
-    Returns:
-        One row a pair: ``better``, ``worse``, ``difference``, ``low``, ``high``, ``p``, not corrected for the number of
-        pairs and missing where a method has one seed, and ``seeds`` of both.
+    Returns one row a pair: ``better``, ``worse``, ``difference``, ``low``, ``high``, ``p``, missing where a method has
+    one seed and not corrected for the number of pairs, and ``seeds`` of both.
     """
     methods, subjects = methods_of(table, [fpr], replicates=replicates), facts(table)["subject"]
     units = len(subjects) if subjects.isna().any() else subjects.nunique()
@@ -84,9 +81,9 @@ def pairs(table: pd.DataFrame, wanted: Sequence[tuple[str, str]], fpr: float, re
 
 
 def holm(p: Mapping[int, float]) -> dict[int, float]:
-    """Holm's adjusted p values: below alpha for any true null hypothesis of the family with probability alpha at most.
+    """Holm's adjusted p values (claim -> p): below alpha for any true null hypothesis with probability alpha at most.
 
-    ``p`` is claim -> p value; NaN where there is none, which stays NaN and does not count.
+    A p that is NaN, of a claim that was not tested, stays NaN and does not count.
     """
     order = sorted((claim for claim in p if not np.isnan(p[claim])), key=p.__getitem__)
     adjusted, largest = dict.fromkeys(p, np.nan), 0.0
@@ -102,10 +99,9 @@ def judge(claims: Sequence[tuple], table: pd.DataFrame, fpr: float, replicates: 
     The first of each pair of a claim must have the higher TPR@FPR. The claim holds when every difference is positive
     (p: the largest of theirs), and fails as soon as one is negative (p: their number times the smallest of those).
 
-    Returns:
-        One row a claim: ``claim``, ``section``, ``verdict``, the columns of ``pairs`` of the pair that speaks least for
-        it, and ``adjusted p``. The verdict is shown or opposite (adjusted p below 0.05), undecided (else, and wherever
-        a method has one seed) or not measured (a method is not in the table).
+    Returns one row a claim: ``claim``, ``section``, ``verdict``, the columns of ``pairs`` of the pair that speaks least
+    for it, and ``adjusted p``. The verdict is shown or opposite (adjusted p below 0.05), undecided (else, and wherever
+    a method has one seed) or not measured (a method is not in the table).
     """
     there, rows, p = set(table["experiment"]), [], {}
     tested = [wanted for _, _, wanted in claims if {name for pair in wanted for name in pair} <= there]

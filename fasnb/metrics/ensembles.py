@@ -1,7 +1,4 @@
-"""Averaging scores of networks (Sections 4.1 to 4.3).
-
-All functions take scores tables (``fasnb.data.scores``): one row a frame and network.
-"""
+"""Averaging scores of networks (Sections 4.1 to 4.3): functions of scores tables, one row a frame and network."""
 
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -38,27 +35,21 @@ def first_seed(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["seed"] == scores.groupby("experiment")["seed"].transform("min")]
 
 
-def _expected(scores: pd.DataFrame) -> list[tuple[str, int, int]]:
-    """Each fold of an experiment, from 1 to the highest that it has, with each of its seeds."""
-    wanted = []
-    for experiment, part in scores[list(NETWORK)].drop_duplicates().groupby("experiment", sort=False):
-        folds = range(1, part["fold"].max() + 1) if part["fold"].notna().all() else part["fold"].unique()
-        wanted += product([experiment], folds, part["seed"].unique())
-    return wanted
-
-
 def check_complete(scores: pd.DataFrame, expected: Iterable[tuple[str, int, int]] | None = None) -> None:
     """Refuse a table that lacks a network or a score, or in which networks scored different frames.
 
     ``expected`` are the (experiment, fold, seed) of all networks; by default each experiment's folds, from 1 to the
-    highest that it has in the table, with each of its seeds. IncompleteError lists what is missing;
-    ValueError where a frame has two labels, attack types or subjects.
+    highest that it has, with each of its seeds. IncompleteError lists what is missing; ValueError where a frame has two
+    labels, attack types or subjects.
     """
-    expected = set(_expected(scores) if expected is None else expected)
-    found = set(scores[list(NETWORK)].drop_duplicates().itertuples(index=False, name=None))
-    missing = [f"{e} fold {fold} seed {seed}" for e, fold, seed in sorted(expected - found)]
+    networks, wanted = scores[list(NETWORK)].drop_duplicates(), set(expected or ())
+    for experiment, part in networks.groupby("experiment", sort=False) if expected is None else ():
+        folds = range(1, part["fold"].max() + 1) if part["fold"].notna().all() else part["fold"].unique()
+        wanted |= set(product([experiment], folds, part["seed"].unique()))
+    missing = sorted(wanted - set(networks.itertuples(index=False, name=None)))
     if missing:
-        raise IncompleteError(f"{len(missing)} of {len(expected)} networks are missing: {'; '.join(missing)}")
+        listed = "; ".join(f"{e} fold {fold} seed {seed}" for e, fold, seed in missing)
+        raise IncompleteError(f"{len(missing)} of {len(wanted)} networks are missing: {listed}")
     lost = scores.loc[scores["score"].isna(), "sample"]
     if len(lost):
         raise IncompleteError(f"{len(lost):,} scores are missing (NaN), the first of {lost.iloc[0]}")
@@ -79,10 +70,8 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
 
     The order matters where experiments have different numbers of seeds (Sections 4.1, 4.2, 4.3). The default gives one
     score an experiment; ``over=("fold", "seed", "experiment")`` gives the ensemble; other names are a ValueError.
-    ``check_complete`` is called first.
-
-    Returns:
-        A scores table; averaged columns are missing, an averaged experiment is called ``ensemble``.
+    ``check_complete`` is called first. In the scores table that is returned, averaged columns are missing, and an
+    averaged experiment is called ``ensemble``.
     """
     check_complete(scores, expected)
     keys = ["sample", *NETWORK]

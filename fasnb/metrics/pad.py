@@ -39,17 +39,6 @@ def checked_scores(labels, scores, several: bool = False) -> tuple[np.ndarray, n
     return labels, scores
 
 
-def attack_types(labels: np.ndarray, attacks=None) -> np.ndarray:
-    """Attack types (n,), whole numbers from 1 on, 0 for bona fide frames; all are 1 where ``attacks`` (n,) is None."""
-    kinds = np.where(labels, 0, 1)
-    if attacks is not None:
-        given = pd.to_numeric(pd.Series(pd.Series(attacks).to_numpy()[~labels]), errors="coerce")
-        if not ((given >= 1) & (given % 1 == 0)).all():
-            raise ValueError("the attack type of an attack frame is missing or no whole number from 1 on")
-        kinds[~labels] = given
-    return kinds
-
-
 def allowed_attacks(fpr, attacks):
     """Largest count with count / attacks <= fpr, exact where fpr * attacks is a whole number; both may be arrays."""
     if np.asarray(fpr).dtype.kind not in "iuf" or not np.all((np.asarray(fpr) >= 0) & (np.asarray(fpr) <= 1)):
@@ -59,38 +48,37 @@ def allowed_attacks(fpr, attacks):
     return np.where(count / attacks > fpr, count - 1, count).astype(np.int64)
 
 
-def threshold_at_fpr(labels, scores, fpr: float, attacks=None) -> np.float64:
+def threshold_at_fpr(labels, scores, fpr: float) -> np.float64:
     """The lowest threshold at which at most ``allowed_attacks(fpr, n_attack)`` attack frames are accepted.
 
-    It lies just above the highest attack score that must be refused, so frames tied with that score are refused too.
-    ``-inf`` where all attack frames may pass. With ``attacks`` (n,), the attack types, the target is asked of each.
+    It lies just above the highest attack score that must be refused, so ties are refused; ``-inf`` where all may pass.
     """
     labels, scores = checked_scores(labels, scores)
-    kinds, threshold = attack_types(labels, attacks), np.float64(-np.inf)
-    for kind in np.unique(kinds[~labels]):
-        of_kind = np.sort(scores[kinds == kind])
-        refused = of_kind.size - int(allowed_attacks(fpr, of_kind.size))
-        if refused:
-            threshold = max(threshold, np.nextafter(of_kind[refused - 1], np.inf))
-    return threshold
+    attack = np.sort(scores[~labels])
+    refused = attack.size - int(allowed_attacks(fpr, attack.size))
+    return np.nextafter(attack[refused - 1], np.inf) if refused else np.float64(-np.inf)
 
 
-def tpr_at_fpr(labels, scores, fpr: float, attacks=None) -> float:
-    """TPR@FPR of Section 3.2. With fewer than 1 / fpr attack frames no attack frame may pass.
-
-    With ``attacks`` the target is asked of each attack type: 1 - TPR is then BPCER at a fixed APCER, such as BPCER20.
-    """
+def tpr_at_fpr(labels, scores, fpr: float) -> float:
+    """TPR@FPR of Section 3.2. With fewer than 1 / fpr attack frames no attack frame may pass."""
     labels, scores = checked_scores(labels, scores)
-    return float(np.mean(scores[labels] >= threshold_at_fpr(labels, scores, fpr, attacks)))
+    return float(np.mean(scores[labels] >= threshold_at_fpr(labels, scores, fpr)))
 
 
 def apcer_by_attack(labels, scores, threshold: float, attacks=None) -> dict[int, float]:
-    """APCER of each attack type (n,). ISO/IEC 30107-3 judges a system by the largest of them."""
+    """APCER of each attack type (n,), whole numbers from 1 on; all are 1 where ``attacks`` is None.
+
+    ISO/IEC 30107-3 judges a system by the largest of them. The types of bona fide frames are not looked at.
+    """
     labels, scores = checked_scores(labels, scores)
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN; give a number")
-    kinds = attack_types(labels, attacks)
-    return {int(kind): float(np.mean(scores[kinds == kind] >= threshold)) for kind in np.unique(kinds[~labels])}
+    given = pd.Series(np.ones(labels.size) if attacks is None else attacks).to_numpy()[~labels]
+    kinds = pd.to_numeric(pd.Series(given), errors="coerce").to_numpy()
+    if not ((kinds >= 1) & (kinds % 1 == 0)).all():
+        raise ValueError("the attack type of an attack frame is missing or no whole number from 1 on")
+    accepted = scores[~labels] >= threshold
+    return {int(kind): float(np.mean(accepted[kinds == kind])) for kind in np.unique(kinds)}
 
 
 def apcer(labels, scores, threshold: float) -> float:

@@ -41,9 +41,9 @@ def attacks_needed(fpr: float) -> int | None:
     It is the least n with (1 - fpr)^n <= 0.025: below it, even the highest attack score may lie under the threshold
     that an FPR of ``fpr`` has in truth. None at FPR 0, for which no number is enough.
     """
-    if fpr in (0, 1):
-        return None if fpr == 0 else 1
-    return math.ceil(math.log(TAIL) / math.log1p(-fpr))
+    if fpr == 0:
+        return None
+    return 1 if fpr == 1 else math.ceil(math.log(TAIL) / math.log1p(-fpr))
 
 
 def subject_codes(groups, labels: np.ndarray) -> np.ndarray | None:
@@ -61,8 +61,7 @@ def design_effect(scores: np.ndarray, threshold: float, subjects: np.ndarray) ->
     even there all are accepted (ties), the highest possible.
     """
     n, sizes = scores.size, np.bincount(subjects)
-    people = np.count_nonzero(sizes)
-    highest = float((sizes.astype(float) ** 2).sum() / n)
+    people, highest = np.count_nonzero(sizes), float((sizes.astype(float) ** 2).sum() / n)
     few, at = math.ceil(RARE * n), np.sort(scores)
     threshold = min(max(threshold, at[min(few, n - 1)]), at[n - few])
     accepted = scores >= threshold
@@ -74,33 +73,28 @@ def design_effect(scores: np.ndarray, threshold: float, subjects: np.ndarray) ->
     return min(max(variance / (share * (1 - share) / n), 1.0), highest)
 
 
-def bootstrap(labels, scores, fpr, groups=None, replicates: int = 1000, seed: int = 0, attacks=None) -> np.ndarray:
+def bootstrap(labels, scores, fpr, groups=None, replicates: int = 1000, seed: int = 0) -> np.ndarray:
     """TPR@FPR of bootstrap replicates; the same draw of frames for all methods, so differences are paired.
 
     Whole subjects are drawn with replacement, because the frames of one subject resemble each other; where they are
-    unknown, frames within each class. Each replicate sets its own threshold.
+    unknown, frames within each class. Each replicate sets its own threshold. ``scores`` are (n,), or (m, n) for m
+    methods; ``fpr`` is a target in [0, 1], or a sequence of k; ``groups`` (n,) are subjects.
 
-    Args:
-        scores: (n,), or (m, n) for m methods scored on the same frames.
-        fpr: target in [0, 1], or a sequence of k targets.
-        groups, attacks: (n,) subjects; attack types where the target is asked of each type.
-
-    Returns:
-        ([k,] [m,] replicates); NaN where a replicate drew one class only.
+    Returns ([k,] [m,] replicates); NaN where a replicate drew one class only.
     """
     labels, scores = checked_scores(labels, scores, several=True)
-    subjects, kinds = subject_codes(groups, labels), pad.attack_types(labels, attacks)
-    rng, rows, fprs = np.random.default_rng(seed), np.atleast_2d(scores), np.atleast_1d(fpr)
+    subjects, rng = subject_codes(groups, labels), np.random.default_rng(seed)
+    rows, fprs = np.atleast_2d(scores), np.atleast_1d(fpr)
     values, step = np.empty((len(fprs), len(rows), replicates)), max(1, CELLS // labels.size)
     for start in range(0, replicates, step):
         drawn = _draw(labels, subjects, min(step, replicates - start), rng)
         for i, row in enumerate(rows):
-            values[:, i, start : start + step] = _tpr_of_draws(drawn, kinds, row, fprs)
+            values[:, i, start : start + step] = _tpr_of_draws(drawn, labels, row, fprs)
     return values.reshape(np.shape(fpr) + scores.shape[:-1] + (replicates,))
 
 
 def _draw(labels: np.ndarray, subjects: np.ndarray | None, replicates: int, rng) -> np.ndarray:
-    """How often each frame is drawn, (n, replicates): with its subject, or for itself among the frames of its class."""
+    """How often each frame is drawn, (n, replicates): with its subject, or alone among the frames of its class."""
     drawn = np.empty((labels.size, replicates), dtype=np.int32)
     for pool in [labels, ~labels] if subjects is None else [np.full(labels.size, True)]:
         units = np.arange(np.count_nonzero(pool)) if subjects is None else subjects
@@ -110,27 +104,23 @@ def _draw(labels: np.ndarray, subjects: np.ndarray | None, replicates: int, rng)
     return drawn
 
 
-def _tpr_of_draws(drawn: np.ndarray, kinds: np.ndarray, scores: np.ndarray, fprs: np.ndarray) -> np.ndarray:
+def _tpr_of_draws(drawn: np.ndarray, labels: np.ndarray, scores: np.ndarray, fprs: np.ndarray) -> np.ndarray:
     """TPR@FPR (k, replicates) of one method, from how often each frame is drawn (n, replicates).
 
     Frames are counted from the highest score down. The first attack frame that is one too many sets the threshold, and
-    the bona fide frames strictly above it are accepted. ``kinds`` (n,) are attack types, 0 for bona fide frames.
+    the bona fide frames strictly above it are accepted.
     """
     order = np.argsort(-scores, kind="stable")
-    bona_fide = order[kinds[order] == 0]
+    bona_fide, attack = order[labels[order]], order[~labels[order]]
     accepted = np.zeros((bona_fide.size + 1, drawn.shape[1]), dtype=np.int32)
     np.cumsum(drawn[bona_fide], axis=0, out=accepted[1:])  # accepted[j]: of the first j bona fide frames
-    place = np.full((len(fprs), drawn.shape[1]), bona_fide.size)
-    for kind in np.unique(kinds[kinds > 0]):
-        attack = order[kinds[order] == kind]
-        counted = np.cumsum(drawn[attack], axis=0, dtype=np.int32)
-        above = np.append(np.searchsorted(-scores[bona_fide], -scores[attack], side="left"), bona_fide.size)
-        for row, fpr in zip(place, fprs, strict=True):
-            allowed = pad.allowed_attacks(fpr, np.maximum(counted[-1], 1)).astype(np.int32)
-            np.minimum(row, above[np.count_nonzero(counted <= allowed, axis=0)], out=row)
+    counted = np.cumsum(drawn[attack], axis=0, dtype=np.int32)
+    above = np.append(np.searchsorted(-scores[bona_fide], -scores[attack], side="left"), bona_fide.size)
+    allowed = [pad.allowed_attacks(fpr, np.maximum(counted[-1], 1)).astype(np.int32) for fpr in fprs]
+    place = np.stack([above[np.count_nonzero(counted <= most, axis=0)] for most in allowed])
     with np.errstate(invalid="ignore"):
         rates = np.take_along_axis(accepted, place, axis=0) / accepted[-1]
-    return np.where(drawn[kinds > 0].any(axis=0), rates, np.nan)
+    return np.where(counted[-1] > 0, rates, np.nan)
 
 
 def interval(replicates: np.ndarray) -> tuple[float, float]:
@@ -149,19 +139,19 @@ class OperatingPoint:
     threshold: float  # -inf where every frame may be accepted
     tpr_low: float  # of the system: exact limits of its TPR on the effective number of bona fide frames
     tpr_high: float
-    fpr_high: float  # and upper limit of its true FPR on that of attack frames; the largest of a type, where asked
+    fpr_high: float  # and upper limit of its true FPR on that of attack frames
     fpr_high_clips: float | None  # the same with clips as units; None where subjects are known or clips are not
     method_low: float | None  # of the method: bootstrap interval; None where the data do not resolve ``fpr``
     method_high: float
     attacks_needed: int | None  # independent attack frames that a lower limit takes; None where no number is enough
     effective_bona_fide: float  # frames divided by the design effect of subjects, where these are known
-    effective_attack: float  # the same of attack frames; the least of a type, where asked of each
+    effective_attack: float  # the same of attack frames
     false_positives: int
     apcer_by_attack: dict[int, float] | None  # None where types are unknown
     apcer_max: float | None
 
 
-def operating_point(labels, scores, fpr: float, drawn, groups=None, attacks=None, per_attack=False) -> OperatingPoint:
+def operating_point(labels, scores, fpr: float, drawn, groups=None, attacks=None) -> OperatingPoint:
     """What is known of one system and its method at a target FPR; ``drawn`` are its replicates of ``bootstrap``.
 
     The limit of the FPR allows for a threshold that was set on these very frames: it stands above all but k attack
@@ -169,29 +159,26 @@ def operating_point(labels, scores, fpr: float, drawn, groups=None, attacks=None
     quantile Clopper and Pearson's limit is. The other arguments are those of ``evaluate``.
     """
     labels, scores = checked_scores(labels, scores)
-    subjects, asked = subject_codes(groups, labels), attacks if per_attack else None
-    threshold, kinds = pad.threshold_at_fpr(labels, scores, fpr, asked), pad.attack_types(labels, asked)
-    accepted, worth = scores >= threshold, {}
-    for kind in np.unique(kinds):  # effective numbers of accepted frames and of frames; kind 0 is bona fide
-        of = kinds == kind
+    subjects, threshold = subject_codes(groups, labels), pad.threshold_at_fpr(labels, scores, fpr)
+    accepted, worth = scores >= threshold, []
+    for of in (labels, ~labels):  # effective numbers of accepted frames and of frames
         effect = 1.0 if subjects is None else design_effect(scores[of], threshold, subjects[of])
-        worth[kind] = np.count_nonzero(accepted[of]) / effect, np.count_nonzero(of) / effect
-    bona_fide, needed, (low, high) = worth.pop(0), attacks_needed(fpr), interval(drawn)
-    attack = float(min(frames for _, frames in worth.values()))
-    clips = CLIPS.get((int(labels.sum()), int((~labels).sum()))) if subjects is None and asked is None else None
+        worth.append((np.count_nonzero(accepted[of]) / effect, np.count_nonzero(of) / effect))
+    (bona_fide, attack), needed, (low, high) = worth, attacks_needed(fpr), interval(drawn)
+    clips = CLIPS.get((int(labels.sum()), int((~labels).sum()))) if subjects is None else None
     by_attack = None if attacks is None else pad.apcer_by_attack(labels, scores, threshold, attacks)
     return OperatingPoint(
         float(fpr),
         float(accepted[labels].mean()),
         float(threshold),
         *exact(*bona_fide),
-        fpr_high=max(exact(*counts)[1] for counts in worth.values()),
+        fpr_high=exact(*attack)[1],
         fpr_high_clips=exact(accepted[~labels].mean() * clips, clips)[1] if clips else None,
-        method_low=low if needed is not None and attack >= needed else None,
+        method_low=low if needed is not None and attack[1] >= needed else None,
         method_high=high,
         attacks_needed=needed,
         effective_bona_fide=float(bona_fide[1]),
-        effective_attack=attack,
+        effective_attack=float(attack[1]),
         false_positives=int(accepted[~labels].sum()),
         apcer_by_attack=by_attack,
         apcer_max=None if by_attack is None else max(by_attack.values()),
@@ -234,27 +221,20 @@ class Report:
         return pd.DataFrame(rows).astype({"attacks needed": "Int64"})
 
 
-def evaluate(labels, scores, fprs=FPRS, attacks=None, groups=None, replicates=1000, per_attack=False) -> Report:
+def evaluate(labels, scores, fprs=FPRS, attacks=None, groups=None, replicates: int = 1000) -> Report:
     """The whole report for one method: TPR@FPR with limits, AUC, EER, errors per attack where known, notes.
 
-    Args:
-        fprs: target FPRs in [0, 1].
-        attacks, groups: (n,) attack types and subjects; None, or with missing values, where unknown.
-        per_attack: ask the target of each attack type instead of all attack frames together; ValueError without types.
+    ``fprs`` lie in [0, 1]. Attack types and subjects (n,) are None, or have missing values, where they are unknown.
     """
     labels, scores = checked_scores(labels, scores)
     attacks = None if attacks is None or pd.isna(pd.Series(attacks).to_numpy()[~labels]).any() else attacks
-    if per_attack and attacks is None:
-        raise ValueError("the FPR cannot be asked of each attack type: the types are unknown (column attack)")
-    drawn = bootstrap(labels, scores, list(fprs), groups, replicates, attacks=attacks if per_attack else None)
-    known = (groups, attacks, per_attack)
-    points = [operating_point(labels, scores, fpr, row, *known) for fpr, row in zip(fprs, drawn, strict=True)]
+    drawn = zip(fprs, bootstrap(labels, scores, list(fprs), groups, replicates), strict=True)
+    points = tuple(operating_point(labels, scores, fpr, row, groups, attacks) for fpr, row in drawn)
     at_eer, subjects = pad.eer_threshold(labels, scores), subject_codes(groups, labels)
-    by_attack = {} if attacks is None else pad.apcer_by_attack(labels, scores, at_eer, attacks)
+    worst = None if attacks is None else max(pad.apcer_by_attack(labels, scores, at_eer, attacks).values())
     counts = int(labels.sum()), int((~labels).sum()), None if subjects is None else int(subjects.max()) + 1
     areas = pad.auc(labels, scores), pad.eer(labels, scores), pad.acer(labels, scores, at_eer, attacks)
-    worst, notes = max(by_attack.values(), default=None), tuple(_notes(points, *counts[1:]))
-    return Report(*counts, tuple(points), *areas, worst, notes)
+    return Report(*counts, points, *areas, worst, tuple(_notes(points, *counts[1:])))
 
 
 def _notes(points: Sequence[OperatingPoint], attack: int, people: int | None) -> list[str]:
@@ -312,17 +292,15 @@ def methods_of(table: pd.DataFrame, fprs, by=("experiment",), replicates: int = 
 def measure(table: pd.DataFrame, fprs, by=("experiment",), replicates: int = 1000) -> pd.DataFrame:
     """TPR@FPR in percent of every method of a scores table, with 95% limits of the method.
 
-    The table has one score a frame for each seed of a method, which the columns ``by`` name.
-
-    Returns:
-        One row a method and FPR: ``by``, ``FPR``; ``seeds``, unless in ``by``, missing for an ensemble of all seeds;
-        ``measured``, the mean over seeds; ``low``, missing where the data do not resolve the FPR; ``high``.
+    The table has one score a frame for each seed of a method, which the columns ``by`` name. Returns one row a method
+    and FPR: ``by``, ``FPR``; ``seeds``, unless in ``by``, missing for an ensemble of all seeds; ``measured``, the mean
+    over seeds; ``low``, missing where the data do not resolve the FPR; ``high``.
     """
     rows = []
     for (fpr, *name), method in methods_of(table, fprs, by, replicates).items():
         low, high = interval(method.drawn.mean(axis=0))
-        row = dict(zip(by, name, strict=True)) | {"FPR": fpr}
-        row |= {} if "seed" in by else {"seeds": method.seeds if method.single else pd.NA}
-        low = low if method.resolved else np.nan
-        rows.append(row | {"measured": 100 * method.mean, "low": 100 * low, "high": 100 * high})
-    return pd.DataFrame(rows).astype({} if "seed" in by else {"seeds": "Int64"})
+        row = {**dict(zip(by, name, strict=True)), "FPR": fpr, "seeds": method.seeds if method.single else pd.NA}
+        row |= {"measured": 100 * method.mean, "low": 100 * low if method.resolved else np.nan, "high": 100 * high}
+        rows.append(row)
+    found = pd.DataFrame(rows).astype({"seeds": "Int64"})
+    return found.drop(columns="seeds") if "seed" in by else found

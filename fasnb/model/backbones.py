@@ -1,7 +1,7 @@
 """The backbones: stems and residual stages of the three families, and one backbone cut after a stage (``Branch``).
 
-``stage1`` to ``stage4`` are res1 to res4 of the paper. Images are float tensors (N, 3, H, W), normalised as ``BACKBONES``
-says. The paper works at 112 x 112 pixels; ``small_images=True`` is for images below about 64 pixels.
+``stage1`` to ``stage4`` are res1 to res4 of the paper. Images are float tensors (N, 3, H, W), normalised as in
+``BACKBONES``. The paper works at 112 x 112 pixels; ``small_images=True`` is for images below about 64 pixels.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,6 @@ class BackboneSpec:
     family: str  # "resnet" (He et al. 2016), "face" (27 convolutions with PReLU), "ir" (face.evoLVe, Deng et al. 2019)
     blocks: tuple[int, int, int, int]
     normalisation: Normalisation
-    expansion: int = 1  # output channels of a block per channel of its 3x3 convolution
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -30,7 +29,6 @@ HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 BACKBONES = {
     "resnet18": BackboneSpec("resnet", (2, 2, 2, 2), IMAGENET),
     "resnet34": BackboneSpec("resnet", (3, 4, 6, 3), IMAGENET),
-    "resnet50": BackboneSpec("resnet", (3, 4, 6, 3), IMAGENET, expansion=4),
     "face_resnet34": BackboneSpec("face", (1, 2, 5, 3), CIFAR),
     "ir50": BackboneSpec("ir", (3, 4, 14, 3), HALF),
 }
@@ -39,7 +37,7 @@ BACKBONES = {
 class Shortcut(nn.Conv2d):
     """A 1x1 convolution with a stride: takes every stride-th pixel, then mixes the channels. Numbers as ``nn.Conv2d``.
 
-    The kernel with a stride is never called: in channels-last memory oneDNN's gradient of its weights (issue 6035 there)
+    The kernel with a stride is never called: in channels-last memory oneDNN's gradient of its weights (its issue 6035)
     writes past its workspace where the input has fewer channels than a vector of the processor.
     """
 
@@ -47,12 +45,22 @@ class Shortcut(nn.Conv2d):
         return functional.conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight, self.bias)
 
 
+class PReLU(nn.PReLU):
+    """As ``nn.PReLU``, whose gradient takes longer on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda or not self.training:
+            return super().forward(x)
+        positive = functional.relu(x)
+        return positive + self.weight.to(x.dtype).view(-1, 1, 1) * (x - positive)
+
+
 class FaceBlock(nn.Sequential):
     """Residual block of the face resnet-34: the input is added after the second PReLU, not before it."""
 
     def __init__(self, channels: int):
-        layers = {"conv1": _conv3x3(channels, channels), "bn1": nn.BatchNorm2d(channels), "relu1": nn.PReLU(channels)}
-        layers |= {"conv2": _conv3x3(channels, channels), "bn2": nn.BatchNorm2d(channels), "relu2": nn.PReLU(channels)}
+        layers = {"conv1": _conv3x3(channels, channels), "bn1": nn.BatchNorm2d(channels), "relu1": PReLU(channels)}
+        layers |= {"conv2": _conv3x3(channels, channels), "bn2": nn.BatchNorm2d(channels), "relu2": PReLU(channels)}
         super().__init__(OrderedDict(layers))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +74,7 @@ class IRUnit(nn.Module):
         super().__init__()
         same = in_channels == channels
         self.shortcut = nn.MaxPool2d(1, stride) if same else _projection(in_channels, channels, stride)
-        first = nn.BatchNorm2d(in_channels), _conv3x3(in_channels, channels), nn.PReLU(channels)
+        first = nn.BatchNorm2d(in_channels), _conv3x3(in_channels, channels), PReLU(channels)
         self.residual = nn.Sequential(*first, _conv3x3(channels, channels, stride), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,15 +87,6 @@ def _conv3x3(in_channels: int, channels: int, stride: int = 1, padding: int = 1)
 
 def _projection(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(Shortcut(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-
-
-def _resnet_stage(in_channels: int, channels: int, stride: int, count: int, expansion: int) -> nn.Sequential:
-    from torchvision.models.resnet import BasicBlock, Bottleneck  # takes a second that few processes need
-
-    block, same = BasicBlock if expansion == 1 else Bottleneck, stride == 1 and in_channels == channels
-    downsample = None if same else _projection(in_channels, channels, stride)
-    first = block(in_channels, channels // expansion, stride, downsample)
-    return nn.Sequential(first, *[block(channels, channels // expansion) for _ in range(count - 1)])
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Stages:
         base = int(64 * self.width)
         if stage == 0:
             return base // 2 if self.spec.family == "face" else base
-        return base * 2 ** (stage - 1) * self.spec.expansion
+        return base * 2 ** (stage - 1)
 
     def stem(self) -> nn.Sequential:
         """What stands before stage 1: convolution, batch norm, activation (the resnets: and max-pooling)."""
@@ -136,7 +135,7 @@ class Stages:
         else:
             face = family == "face"
             conv = _conv3x3(3, channels, stride=2 if small and not face else 1, padding=int(small or not face))
-        act = nn.ReLU(inplace=True) if family == "resnet" else nn.PReLU(channels)
+        act = nn.ReLU(inplace=True) if family == "resnet" else PReLU(channels)
         layers = {"conv": conv, "norm": nn.BatchNorm2d(channels), "act": act}
         if family == "resnet" and not small:
             layers["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
@@ -147,13 +146,18 @@ class Stages:
         in_channels = in_channels or self.channels(number - 1)
         channels, count, family = self.channels(number), self.depths[number - 1], self.spec.family
         if family == "resnet":
-            return _resnet_stage(in_channels, channels, 1 if number == 1 else 2, count, self.spec.expansion)
+            from torchvision.models.resnet import BasicBlock  # takes a second that few processes need
+
+            stride, same = 1 if number == 1 else 2, number == 1 and in_channels == channels
+            downsample = None if same else _projection(in_channels, channels, stride)
+            first = BasicBlock(in_channels, channels, stride, downsample)
+            return nn.Sequential(first, *[BasicBlock(channels, channels) for _ in range(count - 1)])
         if family == "ir":
             first = IRUnit(in_channels, channels, 1 if number == 1 and self.small_images else 2)
             return nn.Sequential(first, *[IRUnit(channels, channels, 1) for _ in range(count - 1)])
         conv, norm = _conv3x3(in_channels, channels, padding=int(self.small_images)), nn.BatchNorm2d(channels)
         blocks = [FaceBlock(channels) for _ in range(count)]
-        return nn.Sequential(conv, norm, nn.PReLU(channels), nn.MaxPool2d(2, 2), *blocks)
+        return nn.Sequential(conv, norm, PReLU(channels), nn.MaxPool2d(2, 2), *blocks)
 
 
 class Branch(nn.Sequential):
@@ -173,10 +177,7 @@ class Branch(nn.Sequential):
 
 
 class Backbone(Branch):
-    """One whole backbone (arguments as of ``Stages``) for pre-training on a source task; images -> (N, embedding size).
-
-    Its state dict initialises a ``ThreeBranchNetwork`` of the same stages, see ``fasnb.model.weights.initialise``.
-    """
+    """One whole backbone (arguments of ``Stages``) for pre-training on a source task; images -> (N, embedding size)."""
 
     def __init__(self, *arguments, **options):
         stages = Stages(*arguments, **options)

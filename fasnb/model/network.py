@@ -8,9 +8,8 @@
                |      |      |                                     |
               agg1 - agg2 - agg3 --------------------- pooling ----+
 
-A reader with Figure 2 in hand finds its parts here from left to right: ``Branch`` (one modality's res1 to res3, in
-``fasnb.model.backbones``), ``Fusion`` (the SE blocks), ``Aggregation`` (agg1 to agg3) and ``ThreeBranchNetwork``,
-whose ``embed`` is the figure up to the head. ``Architecture`` says which network of the paper's experiments it is.
+Its parts from left to right: ``Branch`` (one modality's res1 to res3, in ``fasnb.model.backbones``), ``Fusion`` (the
+SE blocks), ``Aggregation`` (agg1 to agg3) and ``ThreeBranchNetwork``, whose ``embed`` is the figure up to the head.
 """
 
 from collections import OrderedDict
@@ -24,7 +23,6 @@ from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.recipe import Normalisation
 
 FUSIONS = ("se", "concat", "zhang")
-SE_REDUCTION = 16
 
 
 class Fusion(nn.Module):
@@ -36,13 +34,11 @@ class Fusion(nn.Module):
 
     def __init__(self, channels: int, squeeze: bool):
         super().__init__()
-        # here, because it takes a second that few processes need
-        from torchvision.ops import SqueezeExcitation
+        from torchvision.ops import SqueezeExcitation  # takes a second that few processes need
 
-        hidden = max(4, channels // SE_REDUCTION)
-        self.excitations = nn.ModuleList(
-            [SqueezeExcitation(channels, hidden) if squeeze else nn.Identity() for _ in MODALITIES]
-        )
+        hidden = max(4, channels // 16)
+        excitations = [SqueezeExcitation(channels, hidden) if squeeze else nn.Identity() for _ in MODALITIES]
+        self.excitations = nn.ModuleList(excitations)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         return torch.cat([excite(x) for excite, x in zip(self.excitations, features, strict=True)], dim=1)
@@ -107,7 +103,7 @@ class Architecture:
 
     @property
     def embedding_size(self) -> int:
-        """Length of the embedding: 512 * width, for resnet50 (whose blocks widen four times) 2048 * width."""
+        """Length of the embedding: 512 * width."""
         return self.stages.channels(4)
 
     @property
@@ -126,13 +122,17 @@ class ThreeBranchNetwork(nn.Module):
         # the order of these lines is the order of the random draws, on which every trained network depends
         self.branches = nn.ModuleList([Branch(stages, last) for _ in MODALITIES])
         self.fusion = Fusion(stages.channels(last), squeeze=architecture.fusion != "concat")
-        first, *others = range(last + 1, 5)
-        shared = [(f"stage{first}", stages.stage(first, in_channels=3 * stages.channels(last)))]
-        shared += [(f"stage{number}", stages.stage(number)) for number in others]
+        fused = {last + 1: 3 * stages.channels(last)}  # input channels of the first shared stage
+        shared = {f"stage{number}": stages.stage(number, fused.get(number)) for number in range(last + 1, 5)}
         self.shared = nn.Sequential(OrderedDict(shared))
         levels = (1, 2, 3) if architecture.mlfa else ()
         self.aggregation = nn.ModuleList([Aggregation(stages, level) for level in levels])
-        self.head = _head(architecture)
+        size = architecture.embedding_size
+        if architecture.fusion == "zhang":
+            layers = nn.Linear(size, size // 2), nn.ReLU(inplace=True), nn.Linear(size // 2, 2)
+            self.head = nn.Sequential(nn.Dropout(0.5), *layers)
+        else:
+            self.head = nn.Linear(size, 2)
         self.apply(initial_weights)
 
     def embed(self, rgb: Tensor, depth: Tensor, ir: Tensor) -> Tensor:
@@ -152,14 +152,6 @@ class ThreeBranchNetwork(nn.Module):
     def forward(self, rgb: Tensor, depth: Tensor, ir: Tensor) -> Tensor:
         """Three images per frame, each (N, 3, H, W) -> logits (N, 2); softmax index 1 is P(bona fide)."""
         return self.head(self.embed(rgb, depth, ir))
-
-
-def _head(architecture: Architecture) -> nn.Module:
-    """Embeddings -> logits: one linear layer; two, with dropout, in the baseline of Zhang et al."""
-    size = architecture.embedding_size
-    if architecture.fusion != "zhang":
-        return nn.Linear(size, 2)
-    return nn.Sequential(nn.Dropout(0.5), nn.Linear(size, size // 2), nn.ReLU(inplace=True), nn.Linear(size // 2, 2))
 
 
 def build(architecture: Architecture) -> ThreeBranchNetwork:

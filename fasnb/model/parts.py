@@ -17,15 +17,15 @@ def describe(architecture: Architecture, size: int = 112) -> pd.DataFrame:
     with torch.device("meta"):
         network = build(architecture).eval()
         images = [torch.empty(1, 3, size, size)] * 3
-    shapes, parts = {}, {_title(name, architecture): (name, part) for name, part in _parts(network)}
+    shapes, parts = {}, _parts(network)
     for title, (_, part) in parts.items():
         part.register_forward_hook(lambda _part, _in, out, title=title: shapes.update({title: tuple(out.shape[1:])}))
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(*images)
     except RuntimeError as error:
-        hint = "take larger images" if architecture.small_images else "take larger images or small_images=True"
-        raise ValueError(f"{architecture.backbone} cannot take images of {size} pixels; {hint}") from error
+        what = f"{architecture.backbone} cannot take images of {size} pixels"
+        raise ValueError(f"{what}; take larger ones or small_images=True") from error
     counts = counter.get_flop_counts()  # two operations a multiply-add
     rows = [
         (title, shapes[title], _parameters(part), sum(counts.get(f"ThreeBranchNetwork.{name}", {}).values()) // 2)
@@ -44,16 +44,13 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _parts(network: ThreeBranchNetwork) -> list[tuple[str, nn.Module]]:
-    """The rows of the table: the children of branches and shared stages, and every other part whole."""
-    rows = [(n, part) for n, part in network.named_modules() if n.startswith("branches") and n.count(".") == 2]
-    rows += [("fusion", network.fusion)] + [(f"shared.{name}", part) for name, part in network.shared.named_children()]
-    return rows + [(f"aggregation.{n}", part) for n, part in enumerate(network.aggregation)] + [("head", network.head)]
-
-
-def _title(name: str, architecture: Architecture) -> str:
-    """'branches.1.stage2' -> 'branch 2 (depth) stage2', 'aggregation.0' -> 'aggregation 1'."""
-    pieces = name.split(".")
-    if pieces[0] == "branches":
-        return f"branch {int(pieces[1]) + 1} ({architecture.modalities[int(pieces[1])]}) {pieces[2]}"
-    return f"aggregation {int(pieces[1]) + 1}" if pieces[0] == "aggregation" else name.replace(".", " ")
+def _parts(network: ThreeBranchNetwork) -> dict[str, tuple[str, nn.Module]]:
+    """The rows of the table, title -> name and part: the children of branches and shared stages, all others whole."""
+    rows = {}
+    for n, (branch, modality) in enumerate(zip(network.branches, network.architecture.modalities, strict=True)):
+        children = branch.named_children()
+        rows |= {f"branch {n + 1} ({modality}) {name}": (f"branches.{n}.{name}", part) for name, part in children}
+    rows["fusion"] = "fusion", network.fusion
+    rows |= {f"shared {name}": (f"shared.{name}", part) for name, part in network.shared.named_children()}
+    rows |= {f"aggregation {n + 1}": (f"aggregation.{n}", part) for n, part in enumerate(network.aggregation)}
+    return rows | {"head": ("head", network.head)}

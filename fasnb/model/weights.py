@@ -1,4 +1,4 @@
-"""Weights in and out: backbones to start from (torchvision's resnets, the face resnet-34, face.evoLVe's IR-50, our own),
+"""Weights in and out: backbones to start from (torchvision's resnets, the face resnet-34, face.evoLVe's IR-50, ours),
 checkpoints of the paper's authors, and our own networks.
 
 Every file is opened with ``weights_only=True``, so that a pickle that carries code is refused and not run, and compared
@@ -13,16 +13,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fasnb.model.backbones import Backbone, Stages
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
 from fasnb.tools.files import replace_file
 
 State = Mapping[str, Tensor]
+Start = str | Path | Backbone | State
 
-RELEASED = {name: Architecture(name, fusion="concat", mlfa=True) for name in ("face_resnet34", "ir50")}
-"""The two networks that the authors released."""
+RELEASED = {name: Architecture(name, fusion="concat") for name in ("face_resnet34", "ir50")}  # by the authors
 
 # Parts of our keys -> parts of the keys in published backbones, by family.
 _PUBLISHED = {
@@ -43,10 +43,7 @@ class WeightsError(ValueError):
 
 
 def read(path: str | Path) -> dict:
-    """The dictionary in a file that ``torch.save`` wrote, tensors on the CPU, its bytes checked by the archive's CRC-32.
-
-    Raises ``WeightsError`` and FileNotFoundError.
-    """
+    """The dictionary in a file of ``torch.save``, on the CPU, its CRC-32 checked. WeightsError, FileNotFoundError."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such weights file; check the path, or obtain it (data/README.md)")
@@ -70,32 +67,23 @@ def read(path: str | Path) -> dict:
 
 
 def write(content: dict, path: str | Path) -> None:
-    """Save a dictionary of tensors and plain values, equal ones to equal bytes; ``path`` keeps what it had or gets all."""
+    """Save a dictionary of tensors and plain values, equal ones to equal bytes; ``path`` keeps its old or gets all."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     replace_file(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
-def save_network(network: ThreeBranchNetwork, path: str | Path, **about) -> None:
-    """Save architecture and weights of a network and, in ``about``, plain values, such as the ``key`` of its training."""
-    write({"architecture": asdict(network.architecture), "state_dict": _plain(network), "about": about}, path)
-
-
-def save_backbone(backbone: Backbone, path: str | Path, **about) -> None:
-    """Save a pre-trained backbone with its stages and, in ``about``, plain values that say where it comes from."""
-    write({"backbone": asdict(backbone.stages), "state_dict": _plain(backbone), "about": about}, path)
-
-
-def _plain(module: nn.Module) -> dict[str, Tensor]:
-    """State dict on the CPU in the default memory layout, so that a file does not depend on how a network was run."""
-    return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+def save_network(network: ThreeBranchNetwork | Backbone, path: str | Path, **about) -> None:
+    """Save what a network or a backbone is, its weights and, in ``about``, plain values, such as the ``key``."""
+    made = {"backbone": network.stages} if isinstance(network, Backbone) else {"architecture": network.architecture}
+    known = {name: asdict(value) for name, value in made.items()}
+    # on the CPU in the default memory layout, so that a file does not depend on how a network was run
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    write(known | {"state_dict": state, "about": about}, path)
 
 
 def load_network(path: str | Path) -> ThreeBranchNetwork:
-    """A network ready to score (evaluation mode, float32, CPU), from our own file or from a checkpoint of the authors.
-
-    Raises ``WeightsError`` and FileNotFoundError.
-    """
+    """A network ready to score (evaluation mode, float32, CPU), from our file or the authors'. Errors as ``read``."""
     content = read(path)
     if "model_state_dict" in content:
         return load_released(content, str(path))
@@ -111,8 +99,8 @@ def load_network(path: str | Path) -> ThreeBranchNetwork:
 def load_released(checkpoint: str | Path | Mapping, name: str = "checkpoint") -> ThreeBranchNetwork:
     """A network in the authors' checkpoint format, ready to score: evaluation mode, float32, CPU, head included.
 
-    ``checkpoint`` is a file or a dictionary (``name``: in errors) with ``model_state_dict`` and ``classifier_state_dict``.
-    Its keys say which of the two released networks it is. Raises ``WeightsError`` and FileNotFoundError.
+    ``checkpoint`` is a file or a dictionary (``name``: in errors) with model_state_dict and classifier_state_dict; its
+    keys say which of the two released networks it is. Raises ``WeightsError`` and FileNotFoundError.
     """
     if isinstance(checkpoint, str | Path):
         return load_released(read(checkpoint), str(checkpoint))
@@ -126,9 +114,7 @@ def load_released(checkpoint: str | Path | Mapping, name: str = "checkpoint") ->
 
 
 @torch.no_grad()
-def initialise(
-    network: ThreeBranchNetwork, backbone: str | Path | Backbone | State, aggregation: bool = True
-) -> ThreeBranchNetwork:
+def initialise(network: ThreeBranchNetwork, backbone: Start, aggregation: bool = True) -> ThreeBranchNetwork:
     """Give every branch, the shared stages and the aggregation stages the weights of one backbone, in place.
 
     ``backbone`` is a file, a ``Backbone`` or a state dict. Where a shared stage opens with three branches' channels its
@@ -147,7 +133,7 @@ def initialise(
     return network
 
 
-def _backbone_state(backbone: str | Path | Backbone | State, stages: Stages) -> dict[str, Tensor]:
+def _backbone_state(backbone: Start, stages: Stages) -> dict[str, Tensor]:
     """The state dict of a backbone under our names, checked against ``stages``."""
     name = str(backbone) if isinstance(backbone, str | Path) else "backbone"
     if isinstance(backbone, Backbone):
@@ -170,8 +156,7 @@ def _backbone_state(backbone: str | Path | Backbone | State, stages: Stages) -> 
         if stages.spec.family == "ir":  # face.evoLVe numbers the units of all stages in one list
             units = [f"layer{stage}.{unit}." for stage in range(1, 5) for unit in range(stages.depths[stage - 1])]
             parts |= {unit: f"body.{number}." for number, unit in enumerate(units)}
-    names = {key: _renamed(key, parts) for key in expected}
-    return _matched(expected, given, names, name, f"the backbone {stages.backbone} at width {stages.width:g}")
+    return _matched(expected, given, parts, name, f"the backbone {stages.backbone} at width {stages.width:g}")
 
 
 def _renamed(key: str, parts: Mapping[str, str]) -> str:
@@ -193,16 +178,15 @@ def _assemble(architecture: Architecture, given: State, name: str, parts: Mappin
     with torch.device("meta"):
         network = build(architecture)
     expected = network.state_dict()
-    names = {key: _renamed(key, parts) for key in expected}
-    state = _matched(expected, given, names, name, f"this ThreeBranchNetwork ({architecture})")
+    state = _matched(expected, given, parts, name, f"this ThreeBranchNetwork ({architecture})")
     copies = {key: value.to("cpu", expected[key].dtype, copy=True) for key, value in state.items()}
     network.load_state_dict(copies, assign=True)
     return network.eval()
 
 
-def _matched(expected: State, given: State, names: dict[str, str], source: str, what: str) -> dict[str, Tensor]:
+def _matched(expected: State, given: State, parts: Mapping, source: str, what: str) -> dict[str, Tensor]:
     """``given`` under our keys, or an error with the difference. Missing batch counters (old files) count as zero."""
-    zero = torch.zeros((), dtype=torch.long)
+    names, zero = {key: _renamed(key, parts) for key in expected}, torch.zeros((), dtype=torch.long)
     state = {key: given.get(names[key], zero if key.endswith("num_batches_tracked") else None) for key in expected}
     there = {key: value for key, value in state.items() if value is not None}
     shapes = {key: f"{tuple(value.shape)} instead of {tuple(expected[key].shape)}" for key, value in there.items()}
@@ -213,6 +197,6 @@ def _matched(expected: State, given: State, names: dict[str, str], source: str, 
         "not finite": [names[key] for key, value in there.items() if not value.isfinite().all()],
     }
     if any(wrong.values()):
-        parts = [f"{len(k)} {kind} ({', '.join(k[:10] + ['...'] * (len(k) > 10))})" for kind, k in wrong.items() if k]
-        raise WeightsError(f"{source}: its weights do not fit {what}: {'; '.join(parts)}; take weights made for it")
+        said = [f"{len(k)} {kind} ({', '.join(k[:10] + ['...'] * (len(k) > 10))})" for kind, k in wrong.items() if k]
+        raise WeightsError(f"{source}: its weights do not fit {what}: {'; '.join(said)}; take weights made for it")
     return state

@@ -1,7 +1,4 @@
-"""What the paper says, as data, and the profiles, each a complete set of values at which the study is run.
-
-It imports nothing else of the package.
-"""
+"""What the paper says, as data, and the profiles, each a complete set of values at which the study is run."""
 
 from fasnb.paper.experiments import (
     EXPERIMENTS,

@@ -3,19 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-MODALITIES = ("rgb", "depth", "ir")
-"""The three cameras, in the order of every table, array and argument."""
-
-SEEDS = (7, 704, 2019, 1905, 26, 112, 125, 1080)
-"""Seeds of the networks: first the two of the released options, then more."""
+MODALITIES = ("rgb", "depth", "ir")  # the three cameras, in the order of every table, array and argument
+SEEDS = (7, 704, 2019, 1905, 26, 112, 125, 1080)  # of the networks: first the two of the released options, then more
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of a table: a network, its initialisation and its folds. Trained once for each fold and seed.
-
-    The defaults are those of A.
-    """
+    """One row of a table: network, initialisation and folds, by default those of A. Trained for each fold and seed."""
 
     id: str
     title: str
@@ -61,8 +55,7 @@ _ROWS = (
     Experiment("A-quarter", "A, a quarter of the people", people=0.25, **_APART),
     Experiment("A-rgb-half", "A with RGB alone, half of the people", people=0.5, modalities=_RGB, **_APART),
     Experiment("A-rgb-quarter", "A with RGB alone, a quarter of the people", people=0.25, modalities=_RGB, **_APART),
-    # The paper changes the network together with its initialisation (Section 5.5). These three keep the network of
-    # resnet34-face and change the initialisation alone.
+    # Section 5.5 changes the network together with its initialisation; these change that of resnet34-face alone
     Experiment("face34-random", "face network, random", initialisation="random", mlfa=False, extra=True),
     Experiment("face34-generic", "face network, objects", initialisation="generic", mlfa=False, extra=True),
     Experiment("face34-gender", "face network, gender", initialisation="gender", mlfa=False, extra=True),

@@ -1,16 +1,15 @@
 """Profiles: one complete set of values each, from ``profiles/*.toml``, validated and frozen.
 
-Profiles differ in values only; the same code runs at every size. A value can also be changed by ``--set key=value`` or
-in a notebook's parameters cell. Keys are the fields of ``Profile``, the fields of ``Recipe`` (for all networks), and
-``<experiment>.<key>`` for a recipe field, ``width`` or ``blocks`` of one experiment, such as ``A.learning_rate``.
+Values can be changed by ``--set key=value`` or in a notebook's parameters cell. Keys are the fields of ``Profile`` and
+of ``Recipe`` (for all networks), and ``<experiment>.<key>`` for a recipe field, width or blocks of one experiment.
 """
 
 import difflib
 import hashlib
 import json
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -35,8 +34,7 @@ SeedCount = Annotated[int, Field(ge=1, le=len(SEEDS))]
 class ProfileError(ValueError):
     """A profile or a setting that cannot be used; the message names it and the nearest valid one."""
 
-    def _render_traceback_(self) -> list[str]:
-        """What a notebook shows of it: the sentence alone."""
+    def _render_traceback_(self) -> list[str]:  # what a notebook shows of it
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -143,14 +141,10 @@ def names() -> list[str]:
 
 
 def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
-    """Read a profile and change single values.
+    """Read a profile, one of ``names()`` or the path of a TOML file of one's own, and change single values.
 
-    Args:
-        name: one of ``names()``, or the path of a TOML file of one's own.
-        settings: key -> value; a string is taken as written where the field is text, else read as a TOML value.
-
-    Raises:
-        ProfileError: unknown profile or key (the nearest valid one is named), wrong type, impossible value.
+    A string in ``settings`` is taken as written where the field is text, else read as a TOML value. Raises ProfileError
+    for an unknown profile or key (the nearest valid one is named), a wrong type, an impossible value.
     """
     known = {"changes": {}}
     for key, value in (_read(name) | dict(settings or {})).items():
@@ -161,7 +155,7 @@ def load(name: str, settings: Mapping[str, Any] | None = None) -> Profile:
         if field not in valid:
             raise ProfileError(f"unknown key {key!r}{_nearest(field, valid)}")
         place = known["changes"] if dot or field in RECIPE_FIELDS else known
-        place[key] = _value(key, value, _DEFAULTS[field])
+        place[key] = _value(value, _DEFAULTS[field])
     try:
         return Profile(name=Path(name).stem, **known)
     except ValidationError as error:
@@ -184,38 +178,32 @@ def _read(name: str) -> dict[str, Any]:
     if path.stem in names() and path.resolve().parent != FOLDER.resolve():
         raise ProfileError(f"{name} has the name of a profile that comes with the package; rename it")
     if not path.is_file():
-        known = f"give the path of a .toml file or one of {', '.join(names())}"
-        raise ProfileError(f"no profile {name!r}{_nearest(name, names())}; {known}")
+        raise ProfileError(f"no profile {name!r}{_nearest(name, names())} A file's name ends in .toml")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         own = values.pop("experiments", {})
         return values | {f"{each}.{key}": value for each, pairs in own.items() for key, value in pairs.items()}
-    except (ValueError, RecursionError, AttributeError) as error:  # AttributeError: experiments that are no tables
+    except (ValueError, AttributeError) as error:  # AttributeError: experiments that are no tables
         raise ProfileError(f"{path} is not TOML, or its experiments are no tables: {error}") from None
 
 
-def _value(key: str, value: Any, default: Any) -> Any:
-    """A value as its field's type, where it was written as text or as a whole number."""
-    try:
+def _value(value: Any, default: Any) -> Any:
+    """A value as its field's type, where it was written as text or as a whole number and can be read as such."""
+    with suppress(ValueError, OverflowError):
         if isinstance(value, str) and not isinstance(default, str):
             value = tomllib.loads(f"value = {value}")["value"]
         value = float(value) if isinstance(default, float) and type(value) is int else value
-    except (ValueError, RecursionError, OverflowError):
-        raise ProfileError(f"{key} = {value!r} is not a value of the kind of {default!r}") from None
     return tuple(value) if isinstance(value, list) else value
 
 
 def _nearest(key: str, valid: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(valid), n=1, cutoff=0.0)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {difflib.get_close_matches(key, list(valid), n=1, cutoff=0.0)[0]!r}?"
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first of pydantic's complaints as one sentence, which names key, value and what is possible."""
+    """The first of pydantic's complaints: key, value and its message."""
     first = error.errors()[0]
     inner = first.get("ctx", {}).get("error")
-    if inner is not None:  # of a validator of our own
-        return _sentence(inner) if isinstance(inner, ValidationError) else str(inner)
-    literals = re.findall("'([^']+)'", first["msg"]) if first["type"] == "literal_error" else []
-    said = first["msg"].replace("Input", "it") + _nearest(str(first["input"]), literals)
-    return f"{first['loc'][0]} = {first['input']!r}: {said}"
+    if isinstance(inner, ValidationError):  # of a recipe, or of the size of one experiment
+        return _sentence(inner)
+    return f"{first['loc'][0]} = {first['input']!r}: {first['msg']}" if first["loc"] else str(inner)

@@ -1,7 +1,6 @@
 """How one network is trained: every choice in which the paper's text and the released code differ is a field here.
 
-Two recipes, both first class. ``PAPER`` is what the text says (Sections 5.1 and 5.2). ``RELEASED`` is what the options
-published with the authors' code say. Any single difference can be ablated with ``recipe.with_(crop=100)``.
+``PAPER`` is what the text says (Sections 5.1 and 5.2), ``RELEASED`` what the options published with the code say.
 """
 
 from dataclasses import fields, replace
@@ -15,10 +14,9 @@ Below1 = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Size = Annotated[int, Field(ge=1, le=100_000)]
-Epochs = Annotated[int, Field(ge=0, le=100_000)]
 
+# whole numbers may stand for numbers, nothing else for anything; unknown names are refused
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-"""Whole numbers may stand for numbers, nothing else for anything; unknown names are refused."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -34,8 +32,7 @@ class Recipe:
     """Values of one training. Lengths in pixels, angles in degrees. What cannot be is refused by a ValueError."""
 
     fusion: Literal["se", "concat"] = "se"  # after stage 3: squeeze-and-excitation per branch, or concatenation alone
-    # of the aggregation blocks: at random (Section 5.6), or the backbone's stages 2 to 4, as released
-    aggregation_start: Literal["random", "backbone"] = "random"
+    aggregation_start: Literal["random", "backbone"] = "random"  # of its stages: Section 5.6, or as released
     epochs: Size = 30
     schedule_epochs: Size = 30  # period of the cosine; training may stop before it ends
     warmup: Share = 0.0  # share of all steps over which the learning rate rises linearly from zero
@@ -56,7 +53,7 @@ class Recipe:
     jitter_probability: Share = 0.0
     grey_probability: Share = 0.0  # RGB replaced by its luminance
     # a second stage of training with its own, weaker augmentation (0 epochs = none); released model A has one
-    second_epochs: Epochs = 0
+    second_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
     second_rotation: Degrees = 0.0
     second_scale_low: Area = 1.0
     second_jitter: Below1 = 0.0
@@ -69,20 +66,17 @@ class Recipe:
         return self
 
     def with_(self, **changes) -> Self:
-        """The recipe with other values, checked like all."""
+        """The recipe with other values, checked like all: ``recipe.with_(crop=100)``."""
         return replace(self, **changes)
 
 
 PAPER = Recipe()
-
 _OPTIMISER = {"epochs": 31, "schedule_epochs": 50, "learning_rate": 2e-5, "beta1": 0.5, "train_classifier": False}
 _COLOUR = {"jitter": 0.5, "jitter_probability": 0.2, "grey_probability": 0.2}
-RELEASED = PAPER.with_(
-    fusion="concat", aggregation_start="backbone", rotation=45.0, scale_low=0.2, mirror=True, **_OPTIMISER, **_COLOUR
-)
-
+_VIEWS = {"rotation": 45.0, "scale_low": 0.2, "mirror": True}
+RELEASED = PAPER.with_(fusion="concat", aggregation_start="backbone", **_VIEWS, **_OPTIMISER, **_COLOUR)
+# experiment A alone was trained on with weaker augmentation in the released options
 SECOND_STAGE = {"second_epochs": 20, "second_rotation": 30.0, "second_scale_low": 0.5, "second_jitter": 0.25}
-"""Experiment A alone was trained on with weaker augmentation in the released options."""
 
 RECIPES = {"paper": PAPER, "released": RELEASED}
 RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))

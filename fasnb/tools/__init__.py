@@ -1,4 +1,1 @@
-"""What every room uses and no room owns: writing files, worker processes, numeric precision, where things lie.
-
-It imports nothing else of the package.
-"""
+"""What every room uses and none owns: files, processes, numeric precision, places. It imports no other room."""

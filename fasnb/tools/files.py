@@ -4,7 +4,6 @@ A folder that is done holds a ``done.json``, written last: what is known of the 
 seal, the SHA-256 of all that. One flipped bit is named, and nothing is made again before someone asks for it.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -16,7 +15,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 DONE = "done.json"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Damaged(ValueError):
@@ -27,7 +25,7 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call ``write(temporary path)`` in the same folder, flush to disk, then rename onto ``path``.
 
     The temporary name, ``.<stem>-<8 hex digits><suffix>``, keeps the suffix, by which many writers choose a format.
-    Raises OSError; where the disk is full its message says what to do.
+    What was there stays as it was where that raises OSError, as on a full disk.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -37,11 +35,6 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> Path:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        advice = "free some room and run the same command again, which goes on from what is finished"
-        raise OSError(error.errno, f"no room for {path}; {advice}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -53,24 +46,17 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 @contextmanager
-def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+def locked(path: str | Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Hold a lock file, which a killed process frees. ``waiting`` is called before waiting for another process."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if waiting is not None and is_locked(path):
-        waiting()
-    with FileLock(path):
-        yield
-
-
-def is_locked(path: str | Path) -> bool:
-    """Whether another process holds a lock file."""
-    if not Path(path).exists():
-        return False
+    lock = FileLock(path)
     try:
-        with FileLock(path, timeout=0):
-            return False
+        held = lock.acquire(timeout=0)
     except Timeout:
-        return True
+        waiting()
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def file_sha256(path: str | Path) -> str:

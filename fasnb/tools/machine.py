@@ -5,8 +5,6 @@ import platform
 import re
 import signal
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache as once
@@ -16,7 +14,6 @@ from pathlib import Path
 import torch
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn")
-STOP_AT = "FASNB_STOP_AT"  # environment variable: when work should end, in seconds of time.time
 # GLIBC_TUNABLES of workers: memory that a tensor gave back is kept, in huge pages, and not cleared anew for every batch
 KEEP_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=4000000000:glibc.malloc.mmap_threshold=33554432"
 
@@ -25,8 +22,8 @@ class MissingData(FileNotFoundError):
     """The profile's source is not on this machine; the message says what to obtain and where to lay it."""
 
 
-class OutOfTime(RuntimeError):
-    """The time of ``time_limit`` is nearly up. What is done is saved, and the same call goes on from there."""
+class OutOfTime(BaseException):
+    """The time of ``time_limit`` is up. Like KeyboardInterrupt it is no Exception, which would be taken for a fault."""
 
 
 def home() -> Path:
@@ -53,8 +50,11 @@ def released_root(setting: str = "") -> Path:
 def environment(device: str | torch.device) -> dict:
     """Where numbers were made: commit, package versions, device, threads. No paths and no names of machines."""
     packages = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
-    known = {"commit": commit_name(), "packages": packages}
-    return known | {"device": device_name(device), "threads": torch.get_num_threads()}
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    model = next(iter(re.findall(r"model name\s*: (.*)", told)), platform.machine())
+    if torch.device(device).type == "cuda":
+        model = torch.cuda.get_device_name(device)
+    return {"commit": commit_name(), "packages": packages, "device": model, "threads": torch.get_num_threads()}
 
 
 @once
@@ -67,15 +67,6 @@ def commit_name() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "not in a repository"
     return commit + (" with uncommitted changes" if changed else "")
-
-
-def device_name(device: str | torch.device) -> str:
-    """Model of the GPU or the processor."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    models = re.findall(r"model name\s*: (.*)", told)
-    return models[0] if models else platform.machine()
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -107,50 +98,40 @@ def autocast(device: str | torch.device, enabled: bool = True) -> torch.autocast
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled and has_bfloat16(kind))
 
 
-def exact(precision: str):
+def arithmetic(precision: str):
     """In "fp32" cuDNN may not round its inputs to TF32; in both it chooses the fastest algorithm for a fixed size."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=precision != "fp32")
 
 
 @contextmanager
 def time_limit(minutes: float | None) -> Iterator[None]:
-    """Inside, work here and in processes started from here ends by ``OutOfTime`` before so many minutes are over.
+    """Inside, OutOfTime is raised in the main thread once so many minutes are over, as by Ctrl-C; None: never."""
+    minutes = minutes if minutes is not None else 0.9e6  # two years
+    if not 0 < minutes < 1e6:
+        raise ValueError(f"{minutes:g} minutes are no time limit; give a number above 0")
 
-    Work looks at the time itself and ends a minute (or a tenth of the time) before; a training goes on from its last whole
-    epoch, so that one epoch must fit into the time. None: no limit.
-    """
-    if minutes is not None:
-        if not 0 < minutes < 1e6:
-            raise ValueError(f"{minutes:g} minutes are no time limit; give a number above 0")
-        os.environ[STOP_AT] = str(time.time() + 60 * minutes - min(60.0, 6 * minutes))
+    def stop(*_) -> None:
+        raise OutOfTime("the time is up; what was finished is kept, run the same command to go on")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
     try:
         yield
     finally:
-        os.environ.pop(STOP_AT, None)
-
-
-def time_is_up() -> bool:
-    """Whether work should end now."""
-    return time.time() > float(os.environ.get(STOP_AT, "inf"))
-
-
-def require_time() -> None:
-    """Raise OutOfTime where work should end now."""
-    if time_is_up():
-        raise OutOfTime("the time is up; what was finished is kept, run the same command to go on")
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
     """``function(task)`` of every task, in the order in which they finish.
 
-    Each process has one thread of PyTorch, because the number of threads changes how sums are rounded.
-    ``workers`` are processes (0: one a core); one, or a single task, is this process. Raises at once what ``function``
-    raises, RuntimeError where a process dies, and OutOfTime once all others have ended too.
+    ``workers`` are processes (0: one a core), with one thread of PyTorch each, because more round sums otherwise; one, or
+    a single task, is this process. Raises at once what ``function`` raises, and RuntimeError where a process dies.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    tasks, threads, stopped = list(tasks), torch.get_num_threads(), None
+    tasks, threads = list(tasks), torch.get_num_threads()
     workers = min(workers or cores(), len(tasks))
     if workers < 2:
         torch.set_num_threads(1)
@@ -160,53 +141,22 @@ def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
             torch.set_num_threads(threads)
         return
     os.environ.setdefault("GLIBC_TUNABLES", KEEP_MEMORY)  # read by a process when it starts
-    calls = (delayed(_in_worker)(function, task, os.environ.get(STOP_AT, "inf")) for task in tasks)
+    # processes started now never hear Ctrl-C; it is for this one, which hears it once all of them are there
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append("Ctrl-C"))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with _deaf():
-            results = Parallel(workers, "loky", "generator_unordered", batch_size=1, max_nbytes=None)(calls)
-        for result in results:
-            if isinstance(result, OutOfTime):  # all others are waited for, because they save their state too
-                stopped = result
-            else:
-                yield result
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+            start = Parallel(return_as="generator_unordered", batch_size=1, max_nbytes=None)
+            results = start(delayed(function)(task) for task in tasks)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+    try:
+        yield from results
     except BrokenProcessPool as error:  # its message has the exit codes of all workers; the rest are ended by SIGTERM
         names = sorted(set(re.findall(r"(SIG[A-Z]+)\(-", str(error))) - {"SIGTERM"})
         why = "most often because memory ran out" if names == ["SIGKILL"] else "a fault in a library, not of the data"
         raise RuntimeError(f"a worker process died of {' and '.join(names) or 'an unknown cause'}, {why}") from error
-    if stopped is not None:
-        raise stopped
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes started inside never hear Ctrl-C. It is for this one, which hears it afterwards if it came meanwhile."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _in_worker(function: Callable, task, stop_at: str):
-    """The result, or OutOfTime, of one task."""
-    torch.set_num_threads(1)
-    _leave_with_parent()
-    os.environ[STOP_AT] = stop_at
-    try:
-        require_time()
-        return function(task)
-    except OutOfTime as error:
-        return error
-
-
-@once
-def _leave_with_parent() -> None:
-    """End this process soon after a killed parent: loky's workers would begin further tasks and wait for minutes."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -3,9 +3,7 @@
 A network's folder holds ``config.json`` (what it is, where it was made), ``history.csv`` (one row an epoch),
 ``network.pt``, ``scores-<split>-<data8>.parquet`` of each split and, written last, ``done.json``: facts, and the
 SHA-256 of the other files, which is compared with whatever is read. Before, training goes on from ``state.pt``.
-
-Published results are ``scores.parquet`` (the scores table with ``split`` and ``key``), ``runs.csv`` (one row a network)
-and ``history.csv`` (one row a network and epoch), without weights.
+Published are ``scores.parquet`` (the scores table with ``split`` and ``key``), ``runs.csv`` and ``history.csv``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,11 +75,7 @@ NOTHING = Published(Path("nowhere"))
 
 
 def load_scores(networks: Sequence[Network], split: str, published: Published = NOTHING) -> pd.DataFrame:
-    """The scores of networks on a split, one table: their own, else as published.
-
-    Raises:
-        MissingScores: networks have no scores on the split, all of them listed; or none is asked for.
-    """
+    """The scores of networks on a split, one table: their own, else as published. Raises MissingScores."""
     tables, missing = [], []
     for network in networks:
         if split in network.splits and is_done(network):

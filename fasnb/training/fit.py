@@ -20,7 +20,7 @@ from fasnb.data.augment import batches
 from fasnb.model.network import ThreeBranchNetwork, build
 from fasnb.model.weights import initialise, read, write
 from fasnb.paper.recipe import Recipe
-from fasnb.tools.machine import autocast, choose_device, exact, require_time
+from fasnb.tools.machine import arithmetic, autocast, choose_device
 from fasnb.training.plan import Network
 from fasnb.training.pretraining import PretrainingTask
 from fasnb.training.scoring import folded, margins
@@ -37,13 +37,11 @@ def fit(network: Network, device: str | None = None, state: Path | None = None):
         (from 1), loss (mean cross-entropy), learning_rate (at its end), seconds and frames_per_second (of training
         alone), then valid_loss and valid_auc of the watched frames or, of a backbone, accuracy on held-out pictures.
 
-    Raises:
-        ValueError: frames, recipe or start do not fit, or the saved state is damaged.
-        FloatingPointError: a loss or gradient is not finite; the message names epoch and batch.
-        OutOfTime: see ``fasnb.tools.machine.time_limit``; finished epochs are saved.
+    ValueError where frames, recipe or start do not fit, or the saved state is damaged; FloatingPointError where a loss or
+    gradient is not finite, with epoch and batch.
     """
     device = choose_device(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), exact(network.precision):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), arithmetic(network.precision):
         task = PretrainingTask(network, device) if network.is_backbone else LivenessTask(network, device)
         if not task.steps:
             raise ValueError(f"batch_size {network.recipe.batch_size} is above the number of training frames")
@@ -156,7 +154,6 @@ class Loop:
             module.train()
         started, seen = time.perf_counter(), []
         for step, loss in enumerate(losses, len(self.history) * self.steps):
-            require_time()
             self.optimiser.zero_grad()
             loss.backward()
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])

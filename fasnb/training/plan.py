@@ -19,7 +19,7 @@ import pandas as pd
 from fasnb.data.casia_surf import CasiaSurf, find
 from fasnb.data.folds import attack_folds, subject_folds
 from fasnb.data.released import released_frames
-from fasnb.data.store import Source, Store, build
+from fasnb.data.store import Source, Store, build_store
 from fasnb.model.backbones import Stages
 from fasnb.model.network import Architecture
 from fasnb.paper.experiments import EXPERIMENTS, Experiment
@@ -31,7 +31,7 @@ from fasnb.training.pretraining import Pretraining
 from synthsurf import source_tasks
 from synthsurf.dataset import SynthSurf
 
-VERSION = 2  # part of every key: raise it when a change of the code changes the weights of a network
+VERSION = 3  # part of every key: raise it when a change of the code changes the weights of a network
 NETWORK_FILE = "network.pt"
 SPLITS = ("train", "valid", "test")
 SMALL_IMAGES = 64  # pixels; networks for smaller crops take the small stem
@@ -78,7 +78,7 @@ class Frames:
 
     def open(self) -> Store:
         """The store, built from the source where it is not there yet. FileNotFoundError where there is neither."""
-        return Store(self.folder) if self.source is None else build(self.source, self.folder)
+        return Store(self.folder) if self.source is None else build_store(self.source, self.folder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +151,6 @@ class Plan:
     sources: Mapping[str, Source]  # split -> its frames
     folds: Mapping[str, pd.Series]  # "subject" or "attack" -> the fold that holds out each training frame
 
-    @property
-    def backbones(self) -> list[Network]:
-        return backbones_of(self.networks)
-
     def of(self, *experiments: str) -> list[Network]:
         """The networks of some experiments, in their order. Raises MissingData where one cannot be trained here."""
         for name in experiments:
@@ -180,12 +176,8 @@ class Plan:
 def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = None) -> Plan:
     """The plan of a profile. Nothing is trained or decoded; image files are hashed, once, and the hash kept.
 
-    Args:
-        out: results folder; networks lie below ``runs``.
-        sources: those of ``sources_of``, where they are at hand.
-
-    Raises:
-        FileNotFoundError: there are no frames to train on.
+    Networks lie below ``out / "runs"``. ``sources`` are those of ``sources_of``, where they are at hand. Raises
+    MissingData where there are no frames to train on.
     """
     if profile.source == "released":
         return Plan([], {}, {}, {})

@@ -13,11 +13,11 @@ from tqdm.auto import tqdm
 from fasnb.data.scores import score_table, write_scores
 from fasnb.model.network import build
 from fasnb.model.parts import multiply_adds
-from fasnb.model.weights import load_network, save_backbone, save_network
+from fasnb.model.weights import load_network, save_network
 from fasnb.tools import machine
 from fasnb.tools.files import locked, replace_file, seal, write_text
 from fasnb.training.archive import facts_of, is_done, load_history, score_file
-from fasnb.training.fit import Loop, fit
+from fasnb.training.fit import fit
 from fasnb.training.plan import NETWORK_FILE, Network, backbones_of
 from fasnb.training.scoring import score
 
@@ -38,12 +38,8 @@ def train(
         workers: processes at once, with one thread each. 0: one a core, or one a GPU; more on a GPU share it.
         say: takes a line for each network that is done; a bar shows how many are.
 
-    Returns:
-        Seconds of each part that had to be made: frames, pre-training, networks.
-
-    Raises:
-        RuntimeError: a network, which the message names, or a process failed; the rest goes on when called again.
-        OutOfTime: see ``fasnb.tools.machine``.
+    Returns the seconds of each part that had to be made: frames, pre-training, networks. RuntimeError where a network,
+    which the message names, or a process failed; the rest goes on when called again.
     """
     pending, spent, started = [network for network in networks if not is_done(network)], {}, time.monotonic()
     for frames in {f.folder: f for n in pending for f in (n.frames, *n.splits.values())}.values():
@@ -77,8 +73,6 @@ def _ensured(task: tuple[Network, str]) -> str:
     (network, device), started = task, time.monotonic()
     try:
         ensure(network, device)
-    except machine.OutOfTime:
-        raise
     except Exception as error:
         raise RuntimeError(f"{network.title}: {error}") from error
     loss = load_history(network)["loss"].iloc[-1]
@@ -94,23 +88,17 @@ def _with_ray(networks: list[Network], device: str | None) -> Iterator[str]:
         raise RuntimeError("executor 'ray' needs the package ray: pip install 'fasnb[ray]'") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     gpus = 1 if device != "cpu" and ray.cluster_resources().get("GPU") else 0
-    place, stop_at, waiting = "cuda" if gpus else "cpu", os.environ.get(machine.STOP_AT, "inf"), []
+    waiting = []
     for network in networks:
         memory = int(2**30 * (1 + 4 * network.architecture.width))  # of the host, about what a training takes
-        task = ray.remote(num_cpus=1, num_gpus=gpus, memory=memory, max_retries=3)(_on_ray)
-        waiting.append(task.remote((network, place), stop_at))
+        task = ray.remote(num_cpus=1, num_gpus=gpus, memory=memory, max_retries=3)(_ensured)
+        waiting.append(task.remote((network, "cuda" if gpus else "cpu")))
     while waiting:
         (done,), waiting = ray.wait(waiting)
         try:
             yield ray.get(done)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-
-
-def _on_ray(task: tuple[Network, str], stop_at: str) -> str:
-    os.environ[machine.STOP_AT] = stop_at
-    torch.set_num_threads(1)
-    return _ensured(task)
 
 
 def ensure(network: Network, device: str | None = None) -> None:
@@ -147,8 +135,9 @@ def _train(network: Network, device: torch.device) -> dict:
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
     module, history = fit(network, device, folder / STATE_FILE)
     replace_file(folder / "history.csv", partial(history.to_csv, index=False))
-    (save_backbone if network.is_backbone else save_network)(module, folder / NETWORK_FILE, key=network.key)
-    facts = {name: config[name] for name in ("experiment", "fold", "seed", "key")}
+    about = {name: config[name] for name in ("experiment", "fold", "seed", "key", "recipe")}
+    save_network(module, folder / NETWORK_FILE, **about)
+    facts = {name: value for name, value in about.items() if name != "recipe"}
     facts |= {"run": folder.name, "device": made["device"], "commit": made["commit"]}
     facts |= {"frames": len(network.frames), "epochs": len(history), "seconds": float(history["seconds"].sum())}
     return facts | {"frames_per_second": float(history["frames_per_second"].median())}
@@ -156,7 +145,6 @@ def _train(network: Network, device: torch.device) -> dict:
 
 def _score(network: Network, split: str, weights: Path, device: torch.device) -> None:
     """Score one split, and write the table."""
-    machine.require_time()
     frames = network.splits[split]
     store, model = frames.open(), load_network(weights)
     # fp32 whatever the network was trained in: bfloat16 moves scores by more than the differences that matter here
@@ -166,22 +154,20 @@ def _score(network: Network, split: str, weights: Path, device: torch.device) ->
 
 
 def estimate(networks: Sequence[Network], workers: int = 0, device: str | None = None) -> float:
-    """Seconds of training the networks themselves: multiply-adds, at the rate of a few steps of the largest."""
+    """Seconds of training the networks themselves: multiply-adds, at the rate of a step of the largest."""
     place, of_frame = machine.choose_device(device), cache(multiply_adds)
     work = [n.epochs * len(n.frames) * of_frame(n.architecture, n.recipe.crop) for n in networks]
     largest = networks[work.index(max(work))]
-    [seconds] = machine.parallel(_seconds_of_epoch, [(largest, place)], 1)
+    count, size = largest.recipe.batch_size, largest.recipe.crop
+    torch.set_num_threads(1)
+    model = build(largest.architecture).to(place, memory_format=torch.channels_last)
+    images = [torch.randn(count, 3, size, size, device=place)] * 3
+    for _ in range(2):  # the second is timed
+        started = time.monotonic()
+        with machine.autocast(place, largest.precision == "bf16"):
+            loss = model(*images).sum()
+        loss.backward()
+        sum(float(p.grad.sum()) for p in model.parameters())  # waits for the device
+    epochs = sum(work) / max(work) * largest.epochs
     at_once = workers or (machine.cores() if place.type == "cpu" else torch.cuda.device_count())
-    return sum(work) / max(work) * largest.epochs * seconds / at_once
-
-
-def _seconds_of_epoch(task: tuple[Network, torch.device]) -> float:
-    """By the second of two steps on random images."""
-    (network, device), size = task, task[0].recipe.crop
-    model = build(network.architecture).to(device, memory_format=torch.channels_last)
-    images = [torch.randn(network.recipe.batch_size, 3, size, size, device=device)] * 3
-    loop = Loop({"network": model}, 1, lambda step: 0.0)
-    with machine.autocast(device, network.precision == "bf16"):
-        for _ in range(2):
-            row = loop.run_epoch(model(*images).sum() for _ in range(1))
-    return row["seconds"] * len(network.frames) / network.recipe.batch_size
+    return (time.monotonic() - started) * epochs * len(largest.frames) / count / at_once

@@ -18,7 +18,7 @@ from fasnb.data.augment import evaluation
 from fasnb.data.store import Store
 from fasnb.model.network import ThreeBranchNetwork
 from fasnb.paper.recipe import Recipe
-from fasnb.tools.machine import autocast, choose_device, exact
+from fasnb.tools.machine import arithmetic, autocast, choose_device
 
 
 def score(network: ThreeBranchNetwork, store: Store, rows, recipe: Recipe, **options) -> np.ndarray:
@@ -44,7 +44,7 @@ def margins(
     head, norm = copy.deepcopy(network.head).double(), network.architecture.normalisation
     views = (False, True) if recipe.mirror else (False,)
     found = torch.empty(len(views), len(rows), dtype=torch.float64, device=device)
-    with exact(precision):
+    with arithmetic(precision):
         for at in range(0, len(rows), batch_size):
             frames = store.read(rows[at : at + batch_size]).to(device, non_blocking=True)
             for view in views:
