@@ -29,7 +29,7 @@ from fasnb.training.run import train
 
 AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
-LOSSLESS = 40_000  # bytes of a picture; plots stay below, pictures of frames do not
+LARGE = 54_000  # bytes of a picture in base64; plots stay below, pictures of frames do not
 SOURCES = {"synthetic", "casia-surf", "released"}  # tags of cells that are for some sources alone
 
 
@@ -133,9 +133,8 @@ def execute(name: str, source: str, parameters: dict, out: Path) -> float:
         node.metadata.pop("execution", None)
         for output in node.get("outputs", ()):
             _make_smaller(output)
-    seconds = time.monotonic() - started
-    made = {"notebook": name, "parameters": kept, "seconds": round(seconds, 1), "commit": commit_name()}
-    notebook.metadata["fasnb"] = made
+    seconds = round(time.monotonic() - started, 1)
+    notebook.metadata["fasnb"] = {"notebook": name, "parameters": kept, "seconds": seconds, "commit": commit_name()}
     replace_file(folder / f"{name}.ipynb", lambda to: nbformat.write(notebook, to))
     failed.unlink()
     return seconds
@@ -166,12 +165,13 @@ def _run(name: str, notebook: NotebookNode, failed: Path) -> NotebookNode:
 
 
 def _make_smaller(output: NotebookNode) -> None:
-    """Make a large picture, which is one of frames, a JPEG: repository and report hold it."""
-    png = b64decode(output.get("data", {}).get("image/png", ""))
-    if len(png) > LOSSLESS:
-        Image.open(io.BytesIO(png)).convert("RGB").save(jpeg := io.BytesIO(), "JPEG", quality=80, optimize=True)
-        output.data["image/jpeg"] = b64encode(jpeg.getvalue()).decode()
-        del output.data["image/png"]
+    """Large pictures, which are of frames, become JPEGs, all others get a palette: repository and report hold them."""
+    if png := output.get("data", {}).pop("image/png", None):
+        image = Image.open(io.BytesIO(b64decode(png))).convert("RGB")
+        kind = "jpeg" if len(png) > LARGE else "png"
+        image = image if kind == "jpeg" else image.quantize(dither=Image.Dither.NONE)
+        image.save(file := io.BytesIO(), kind, quality=80, optimize=True)
+        output.data[f"image/{kind}"] = b64encode(file.getvalue()).decode()
 
 
 def _fill_in(notebook: NotebookNode, parameters: dict) -> None:
