@@ -25,7 +25,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from fasnb.command.results import shown_files
 from fasnb.data import read_list, read_scores, write_scores
 from fasnb.data.store import Store
 from fasnb.lab.session import Study
@@ -78,7 +77,7 @@ def kills(out: Path, only: str, count: int, draw: random.Random) -> list[str]:
 
 def uses(study: Study) -> dict[Path, Callable]:
     """Every file with bytes of a study -> what reads it."""
-    found = {path: partial(_read_all, study.out) for path in map(study.out.joinpath, (*shown_files(study.out), DONE))}
+    found = {study.out / name: partial(_read_all, study.out) for name in (*sealed(study.out)["sha256"], DONE)}
     for network in filter(is_done, [*study.plan.networks, *backbones_of(study.plan.networks)]):
         found |= dict.fromkeys(network.folder.iterdir(), partial(_use_network, network))
         for frames in network.splits.values():

@@ -1,6 +1,5 @@
-"""Source tasks: ArcFace against its formula, pre-training, and the way from a backbone into a network."""
+"""Source tasks: pre-training, and the way from a backbone into a network."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from fasnb.model.backbones import Stages
 from fasnb.training.archive import is_done, load_facts, load_history
 from fasnb.training.fit import fit, initial_network
 from fasnb.training.plan import Network
-from fasnb.training.pretraining import ArcFaceHead, Pretraining, split
+from fasnb.training.pretraining import Pretraining, split
 from fasnb.training.run import train
 
 
@@ -41,32 +40,13 @@ def backbone(pictures=None, seed=0, **recipe) -> Network:
     return Network("colours", 0, seed, Stages(*STAGES), recipe, pictures or Colours())
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.3, 0.5])
-def test_arcface_is_its_formula(margin):
-    generator = torch.Generator().manual_seed(1)
-    x, labels = torch.randn(64, 2, generator=generator).double(), torch.randint(0, 5, (64,), generator=generator)
-    torch.manual_seed(0)
-    head = ArcFaceHead(2, 5, margin, scale=30.0).double()
-    w, v = head.weight.detach().numpy(), x.numpy()
-    theta = np.arccos((v @ w.T) / np.linalg.norm(v, axis=1)[:, None] / np.linalg.norm(w, axis=1))
-    np.testing.assert_allclose(head(x).detach().numpy(), 30 * np.cos(theta), atol=1e-6)  # no margin without labels
-    expected, past_pi = np.cos(theta), 0
-    for i, label in enumerate(labels.tolist()):
-        t = theta[i, label]
-        past_pi += t + margin > math.pi
-        expected[i, label] = math.cos(t + margin) if t + margin <= math.pi else math.cos(t) - margin * math.sin(margin)
-    np.testing.assert_allclose(head(x, labels).detach().numpy(), 30.0 * expected, atol=1e-6)
-    assert past_pi > 0 or margin == 0.0
-
-
-@pytest.mark.parametrize("head", ["softmax", "arcface"])
-def test_every_head_learns_and_generalises(head):
-    _, history = fit(backbone(head=head, epochs=6, batch_size=16), "cpu")
+def test_it_learns_and_generalises():
+    _, history = fit(backbone(epochs=6, batch_size=16), "cpu")
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] and history["accuracy"].iloc[-1] > 0.8
 
 
 def test_a_stopped_pretraining_goes_on_to_the_same_bits(tmp_path, monkeypatch):
-    network, state = backbone(head="arcface"), tmp_path / "state.pt"
+    network, state = backbone(), tmp_path / "state.pt"
     whole, history = fit(network, "cpu")
     backward, steps = torch.Tensor.backward, iter(range(7))
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: (next(steps), backward(loss)))
@@ -100,6 +80,6 @@ def test_what_cannot_be_pre_trained_is_refused():
         fit(backbone(batch_size=500), "cpu")
     with pytest.raises(FloatingPointError, match=r"epoch \d, batch \d+ of \d+ is not finite"):
         fit(backbone(learning_rate=1e30, warmup=0.0), "cpu")
-    for values in ({"head": "cosface"}, {"epochs": 0}, {"held_out": 1.0}, {"margin": 4.0}):
+    for values in ({"head": "arcface"}, {"epochs": 0}, {"held_out": 1.0}):
         with pytest.raises(ValueError, match=next(iter(values))):
             Pretraining(**values)

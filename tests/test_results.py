@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -15,6 +16,7 @@ from fasnb.command.results import compiled, write_paper
 from fasnb.command.study import NotebookError, chosen_notebooks, execute, execute_all
 from fasnb.paper.profile import ProfileError, load
 from fasnb.tools.files import DONE, seal, sealed
+from fasnb.tools.machine import OutOfTime, time_limit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PUBLISHED = REPOSITORY / "results" / "published"
@@ -73,6 +75,14 @@ def test_a_notebook_that_fails_is_named_and_an_earlier_copy_stays(lone, tmp_path
         execute("00_data", "synthetic", lone() | {"more": 1}, tmp_path / "out")
 
 
+def test_a_notebook_at_work_obeys_the_end_of_the_time(lone, tmp_path):
+    cell = "from fasnb.tools.machine import keep_time\nimport time\nkeep_time()  # as open_study does\ntime.sleep(100)"
+    started = time.monotonic()
+    with pytest.raises(OutOfTime), time_limit(0.25):
+        list(execute_all(["00_data"], "synthetic", lone((cell, [])), tmp_path / "out"))
+    assert time.monotonic() - started < 40
+
+
 # The smoke study
 
 
@@ -112,7 +122,8 @@ def test_smoke_report_is_one_page_of_its_own(smoke):
     lessons = [cell for cell in cells if "lesson" in cell.metadata.get("tags", ())]
     assert 0 < len(lessons) == page.count('<div class="highlight hl-ipython3">')  # other code is not shown
     assert all(f'<section id="{name}">' in page for name in chosen_notebooks(load("smoke")))
-    assert len(re.findall("data:image/[a-z]+;base64", page)) >= 10
+    pictures = re.findall('<img [^>]*src="data:image/[a-z]+;base64[^>]*>', page)
+    assert len(pictures) >= 10 and all('alt="figure, described below it"' in picture for picture in pictures)
     assert all(part in page for part in ('<iframe class="explorer"', "<math", "What it found", "undecided"))
     assert not re.findall(r"(?:src|href)=\"(https?://[^\"]+)", page) and not lost_links(smoke / "report.html")
 

@@ -5,9 +5,11 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import begun
 
 from fasnb.tools import machine
 from fasnb.tools.files import Damaged, file_sha256, locked, replace_file, seal, sealed, whole, write_text
@@ -106,6 +108,11 @@ def die(name):
     os.kill(os.getpid(), getattr(signal, name))
 
 
+def note_and_sleep(path):
+    write_text(path, str(os.getpid()))
+    time.sleep(100)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_task_is_done_on_one_thread(workers):
     results = list(parallel(squared, range(6), workers))
@@ -125,6 +132,18 @@ def test_a_worker_that_dies_is_reported_with_its_signal(name, message):
     with pytest.raises(RuntimeError, match=message):
         list(parallel(die, [name] * 2, 2))
     assert len(list(parallel(squared, range(2), 2))) == 2  # new processes take their place
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    code = "import sys, test_tools as t; list(t.parallel(t.note_and_sleep, [sys.argv[1] + n for n in 'ab'], 2))"
+    running = begun(code, tmp_path / "pid-")
+    while sum(note.stat().st_size > 0 for note in tmp_path.glob("pid-?")) < 2:
+        time.sleep(0.1)
+    running.kill()
+    workers, started = [int(note.read_text()) for note in tmp_path.glob("pid-?")], time.monotonic()
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers):
+        assert time.monotonic() - started < 30
+        time.sleep(0.1)
 
 
 def test_the_time_is_over_inside_the_limit_alone():

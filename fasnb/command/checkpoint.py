@@ -22,8 +22,9 @@ def score_frames(checkpoint: Path, frames: pd.DataFrame, root: Path, device: str
     "bf16" scores are off by some thousandths, more where the network is unsure; the order of scores close to 0 or to 1,
     on which TPR at a low FPR may hang, is exact in "fp32" alone. FileNotFoundError, or ValueError with what is wrong.
     """
-    network, about = load_network(checkpoint), read(checkpoint).get("about")
-    if about is None:  # of the authors
+    network, content = load_network(checkpoint), read(checkpoint)
+    about = content.get("about")
+    if "model_state_dict" in content:  # of the authors
         about = {"recipe": asdict(RELEASED), "experiment": checkpoint.stem, "fold": 0, "seed": 0}
     try:
         recipe, names = Recipe(**about["recipe"]), [about[name] for name in NETWORK]

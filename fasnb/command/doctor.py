@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from fasnb.data.casia_surf import find
-from fasnb.data.store import ABOUT, Store
+from fasnb.data.store import Store
 from fasnb.lab.session import Study
 from fasnb.model.weights import read
 from fasnb.tools.files import DONE, Damaged, sealed, whole
@@ -40,6 +40,8 @@ def inventory() -> Iterator[tuple[bool, str]]:
 
 def damages(study: Study) -> Iterator[str]:
     """Read every byte of a study that has a checksum; one sentence for each file that is not as it was written."""
+    if not study.out.is_dir():
+        yield f"{study.out} is not there"
     networks = [*study.plan.networks, *backbones_of(study.plan.networks)]
     for folder in (study.out, study.published.folder, *(network.folder for network in networks)):
         try:
@@ -54,7 +56,7 @@ def damages(study: Study) -> Iterator[str]:
             yield from _said(read, folder / STATE_FILE)
     frames = (each for network in study.plan.networks for each in (network.frames, *network.splits.values()))
     for folder in dict.fromkeys(each.folder for each in frames):
-        if (folder / ABOUT).is_file():
+        if folder.is_dir():
             yield from _said(lambda folder=folder: Store(folder).check())
 
 

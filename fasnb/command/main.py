@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return cli.main(arguments, prog_name="fasnb", standalone_mode=False) or 0
     except click.Abort:
         status, said = 130, "interrupted; what was finished is kept, run the same command to go on"
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return status
     except click.ClickException as error:
         said = error.format_message()
     except OutOfTime as error:
@@ -98,7 +101,7 @@ def _study(**chosen):
 @profile_options
 @click.option("--only", multiple=True, metavar="NN", help="A notebook by the beginning of its name; may be repeated.")
 @click.option("--from-scores", is_flag=True, help="Take networks whose scores are published as they are.")
-@click.option("--minutes", type=float, metavar="N", help="End before; exit status 3 if work is left. Repeat to go on.")
+@click.option("--minutes", type=float, metavar="N", help="End after N minutes, exit status 3; repeat to go on.")
 def run(only, from_scores, minutes, **chosen) -> None:
     """Execute the notebooks of a profile, write its report."""
     from fasnb.command.study import run
@@ -111,7 +114,7 @@ def run(only, from_scores, minutes, **chosen) -> None:
 @click.argument("scores", type=FILE)
 @click.option("--fpr", "fprs", type=float, multiple=True, help="Target FPR, may be repeated; default 1e-2 1e-3 1e-4.")
 @click.option("--threshold", type=float, metavar="T", help="Also the errors at this threshold, set elsewhere.")
-@click.option("--replicates", type=int, default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--replicates", type=click.IntRange(min=10), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(scores, fprs, threshold, replicates, as_json) -> None:
     """TPR@FPR and other metrics of a scores file."""
@@ -207,7 +210,9 @@ def score(checkpoint, frames, root, out, submission, device, precision) -> None:
 
 @cli.command()
 @profile_options
-@click.option("--time", "timed", is_flag=True, help="Also how long the rest takes here, from a few steps of a network.")
+@click.option(
+    "--time", "timed", is_flag=True, help="Also how long the rest takes here, by a step of the largest network."
+)
 def plan(timed, **chosen) -> None:
     """Every network of a profile, and what is done."""
     from fasnb.training.archive import is_done, load_facts

@@ -78,6 +78,8 @@ def _prepare(notebook: NotebookNode, out: Path) -> None:
         if "lesson" not in cell.metadata.get("tags", ()):
             cell.metadata["tags"] = ["plumbing"]
         for output in cell.outputs:
+            for kind in {"image/png", "image/jpeg"} & {*output.get("data", ())}:
+                output.metadata[kind] = {"alt": "figure, described below it"}
             if page := output.get("metadata", {}).get("fasnb", {}).get("page"):
                 output.data = {"text/html": frame(out / page, heads[0].lstrip("# "))}
 

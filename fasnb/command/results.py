@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Template
 
+from fasnb.data.scores import NETWORK
 from fasnb.lab.session import Study
 from fasnb.lab.show import latex_text
 from fasnb.metrics.ensembles import average
@@ -23,7 +24,6 @@ from fasnb.training.archive import is_done, load_scores, write_published
 
 SHOWN_ALONE = re.compile(r"table\d|figure2|00-attacks")  # figures published as files; others stand in notebooks
 SPREADS = 4.0  # deviations of one number between seeds; a difference of two numbers spreads over sqrt(2) of them
-KEYS = ["experiment", "fold", "seed"]
 
 
 def publish(study: Study) -> Path:
@@ -79,19 +79,19 @@ def compare(folder: Path) -> pd.DataFrame:
         raise ValueError(f"{folder} has nothing to compare: no network that is finished there and published")
     here = load_scores(networks, "valid")
     there = pd.concat([study.published.scores(network, "valid") for network in networks], ignore_index=True)
-    rows = here[KEYS].drop_duplicates()
+    rows = here[list(NETWORK)].drop_duplicates()
     folds = rows.groupby(["experiment", "seed"])["fold"].transform("size")
     complete = rows[folds == rows["experiment"].map(lambda name: EXPERIMENTS[name].fold_count)]
     parts = [("network", here, there)]
     if len(complete):
-        means = (average(table.merge(complete, on=KEYS), over=["fold"]) for table in (here, there))
+        means = (average(table.merge(complete, on=list(NETWORK)), over=["fold"]) for table in (here, there))
         parts.append(("mean of folds", *means))
     return pd.concat([_compared(*part, fpr) for part in parts for fpr in study.profile.fprs], ignore_index=True)
 
 
 def _compared(what: str, here: pd.DataFrame, there: pd.DataFrame, fpr: float) -> pd.DataFrame:
     def tprs(table: pd.DataFrame) -> pd.Series:
-        parts = table.assign(fold=table["fold"].fillna(0)).groupby(KEYS)[["label", "score"]]
+        parts = table.assign(fold=table["fold"].fillna(0)).groupby(list(NETWORK))[["label", "score"]]
         return parts.apply(lambda part: 100 * tpr_at_fpr(part["label"], part["score"], fpr))
 
     both = pd.DataFrame({"FPR": fpr_name(fpr), "published": tprs(there), "here": tprs(here)}).reset_index()

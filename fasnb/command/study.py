@@ -24,13 +24,13 @@ from fasnb.lab.session import NOTEBOOKS, Study
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.files import replace_file, seal
-from fasnb.tools.machine import commit_name, cores, home, released_root
+from fasnb.tools.machine import OutOfTime, commit_name, cores, home, released_root
 from fasnb.training.run import train
 
 AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
 LARGE = 54_000  # bytes of a picture in base64; plots stay below, pictures of frames do not
-SOURCES = {"synthetic", "casia-surf", "released"}  # tags of cells that are for some sources alone
+SOURCE_TAGS = {"synthetic", "casia-surf", "released"}  # tags of cells that are for some sources alone
 
 
 class NotebookError(RuntimeError):
@@ -121,7 +121,7 @@ def execute(name: str, source: str, parameters: dict, out: Path) -> float:
     failed = folder / f"{name}.failed.ipynb"
     notebook = nbformat.read(home() / "notebooks" / f"{name}.ipynb", as_version=4)
     notebook.cells = [
-        cell for cell in notebook.cells if source in (SOURCES & {*cell.metadata.get("tags", ())} or SOURCES)
+        cell for cell in notebook.cells if source in (SOURCE_TAGS & {*cell.metadata.get("tags", ())} or SOURCE_TAGS)
     ]
     _fill_in(notebook, parameters)
     notebook = _run(name, notebook, failed)
@@ -157,6 +157,8 @@ def _run(name: str, notebook: NotebookNode, failed: Path) -> NotebookNode:
 
             return papermill.execute_notebook(notebook, failed, kernel_manager_class=LocalKernel, **how)
     except PapermillExecutionError as error:
+        if error.ename == OutOfTime.__name__:
+            raise OutOfTime(error.evalue) from None
         where, reason = f", cell {error.exec_count}", f"{error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
         where, reason = "", f"{type(error).__name__}: {error}"

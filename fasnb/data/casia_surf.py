@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list
 from fasnb.data.store import Source, broken
 from fasnb.paper.experiments import MODALITIES
+from fasnb.paper.published import KNOWN
 from fasnb.tools.files import file_sha256, replace_file, seal, sealed, write_text
 from fasnb.tools.machine import cache, parallel
 
@@ -32,14 +33,6 @@ LISTS = {  # split -> names of its list, those with labels first
     "valid": ("val_private_list.txt", "CASIA_SURF@p1_image_dev.txt", "phase1_list.txt", "val_public_list.txt"),
     "test": ("test_private_list.txt", "CASIA_SURF@p1_image_test.txt", "test_public_list.txt"),
 }
-
-KNOWN = {  # the challenge subset of Zhang et al.: what a complete copy counts
-    "train": {"frames": 29266, "bona fide": 8942, "attack": 20324, "attack 4": 6518, "attack 5": 6942,
-              "attack 6": 6864, "subjects": 300},
-    "valid": {"frames": 9608, "bona fide": 2994, "attack": 6614, "attack 1": 2243, "attack 2": 2118,
-              "attack 3": 2253, "subjects": 100},
-    "test": {"frames": 57710, "bona fide": 17458, "attack": 40252, "subjects": 600},
-}  # fmt: skip
 
 _BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "Data", "CASIA_SURF")
 _INNER = re.compile(r"(?:.*/)?((?:Training|Val|Testing)/.*)")  # what a name has in every layout

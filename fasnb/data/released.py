@@ -32,7 +32,7 @@ def read_released(root: str | Path, epoch: int = 31, crop: str = "mean") -> pd.D
         raise ValueError(f"crop is {crop!r}; it must be one of {', '.join(_CROPS)}")
     frames = released_frames(root)
     tables = []
-    for path in sorted(Path(root).glob(f"data/opts/*_seed*/fold[123]/tta_epoch{epoch}_val_score.txt")):
+    for path in sorted(Path(root).glob(f"data/opts/*_seed[0-9]/fold[123]/tta_epoch{epoch}_val_score.txt")):
         name, seed = path.parts[-3].rsplit("_seed", 1)
         experiment, fold = RELEASED_EXPERIMENTS.get(name, name), int(path.parts[-2][-1])
         tables.append(score_table(frames, _score_file(path, len(frames), crop), experiment, fold, int(seed)))

@@ -24,7 +24,7 @@ from fasnb.paper import CLAIMS, EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, WITH
 from fasnb.paper import PEOPLE_EXPERIMENTS as PEOPLE
 from fasnb.paper import PREPROCESSING_EXPERIMENTS as PREPROCESSING
 from fasnb.paper import profile as profiles
-from fasnb.tools.machine import MissingData, home, released_root
+from fasnb.tools.machine import MissingData, home, keep_time, released_root
 from fasnb.training.archive import Published, is_done, load_history, load_scores
 from fasnb.training.plan import Plan, plan, sources_of
 from fasnb.training.run import train
@@ -69,6 +69,7 @@ def open_study(profile: str, settings: Mapping[str, Any] | None = None, out: str
     Returns ``study``, a ``Study``; ``show(what, name, sentence, of=None, digits=2)``, see ``Show``; and, of
     ``notebooks/exercises.py``, ``check(name, answer)`` with ``check.solution(name)``.
     """
+    keep_time()
     refuse_unknown_parameters()
     use_style()
     study = Study(profile, settings, out)

@@ -25,7 +25,9 @@ def describe(architecture: Architecture, size: int = 112) -> pd.DataFrame:
             network(*images)
     except RuntimeError as error:
         what = f"{architecture.backbone} cannot take images of {size} pixels"
-        raise ValueError(f"{what}; take larger ones or small_images=True") from error
+        raise ValueError(
+            f"{what}; take larger ones{'' if architecture.small_images else ' or small_images=True'}"
+        ) from error
     counts = counter.get_flop_counts()  # two operations a multiply-add
     rows = [
         (title, shapes[title], _parameters(part), sum(counts.get(f"ThreeBranchNetwork.{name}", {}).values()) // 2)

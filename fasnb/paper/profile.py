@@ -178,7 +178,7 @@ def _read(name: str) -> dict[str, Any]:
     if path.stem in names() and path.resolve().parent != FOLDER.resolve():
         raise ProfileError(f"{name} has the name of a profile that comes with the package; rename it")
     if not path.is_file():
-        raise ProfileError(f"no profile {name!r}{_nearest(name, names())} A file's name ends in .toml")
+        raise ProfileError(f"no profile {name!r}{_nearest(name, names())} Or give a .toml file that is there")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         own = values.pop("experiments", {})
@@ -197,7 +197,8 @@ def _value(value: Any, default: Any) -> Any:
 
 
 def _nearest(key: str, valid: Iterable[str]) -> str:
-    return f"; did you mean {difflib.get_close_matches(key, list(valid), n=1, cutoff=0.0)[0]!r}?"
+    near = difflib.get_close_matches(key, list(valid), n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(valid)}."
 
 
 def _sentence(error: ValidationError) -> str:

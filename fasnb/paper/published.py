@@ -6,7 +6,7 @@ from importlib import resources
 import pandas as pd
 
 _TABLES = tomllib.loads(resources.files("fasnb.paper").joinpath("published.toml").read_text(encoding="utf-8"))
-_CLAIMS = _TABLES.pop("claims")
+_CLAIMS, KNOWN = _TABLES.pop("claims"), _TABLES.pop("known")  # KNOWN: split -> what CASIA-SURF counts
 TABLE1, TABLE2, TABLE3, TABLE4, TABLE5 = (pd.DataFrame(it["rows"], columns=it["columns"]) for it in _TABLES.values())
 """Tables 1 to 5 as printed, rates in percent; TPRs at FPR = 1e-4 in Tables 3 and 4, columns by FPR in Table 5."""
 ZHANG_TEST = 56.80  # first row of Table 3, from Zhang et al.: TPR in percent at FPR = 1e-4 on the test set

@@ -35,6 +35,8 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> Path:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror or error}: {path} keeps what it had") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -5,6 +5,8 @@ import platform
 import re
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache as once
@@ -14,6 +16,7 @@ from pathlib import Path
 import torch
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn")
+STOP_AT = "FASNB_STOP_AT"  # environment variable: the end of a time limit, in seconds of time.time
 # GLIBC_TUNABLES of workers: memory that a tensor gave back is kept, in huge pages, and not cleared anew for every batch
 KEEP_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=4000000000:glibc.malloc.mmap_threshold=33554432"
 
@@ -105,28 +108,36 @@ def arithmetic(precision: str):
 
 @contextmanager
 def time_limit(minutes: float | None) -> Iterator[None]:
-    """Inside, OutOfTime is raised in the main thread once so many minutes are over, as by Ctrl-C; None: never."""
-    minutes = minutes if minutes is not None else 0.9e6  # two years
-    if not 0 < minutes < 1e6:
-        raise ValueError(f"{minutes:g} minutes are no time limit; give a number above 0")
-
-    def stop(*_) -> None:
-        raise OutOfTime("the time is up; what was finished is kept, run the same command to go on")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+    """Inside, work here, and in notebooks begun here, ends by OutOfTime after so many minutes; None: never."""
+    if minutes is not None:
+        if not 0 < minutes < 1e6:
+            raise ValueError(f"{minutes:g} minutes are no time limit; give a number above 0")
+        os.environ[STOP_AT] = str(time.time() + 60 * minutes)
+    keep_time()
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        os.environ.pop(STOP_AT, None)
+
+
+def keep_time() -> None:
+    """From now on OutOfTime is raised in the main thread at the end of a time limit, as KeyboardInterrupt by Ctrl-C."""
+
+    def stop(*_) -> None:
+        raise OutOfTime("the time is up; what was finished is kept, run the same command to go on")
+
+    if STOP_AT in os.environ:
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, max(float(os.environ[STOP_AT]) - time.time(), 1e-3))
 
 
 def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
     """``function(task)`` of every task, in the order in which they finish.
 
-    ``workers`` are processes (0: one a core), with one thread of PyTorch each, because more round sums otherwise; one, or
-    a single task, is this process. Raises at once what ``function`` raises, and RuntimeError where a process dies.
+    ``workers`` are processes (0: one a core), with one thread of PyTorch each, as the number of threads changes how sums
+    are rounded; one, or a single task, is this process. Raises at once what ``function`` raises, and RuntimeError where a
+    process dies.
     """
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -146,7 +157,7 @@ def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
     before = signal.signal(signal.SIGINT, lambda *_: came.append("Ctrl-C"))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, initializer=_leave_with_parent):
             start = Parallel(return_as="generator_unordered", batch_size=1, max_nbytes=None)
             results = start(delayed(function)(task) for task in tasks)
     finally:
@@ -160,3 +171,15 @@ def parallel(function: Callable, tasks: Iterable, workers: int = 0) -> Iterator:
         names = sorted(set(re.findall(r"(SIG[A-Z]+)\(-", str(error))) - {"SIGTERM"})
         why = "most often because memory ran out" if names == ["SIGKILL"] else "a fault in a library, not of the data"
         raise RuntimeError(f"a worker process died of {' and '.join(names) or 'an unknown cause'}, {why}") from error
+
+
+def _leave_with_parent() -> None:
+    """End this worker soon after a killed parent, which would leave it at work."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -48,17 +48,15 @@ WEIGHT_FILES = {
 }
 """Initialisation -> file below the weights folder, for the casia-surf source (Table 2)."""
 
-# the published margin 0.5 and scale 64 of arcface do not train on a few thousand pictures
-_ARCFACE = {"head": "arcface", "margin": 0.2, "scale": 16.0}
 STAND_INS = {
-    "imagenet": ("generic", {}, {}),
-    "generic": ("generic", {}, {}),
-    "gender": ("gender", {}, {}),
-    "face": ("faces", {}, {}),
-    "msceleb": ("faces", {"seed": 1}, _ARCFACE),
-    "asian": ("faces", {"population": "B"}, _ARCFACE),
+    "imagenet": ("generic", {}),
+    "generic": ("generic", {}),
+    "gender": ("gender", {}),
+    "face": ("faces", {}),
+    "msceleb": ("faces", {"seed": 1}),
+    "asian": ("faces", {"population": "B"}),
 }
-"""Initialisation -> task, values of its pictures, and values of its recipe, on the synthetic source (as in Table 2)."""
+"""Initialisation -> task and values of its pictures, on the synthetic source (as in Table 2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,14 +233,14 @@ def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | 
         if not path.is_file():
             raise MissingData(f"the initialisation {name!r} needs {path.name} in {folder}; see data/README.md")
         return path
-    task, pictures, changes = STAND_INS[name]
+    task, pictures = STAND_INS[name]
     pictures = {"size": profile.recipe_of(experiment).crop} | pictures
     pictures["seed"] = 1000 * profile.data_seed + pictures.get("seed", 0)
     counts = (profile.pretrain_objects,)
     if task == "faces":
         counts = profile.pretrain_identities, profile.pretrain_captures
     values = {key: getattr(profile, f"pretrain_{key}") for key in ("epochs", "batch_size", "learning_rate")}
-    stages, recipe = architecture_of(profile, experiment).stages, Pretraining(**values | changes)
+    stages, recipe = architecture_of(profile, experiment).stages, Pretraining(**values)
     frames = getattr(source_tasks, task)(*counts, **pictures)
     return Network(name, 0, 0, stages, recipe, frames, precision_of(profile, experiment), out=out)
 

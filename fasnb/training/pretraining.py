@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,40 +20,12 @@ from fasnb.tools.machine import autocast
 class Pretraining:
     """How one backbone is pre-trained. Pydantic refuses, by a ValueError, what cannot be."""
 
-    head: Literal["softmax", "arcface"] = "softmax"
-    margin: Annotated[float, Field(ge=0, lt=3)] = 0.5  # of arcface, radians
-    scale: Annotated[float, Field(gt=0)] = 64.0  # of arcface's logits
     epochs: Annotated[int, Field(ge=1)] = 12
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3  # Adam, cosine to zero over all steps
     warmup: Share = 0.05  # share of all steps over which the learning rate rises linearly from zero
     flip: Share = 0.5  # probability of mirroring a training picture
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of every class kept for the accuracy
-
-
-class ArcFaceHead(nn.Module):
-    """Deng et al., "ArcFace", CVPR 2019: ``margin`` m (radians) is added to the angle of the own class.
-
-    Features (N, F) and, in training, labels (N,) -> logits (N, classes). With |w_j| = |x| = 1: logit_j = s
-    cos(theta_j); for the own class s cos(theta + m). Where theta + m exceeds pi, the own logit goes on falling as s
-    (cos(theta) - m sin(m)), as in the authors' code. Without labels there is no margin, for the accuracy.
-    """
-
-    def __init__(self, features: int, classes: int, margin: float = 0.5, scale: float = 64.0):
-        super().__init__()
-        self.margin, self.scale = margin, scale
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(classes, features)))
-
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        limit = 1.0 - torch.finfo(x.dtype).eps  # at +-1 arccos has no gradient
-        cosine = functional.linear(functional.normalize(x), functional.normalize(self.weight)).clamp(-limit, limit)
-        if labels is not None:
-            own = cosine.gather(1, labels[:, None])
-            moved = torch.cos(torch.acos(own) + self.margin)
-            past_pi = own - self.margin * math.sin(self.margin)
-            moved = torch.where(own > math.cos(math.pi - self.margin), moved, past_pi)
-            cosine = cosine.scatter(1, labels[:, None], moved)
-        return self.scale * cosine
 
 
 class PretrainingTask:
@@ -69,10 +41,7 @@ class PretrainingTask:
         self.steps = len(self.train) // self.recipe.batch_size
         torch.manual_seed(network.seed)
         self.module = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images)
-        head, values = nn.Linear, (self.module.embedding_size, int(pictures.classes))
-        if self.recipe.head == "arcface":
-            head, values = ArcFaceHead, (*values, self.recipe.margin, self.recipe.scale)
-        self.head = head(*values).to(device)
+        self.head = nn.Linear(self.module.embedding_size, int(pictures.classes)).to(device)
         self.module.to(device, memory_format=torch.channels_last)
         self.modules, self.adam, norm = {"backbone": self.module, "head": self.head}, {}, stages.spec.normalisation
         self.labels = torch.as_tensor(labels, dtype=torch.long).to(device)
@@ -93,9 +62,7 @@ class PretrainingTask:
         for index, mirror in zip(order, mirrored, strict=True):
             pictures, labels = self.pictures[index], self.labels[index]
             pictures[mirror] = pictures[mirror].flip(3)
-            features = self._features(pictures)
-            logits = self.head(features, labels) if self.recipe.head == "arcface" else self.head(features)
-            yield functional.cross_entropy(logits, labels)
+            yield functional.cross_entropy(self.head(self._features(pictures)), labels)
 
     @torch.no_grad()
     def watch(self) -> dict:

@@ -154,7 +154,7 @@ def _score(network: Network, split: str, weights: Path, device: torch.device) ->
 
 
 def estimate(networks: Sequence[Network], workers: int = 0, device: str | None = None) -> float:
-    """Seconds of training the networks themselves: multiply-adds, at the rate of a step of the largest."""
+    """Seconds of training the networks: multiply-adds at the rate of a step of the largest, in one thread from now on."""
     place, of_frame = machine.choose_device(device), cache(multiply_adds)
     work = [n.epochs * len(n.frames) * of_frame(n.architecture, n.recipe.crop) for n in networks]
     largest = networks[work.index(max(work))]
