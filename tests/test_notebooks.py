@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import nbformat
@@ -14,7 +15,8 @@ from fasnb.lab import NOTEBOOKS
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SOURCE_TAGS = {"synthetic", "casia-surf", "released"}
 WORDS = 2500  # at most, in the text of a chapter
-KNOWN_TAGS = SOURCE_TAGS | {"parameters", "lesson", "nbval-check-output"}
+THIRD_TEAM = {"third-team", "no-third-team"}  # whether its files are on the machine
+KNOWN_TAGS = SOURCE_TAGS | THIRD_TEAM | {"parameters", "lesson", "nbval-check-output"}
 
 
 def tags(cell) -> set[str]:
@@ -61,13 +63,14 @@ def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter, noteb
     """Cells of other sources are left out of an execution: what they define is not there."""
     cells = code(notebook)
     names = [made_and_used(ast.parse(cell.source)) for cell in cells]
-    for source in NOTEBOOKS[chapter].sources:
-        here = [not tags(cell) & SOURCE_TAGS or source in tags(cell) for cell in cells]
+    for source, third in product(NOTEBOOKS[chapter].sources, THIRD_TEAM):
+        left_out = (SOURCE_TAGS | THIRD_TEAM) - {source, third}
+        here = [tags(cell) & {source, third} or not tags(cell) & left_out for cell in cells]
         elsewhere = {name for (made, _), is_here in zip(names, here, strict=True) if not is_here for name in made}
         for cell, (made, used), is_here in zip(cells, names, here, strict=True):
             if is_here:
                 elsewhere -= made
-                assert not used & elsewhere, f"{source}: {cell.id} uses {used & elsewhere}"
+                assert not used & elsewhere, f"{source}, {third}: {cell.id} uses {used & elsewhere}"
 
 
 def made_and_used(tree) -> tuple[set[str], set[str]]:

@@ -77,7 +77,7 @@ def test_a_part_of_the_networks_is_read_as_it_is(clone, networks, tmp_path_facto
     found = read_released(clone)
     same = networks.query("experiment == 'D' and fold == 1 and seed == 1")
     assert found["score"].to_list() == same["score"].to_list() and set(found["experiment"]) == {"D"}
-    with pytest.raises(FileNotFoundError, match="no scores of epoch 30; 31 and 50 are released"):
+    with pytest.raises(FileNotFoundError, match="no valid scores of epoch 30; 31 and 50 are released"):
         read_released(clone, epoch=30)
     with pytest.raises(ValueError, match="20 of 21 networks are missing at epoch 31: .*A.*, 1, 1"):
         read_snapshots(clone)

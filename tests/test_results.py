@@ -46,8 +46,10 @@ def lone(tmp_path, monkeypatch):
 def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")  # the kernel draws into the notebook all the same
     draw = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show(); print(profile, settings['data_root'] != '')"
-    given = lone((draw, []), ("print('drawn')", ["synthetic", "casia-surf"]), ("1 / 0", ["released"]))
-    assert dict(execute_all(["00_data"], "synthetic", given, tmp_path / "out"))["00_data"] > 0
+    given = lone(
+        (draw, []), ("print('drawn')", ["synthetic", "casia-surf"]), ("1 / 0", ["released"]), ("1 / 0", ["third-team"])
+    )
+    assert dict(execute_all(["00_data"], {"synthetic"}, given, tmp_path / "out"))["00_data"] > 0
     text = (tmp_path / "out" / "notebooks" / "00_data.ipynb").read_text()
     notebook = nbformat.reads(text, as_version=4)
     parameters = "profile = 'smoke'  # größe\nsettings = {'x': 'y'}  # such as {\"a\": 1}\nout = None"
@@ -67,12 +69,12 @@ def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, 
     ],
 )
 def test_a_notebook_that_fails_is_named_and_an_earlier_copy_stays(lone, tmp_path, cell, message):
-    execute("00_data", "synthetic", lone(), tmp_path / "out")
+    execute("00_data", {"synthetic"}, lone(), tmp_path / "out")
     with pytest.raises(NotebookError, match=re.escape(message)):
-        execute("00_data", "synthetic", lone((cell, [])), tmp_path / "out")
+        execute("00_data", {"synthetic"}, lone((cell, [])), tmp_path / "out")
     assert len(nbformat.read(tmp_path / "out" / "notebooks" / "00_data.ipynb", 4).cells) == 1
     with pytest.raises(ProfileError, match="has no line more"):
-        execute("00_data", "synthetic", lone() | {"more": 1}, tmp_path / "out")
+        execute("00_data", {"synthetic"}, lone() | {"more": 1}, tmp_path / "out")
 
 
 def test_a_notebook_at_work_obeys_the_end_of_the_time(lone, tmp_path):

@@ -12,7 +12,7 @@ from fasnb.data.store import Store
 from fasnb.lab.session import Study
 from fasnb.model.weights import read
 from fasnb.tools.files import DONE, Damaged, sealed, whole
-from fasnb.tools.machine import home, released_root
+from fasnb.tools.machine import home, released_root, third_team_root
 from fasnb.training.plan import NETWORK_FILE, WEIGHT_FILES, backbones_of
 from fasnb.training.run import STATE_FILE
 
@@ -23,10 +23,11 @@ def inventory() -> Iterator[tuple[bool, str]]:
     yield bool(find_spec("ray")), "ray, for many machines (pip install -c constraints.txt -e .[ray])"
     count = torch.cuda.device_count()
     yield True, f"{count} GPUs, {torch.cuda.get_device_name(0)}" if count else "no GPU; the CPU is used"
-    try:
-        yield True, f"released scores in {released_root()}"
-    except FileNotFoundError as error:
-        yield False, str(error)
+    for what, place in (("released", released_root), ("third team's", third_team_root)):
+        try:
+            yield True, f"{what} scores in {place()}"
+        except FileNotFoundError as error:
+            yield False, str(error)
     try:
         layout = find(home() / "data" / "casia-surf")
         yield from ((True, f"CASIA-SURF {split}: {path.name}") for split, path in layout.lists.items())

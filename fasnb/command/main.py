@@ -76,8 +76,8 @@ def profile_options(command: Callable) -> Callable:
 
 def settings_of(profile: str, changes=(), seeds: int | None = None, recipe: str | None = None, out: Path | None = None):
     """Profile, settings and results folder, checked; paths are made absolute, because notebooks run in the repository."""
-    if os.environ.get("FASNB_RELEASED"):
-        os.environ["FASNB_RELEASED"] = os.path.abspath(os.environ["FASNB_RELEASED"])
+    places = {name: os.environ[name] for name in ("FASNB_RELEASED", "FASNB_THIRD_TEAM") if os.environ.get(name)}
+    os.environ.update({name: os.path.abspath(path) for name, path in places.items()})
     settings = {}
     for item in changes:
         key, equals, value = (part.strip() for part in item.partition("="))

@@ -24,13 +24,14 @@ from fasnb.lab.session import NOTEBOOKS, Study
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.files import replace_file, seal
-from fasnb.tools.machine import OutOfTime, commit_name, cores, home, released_root
+from fasnb.tools.machine import OutOfTime, commit_name, cores, home, released_root, third_team_root
 from fasnb.training.run import train
 
 AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
 LARGE = 54_000  # bytes of a picture in base64; plots stay below, pictures of frames do not
-SOURCE_TAGS = {"synthetic", "casia-surf", "released"}  # tags of cells that are for some sources alone
+# tags of cells that are for some sources alone, and of those for machines with or without the third team's scores
+TAGS = {"synthetic", "casia-surf", "released"}, {"third-team", "no-third-team"}
 
 
 class NotebookError(RuntimeError):
@@ -54,7 +55,7 @@ def run(
     given |= {"out": shown_path(study.out) if out else None}
     trained = time.monotonic()
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
-        for name, seconds in execute_all(names, study.profile.source, given, study.out):
+        for name, seconds in execute_all(names, tags_of(study.profile), given, study.out):
             bar.write(f"{name}: {seconds:.0f} s")
             bar.update()
     spent["notebooks"] = time.monotonic() - trained
@@ -89,19 +90,28 @@ def chosen_notebooks(profile: Profile, only: Sequence[str] = ()) -> list[str]:
     return [name for name in serving if not only or name.startswith(tuple(only))]
 
 
+def tags_of(profile: Profile) -> set[str]:
+    """Of each kind of ``TAGS`` the one that is so here: cells with another one of that kind are left out."""
+    try:
+        third_team_root(profile.third_team_root)
+    except FileNotFoundError:
+        return {profile.source, "no-third-team"}
+    return {profile.source, "third-team"}
+
+
 def shown_path(path: Path) -> str:
     """The path as people and executed notebooks see it: below the repository where it lies there."""
     return str(path.relative_to(home()) if path.is_relative_to(home()) else path)
 
 
-def execute_all(names: Sequence[str], source: str, parameters: dict, out: Path) -> Iterator[tuple[str, float]]:
+def execute_all(names: Sequence[str], here: set[str], parameters: dict, out: Path) -> Iterator[tuple[str, float]]:
     """Execute notebooks, a core each, for none needs what another writes: (name, seconds) as they finish.
 
     Where one fails, or the loop over them is left, those at work are waited for and the others are not begun.
     """
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # of the kernels, whatever it was here
     with ThreadPoolExecutor(min(cores(), AT_ONCE)) as pool:
-        running = {pool.submit(execute, name, source, parameters, out): name for name in names}
+        running = {pool.submit(execute, name, here, parameters, out): name for name in names}
         try:
             for future in as_completed(running):
                 yield running[future], future.result()
@@ -109,20 +119,19 @@ def execute_all(names: Sequence[str], source: str, parameters: dict, out: Path) 
             pool.shutdown(cancel_futures=True)
 
 
-def execute(name: str, source: str, parameters: dict, out: Path) -> float:
+def execute(name: str, here: set[str], parameters: dict, out: Path) -> float:
     """Execute one notebook, without the cells of other sources; the copy is ``out/notebooks/<name>.ipynb``.
 
-    ``source`` is synthetic, casia-surf or released; ``parameters`` are values of the notebook's parameters cell. Returns
-    the seconds it took. Raises NotebookError where a cell failed, timed out or killed the kernel: the broken copy is kept
-    beside as ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
+    ``here`` is as of ``tags_of``; ``parameters`` are values of the notebook's parameters cell. Returns the seconds it
+    took. Raises NotebookError where a cell failed, timed out or killed the kernel: the broken copy is kept beside as
+    ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
     """
     folder, started = out / "notebooks", time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     failed = folder / f"{name}.failed.ipynb"
     notebook = nbformat.read(home() / "notebooks" / f"{name}.ipynb", as_version=4)
-    notebook.cells = [
-        cell for cell in notebook.cells if source in (SOURCE_TAGS & {*cell.metadata.get("tags", ())} or SOURCE_TAGS)
-    ]
+    tagged = [(cell, {*cell.metadata.get("tags", ())}) for cell in notebook.cells]
+    notebook.cells = [cell for cell, tags in tagged if all(here & tags & kind for kind in TAGS if tags & kind)]
     _fill_in(notebook, parameters)
     notebook = _run(name, notebook, failed)
     # where data lie is another place for whoever reads the copy

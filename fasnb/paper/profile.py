@@ -21,7 +21,7 @@ from fasnb.paper.experiments import EXPERIMENTS, SEEDS, Experiment
 from fasnb.paper.recipe import RECIPE_FIELDS, RECIPES, SECOND_STAGE, STRICT, Recipe, Share
 
 EXECUTION = ("device", "workers", "executor")
-PLACES = ("released_root", "data_root", "weights_root")
+PLACES = ("released_root", "third_team_root", "data_root", "weights_root")
 SIZES = ("width", "blocks")
 FOLDER = Path(__file__).with_name("profiles")
 
@@ -47,9 +47,10 @@ class Profile:
     title: str = ""  # one sentence: what this profile is for
     budget_minutes: Annotated[float, Field(ge=0)] = 10.0  # time stated for the whole study on budget_machine
     budget_machine: str = "two CPU cores"
-    # places: clone of the authors' repository (and the snapshot of its scores), CASIA-SURF, backbones' weights
+    # places: clones of the authors' repository (and the snapshot of its scores) and the third team's, CASIA-SURF, weights
     released_root: str = ""
     released_epoch: Natural = 31
+    third_team_root: str = ""
     data_root: str = ""
     weights_root: str = ""
     # synthetic data; sizes in frames over all kinds

@@ -42,11 +42,23 @@ def cache() -> Path:
 
 def released_root(setting: str = "") -> Path:
     """The authors' repository: of the setting, else ``FASNB_RELEASED``, else ``data/released``; else MissingData."""
-    given = setting or os.environ.get("FASNB_RELEASED") or "data/released"
-    if not (home() / given / "data" / "lists" / "phase1_list.txt").is_file():
-        what = "clone github.com/AlexanderParkin/ChaLearn_liveness_challenge and lay it at data/released"
-        how = "set FASNB_RELEASED to the clone, or pass --set released_root=PATH"
-        raise MissingData(f"the authors' released scores are not at {given}; {what}, {how}")
+    where = "github.com/AlexanderParkin/ChaLearn_liveness_challenge"
+    return _clone("released", setting, "data/lists/phase1_list.txt", "the authors' released scores", where)
+
+
+def third_team_root(setting: str = "") -> Path:
+    """The third team's repository: of the setting, else ``FASNB_THIRD_TEAM``, else ``data/third_team``; or MissingData."""
+    where = "github.com/SoftwareGift/FeatherNets_Face-Anti-spoofing-Attack-Detection-Challenge-CVPR2019"
+    return _clone("third_team", setting, "submission", "the third team's scores", f"{where} at commit 0b8462aa")
+
+
+def _clone(name: str, setting: str, holds: str, what: str, where: str) -> Path:
+    """A repository in whose clone a file or folder ``holds`` what is sought."""
+    variable = f"FASNB_{name.upper()}"
+    given = setting or os.environ.get(variable) or f"data/{name}"
+    if not (home() / given / holds).exists():
+        how = f"lay it at data/{name}, set {variable} to the clone, or pass --set {name}_root=PATH"
+        raise MissingData(f"{what} are not at {given} ({holds}); clone {where} and {how}")
     return home() / given
 
 
