@@ -1,5 +1,6 @@
 """The paper's own rows from the released scores, by plain means and sorting; damaged clones; submission files."""
 
+import re
 import shutil
 
 import numpy as np
@@ -7,7 +8,14 @@ import pandas as pd
 import pytest
 
 from fasnb.data.frames import frame_table, read_list
-from fasnb.data.released import RELEASED_NETWORKS, read_released, read_snapshots, write_submission
+from fasnb.data.released import (
+    RELEASED_NETWORKS,
+    read_released,
+    read_snapshots,
+    read_third_team,
+    released_frames,
+    write_submission,
+)
 from fasnb.data.scores import NETWORK
 from fasnb.paper.published import TABLE3, TABLE5
 
@@ -91,6 +99,62 @@ def test_a_score_file_that_was_cut_or_changed_is_refused(clone, edit):
     path.write_text("".join(f"{line}\n" for line in edit(path.read_text().splitlines())))
     with pytest.raises(ValueError, match="must hold 9,608 pairs crop0,crop0_hflip in"):
         read_released(clone)
+
+
+def test_the_test_frames_have_scores_and_no_labels(released):
+    table = read_released(released, split="test")
+    assert len(table) == 21 * 57710 and table["label"].isna().all()
+    columns = pd.read_csv(released / "data/opts/exp3b_seed2/fold3/tta_epoch31_test_score.txt")
+    one = table.query("experiment == 'B' and fold == 3 and seed == 2")
+    assert one["score"].to_list() == columns.mean(axis=1).to_list()
+    with pytest.raises(FileNotFoundError, match="no test scores of epoch 50; .* of test 31 alone"):
+        read_released(released, 50, split="test")
+
+
+@pytest.fixture(scope="module")
+def third_team(reference):
+    if not (reference / "third_team").is_dir():
+        pytest.skip("the third team's files are not among the reference files")
+    return reference / "third_team"
+
+
+def test_the_third_teams_networks_are_read_by_frame(third_team, released):
+    frames = released_frames(released)
+    table = read_third_team(third_team, frames.sample(frac=1, random_state=0))
+    assert len(table) == 10 * 9608 and table[["fold", "seed"]].isna().all(axis=None)
+    path = next((third_team / "submission").glob("*_FeatherNet54_41_submission.txt"))
+    one = table[table["experiment"] == "FeatherNet54, epoch 41"].set_index("sample").loc[frames["sample"]]
+    assert one["score"].to_list() == pd.read_csv(path, sep=" ", header=None)[3].to_list()
+    assert one["label"].to_list() == frames["label"].to_list()
+    with pytest.raises(FileNotFoundError, match=r"no submission/\*_submission.txt; check out commit 0b8462aa"):
+        read_third_team(released, frames)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda lines: lines[:5] + lines[6:],
+            "each of the 9,608 frames of the list once, see Val/0000/000005-color.jpg",
+        ),
+        (lambda lines: [*lines, lines[7]], "each of the 9,608 frames of the list once, see Val/0000/000007-color.jpg"),
+        (lambda lines: [*lines, "Val/x-color.jpg d i 0.5"], "frames of the list once, see Val/x-color.jpg"),
+        (lambda lines: [*lines[:5], lines[5][:50], *lines[6:]], "must hold lines color depth ir score"),
+        (lambda lines: [*lines[:5], lines[5] + "7 0.5", *lines[6:]], "cannot be read as scores"),
+        (lambda lines: [*lines[:5], lines[5] + "e9", *lines[6:]], "must hold lines color depth ir score"),
+        (lambda lines: [*lines[:5], lines[5] + "x", *lines[6:]], "cannot be read as scores"),
+        (lambda lines: [], "cannot be read as scores"),
+    ],
+)
+def test_a_damaged_submission_is_named_in_one_sentence(third_team, released, tmp_path, edit, message):
+    source = next((third_team / "submission").glob("*_FeatherNet54_41_submission.txt"))
+    path = tmp_path / "submission" / source.name
+    path.parent.mkdir()
+    path.write_text("".join(f"{line}\n" for line in edit(source.read_text().splitlines())))
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        read_third_team(tmp_path, released_frames(released))
+    told = str(error.value)
+    assert told.startswith(str(path)) and told.endswith("clone the repository anew") and "\n" not in told
 
 
 def scored(values):
