@@ -38,6 +38,13 @@ def released(reference: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def third_team(reference: Path) -> Path:
+    """The scores that the challenge's third team kept in its repository."""
+    folder = reference / "third_team"
+    return folder if folder.is_dir() else pytest.skip("the third team's files are not among the reference files")
+
+
+@pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
     """Results of the whole study in small, as a user runs it; FASNB_SMOKE names some that are there already."""
     if os.environ.get("FASNB_SMOKE"):

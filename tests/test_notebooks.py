@@ -64,8 +64,7 @@ def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter, noteb
     cells = code(notebook)
     names = [made_and_used(ast.parse(cell.source)) for cell in cells]
     for source, third in product(NOTEBOOKS[chapter].sources, THIRD_TEAM):
-        left_out = (SOURCE_TAGS | THIRD_TEAM) - {source, third}
-        here = [tags(cell) & {source, third} or not tags(cell) & left_out for cell in cells]
+        here = [tags(cell) & {source, third} or not tags(cell) & (SOURCE_TAGS | THIRD_TEAM) for cell in cells]
         elsewhere = {name for (made, _), is_here in zip(names, here, strict=True) if not is_here for name in made}
         for cell, (made, used), is_here in zip(cells, names, here, strict=True):
             if is_here:
