@@ -24,7 +24,7 @@ import score
 import torch
 import train
 
-from fasnb.model.weights import RELEASED
+from fasnb.model.weights import RELEASED_ARCHITECTURES
 from fasnb.paper import profile as profiles
 from fasnb.tools.files import replace_file
 from fasnb.tools.machine import home
@@ -68,7 +68,7 @@ def benchmarks(options: argparse.Namespace, log: Log) -> list[dict]:
     """Rows of training and scoring of the full-width networks."""
     device, rows = torch.device(options.device), []
     log(f"\n== benchmarks: {train.machine(device)}")
-    for name in RELEASED:
+    for name in RELEASED_ARCHITECTURES:
         started = time.monotonic()
         rows.append(train.compare(name, options.batch, options.rounds, device))
         rows += score.compare(name, options.batch, options.rounds, device)

@@ -19,7 +19,7 @@ from train import SIZE, arguments, images, machine, row_of, take_turns
 
 from fasnb.model.network import ThreeBranchNetwork, build
 from fasnb.model.parts import multiply_adds
-from fasnb.model.weights import RELEASED
+from fasnb.model.weights import RELEASED_ARCHITECTURES
 from fasnb.tools.machine import arithmetic, autocast
 from fasnb.training.scoring import folded
 
@@ -54,7 +54,7 @@ def compare(name: str, batch: int, rounds: int, device: torch.device) -> list[di
     """The rows of one network, in float32 and in bfloat16."""
     torch.manual_seed(0)
     cpu = images(batch, torch.device("cpu"))
-    reference = calibrated(build(RELEASED[name]), cpu)
+    reference = calibrated(build(RELEASED_ARCHITECTURES[name]), cpu)
     truth = probability(reference, copy.deepcopy(reference.head).double(), cpu, "fp32")
     plain = copy.deepcopy(reference).to(device)
     ours = folded(reference).to(device, memory_format=torch.channels_last)
@@ -68,7 +68,9 @@ def compare(name: str, batch: int, rounds: int, device: torch.device) -> list[di
         sides = {"plain": partial(probability, plain, plain.head, frames, "fp32")}
         sides["ours"] = partial(probability, ours, head, last, precision)
         seconds = take_turns(sides, rounds, device)
-        row = row_of(f"scoring, {precision}", name, seconds, batch, multiply_adds(RELEASED[name], SIZE), device)
+        row = row_of(
+            f"scoring, {precision}", name, seconds, batch, multiply_adds(RELEASED_ARCHITECTURES[name], SIZE), device
+        )
         rows.append(row | {"largest difference": f"{float((sides['ours']().cpu() - truth).abs().max()):.1e}"})
     return rows
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from fasnb.model.network import ThreeBranchNetwork, build
 from fasnb.model.parts import multiply_adds
-from fasnb.model.weights import RELEASED
+from fasnb.model.weights import RELEASED_ARCHITECTURES
 from fasnb.tools.machine import arithmetic, autocast, environment, has_bfloat16
 
 SIZE = 112
@@ -101,13 +101,13 @@ def stepper(network, frames: list[Tensor], precision: str, **adam) -> Callable[[
 def compare(name: str, batch: int, rounds: int, device: torch.device) -> dict:
     """The row of one network."""
     torch.manual_seed(0)
-    network = build(RELEASED[name]).to(device)
+    network = build(RELEASED_ARCHITECTURES[name]).to(device)
     frames, last = images(batch, device), images(batch, device, torch.channels_last)
     plain = plain_network(network)
     network = network.to(memory_format=torch.channels_last)
     sides = {"plain": stepper(plain, frames, "fp32"), "ours": stepper(network, last, "bf16", fused=True)}
     losses = {f"first loss, {side}": round(float(step()), 4) for side, step in sides.items()}
-    work = 3 * multiply_adds(RELEASED[name], SIZE)  # the backward pass costs twice the forward one
+    work = 3 * multiply_adds(RELEASED_ARCHITECTURES[name], SIZE)  # the backward pass costs twice the forward one
     return row_of("training", name, take_turns(sides, rounds, device), batch, work, device) | losses
 
 
@@ -116,7 +116,7 @@ def arguments(text: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--networks", nargs="+", choices=RELEASED, default=list(RELEASED))
+    parser.add_argument("--networks", nargs="+", choices=RELEASED_ARCHITECTURES, default=list(RELEASED_ARCHITECTURES))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
     return parser.parse_args()
 

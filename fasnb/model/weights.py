@@ -22,7 +22,7 @@ from fasnb.tools.files import replace_file
 State = Mapping[str, Tensor]
 Start = str | Path | Backbone | State
 
-RELEASED = {name: Architecture(name, fusion="concat") for name in ("face_resnet34", "ir50")}  # by the authors
+RELEASED_ARCHITECTURES = {name: Architecture(name, fusion="concat") for name in ("face_resnet34", "ir50")}
 
 # Parts of our keys -> parts of the keys in published backbones, by family.
 _PUBLISHED = {
@@ -108,7 +108,7 @@ def load_released(checkpoint: str | Path | Mapping, name: str = "checkpoint") ->
     if not set(parts) <= checkpoint.keys():
         raise WeightsError(f"{name}: it has no {' and '.join(parts)}; take a checkpoint in the authors' format")
     model, head = (_tensors(checkpoint[part], f"{name}: its {part}") for part in parts)
-    architecture = RELEASED["ir50" if "rgb_backbone.input_layer.0.weight" in model else "face_resnet34"]
+    architecture = RELEASED_ARCHITECTURES["ir50" if "rgb_backbone.input_layer.0.weight" in model else "face_resnet34"]
     names = _AUTHORS | _PUBLISHED[architecture.stages.spec.family]
     return _assemble(architecture, model | {f"head.{key}": value for key, value in head.items()}, name, names)
 
