@@ -112,7 +112,7 @@ def run(only, from_scores, minutes, **chosen) -> None:
 
 @cli.command()
 @click.argument("scores", type=FILE)
-@click.option("--fpr", "fprs", type=float, multiple=True, help="Target FPR, may be repeated; default 1e-2 1e-3 1e-4.")
+@click.option("--fpr", "fprs", type=click.FloatRange(0, 1), multiple=True, help="Target; default 1e-2, 1e-3, 1e-4.")
 @click.option("--threshold", type=float, metavar="T", help="Also the errors at this threshold, set elsewhere.")
 @click.option("--replicates", type=click.IntRange(min=10), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -42,7 +42,7 @@ def checked_scores(labels, scores, several: bool = False) -> tuple[np.ndarray, n
 def allowed_attacks(fpr, attacks):
     """Largest count with count / attacks <= fpr, exact where fpr * attacks is a whole number; both may be arrays."""
     if np.asarray(fpr).dtype.kind not in "iuf" or not np.all((np.asarray(fpr) >= 0) & (np.asarray(fpr) <= 1)):
-        raise ValueError(f"fpr is {fpr}; it must lie in [0, 1]")
+        raise ValueError(f"fpr is {fpr!r}; it must lie in [0, 1]")
     count = np.floor(fpr * np.asarray(attacks, dtype=np.float64))
     count = np.where((count + 1) / attacks <= fpr, count + 1, count)
     return np.where(count / attacks > fpr, count - 1, count).astype(np.int64)
