@@ -77,7 +77,7 @@ def test_killed_and_built_again_gives_the_same_bytes(built, tmp_path):
     killed = begun(BUILD.format("Slow"), tmp_path / "valid")
     while killed.poll() is None and not (tmp_path / "valid.partial" / "images.npy").exists():
         time.sleep(0.01)
-    time.sleep(np.random.default_rng().uniform(0, 1.2))
+    time.sleep(np.random.default_rng().uniform(0, 0.8))
     killed.kill()
     assert killed.wait() == -signal.SIGKILL and not (tmp_path / "valid").exists()
     store.build_store(VALID, tmp_path / "valid", workers=1, progress=False)

@@ -137,11 +137,11 @@ def test_a_worker_that_dies_is_reported_with_its_signal(name, message):
 def test_workers_end_with_a_killed_parent(tmp_path):
     code = "import sys, test_tools as t; list(t.parallel(t.note_and_sleep, [sys.argv[1] + n for n in 'ab'], 2))"
     running = begun(code, tmp_path / "pid-")
-    while sum(note.stat().st_size > 0 for note in tmp_path.glob("pid-?")) < 2:
+    while running.poll() is None and sum(note.stat().st_size > 0 for note in tmp_path.glob("pid-?")) < 2:
         time.sleep(0.1)
     running.kill()
-    workers, started = [int(note.read_text()) for note in tmp_path.glob("pid-?")], time.monotonic()
-    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers):
+    workers, started = [note.read_text() for note in tmp_path.glob("pid-?")], time.monotonic()
+    while any(path.read_bytes() for pid in workers if (path := Path(f"/proc/{pid}/cmdline")).exists()):  # no zombies
         assert time.monotonic() - started < 30
         time.sleep(0.1)
 
