@@ -28,14 +28,14 @@ def changed(settings, out):
     return {title.split(" ")[0] for title in before if before[title] != after[title]}
 
 
-def test_the_study_has_52_networks_and_9_of_our_own(tmp_path):
+def test_the_study_has_52_networks_and_12_of_our_own(tmp_path):
     titles = keys({}, tmp_path)
     own = [title for title in titles if EXPERIMENTS[title.split(" ")[0]].extra]
-    assert len(titles) == 61 and len(own) == 9
+    assert len(titles) == 64 and len(own) == 12
 
 
 def test_one_changed_value_touches_what_depends_on_it_and_nothing_else(tmp_path):
-    assert changed({"A.learning_rate": 0.001}, tmp_path) == {"A", "A-rgb", "A-ir", "A-depth"}
+    assert changed({"A.learning_rate": 0.001}, tmp_path) == {"A", "A-rgb", "A-ir", "A-depth", "A-longer"}
     assert changed({"zhang.epochs": 1}, tmp_path) == {"zhang"}
     random = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation == "random"}
     assert changed({"pretrain_epochs": 2}, tmp_path) == PLANNED - random
@@ -49,7 +49,7 @@ def test_one_changed_value_touches_what_depends_on_it_and_nothing_else(tmp_path)
 
 def test_seeds_and_the_appendix_add_networks_and_change_none(tmp_path):
     plain, three, more = (keys(s, tmp_path) for s in ({}, {"seeds": 3, "row_seeds": 3}, {"appendix": True}))
-    assert plain.items() <= three.items() and len(three) == 3 * (5 + 5 + 16 * 3 - 9)
+    assert plain.items() <= three.items() and len(three) == 3 * (5 + 5 + 17 * 3 - 9)
     assert plain.items() <= more.items() and len(more) == len(plain) + 7 * 3
     with pytest.raises(FileNotFoundError, match="appendix = false"):
         plan(profiles.load("smoke"), tmp_path).of("A-half")

@@ -8,7 +8,7 @@ import pytest
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.paper.profile import ProfileError, load, results_name
-from fasnb.paper.published import CLAIMS, TABLE3, WITHOUT_D, table3
+from fasnb.paper.published import OTHER, PRIMARY, TABLE3, WITHOUT_D, table3
 from fasnb.paper.recipe import PAPER
 
 
@@ -58,7 +58,7 @@ def test_settings_written_as_text_or_value_give_the_same_profile():
 def test_a_change_of_one_experiment_reaches_what_is_like_it_and_nothing_else():
     plain, changed = load("released"), load("released", {"A.learning_rate": 0.5})
     differing = [e.id for e in EXPERIMENTS.values() if plain.recipe_of(e) != changed.recipe_of(e)]
-    assert differing == [e.id for e in EXPERIMENTS.values() if "A" in (e.id, e.like)] and len(differing) == 11
+    assert differing == [e.id for e in EXPERIMENTS.values() if "A" in (e.id, e.like)] and len(differing) == 12
 
 
 def test_released_recipe_gives_model_a_its_second_stage():
@@ -88,6 +88,27 @@ def test_the_results_folder_is_named_by_what_changes_results():
 
 def test_claims_speak_of_experiments_that_there_are():
     known = {*EXPERIMENTS, "ensemble", WITHOUT_D}
-    assert all(pairs and {name for pair in pairs for name in pair} <= known for _, _, pairs in CLAIMS)
-    assert {*TABLE3["experiment"]} <= known and len({claim for claim, _, _ in CLAIMS}) == len(CLAIMS)
+    assert all(pairs and {name for pair in pairs for name in pair} <= known for _, _, pairs in PRIMARY + OTHER)
+    assert {*TABLE3["experiment"]} <= known and len({claim for claim, _, _ in PRIMARY + OTHER}) == len(PRIMARY + OTHER)
     assert table3("synthetic")["initialization"].str.startswith("stand-in for ").sum() == 6
+
+
+def test_small_is_tiny_in_other_worlds():
+    tiny, small = load("tiny"), load("small")
+    its_own = ("name", "title", "budget_minutes", "population", "world", "worlds")
+    assert replace(small, **{name: getattr(tiny, name) for name in its_own}) == tiny
+    assert tiny.population == "small" and small.worlds >= 16
+    assert tiny.world not in range(small.world, small.world + small.worlds)
+
+
+def test_a_world_has_frames_and_first_weights_of_its_own():
+    here, there = (load("tiny", {"world": world}) for world in (0, 3))
+    assert here.world_seed != there.world_seed
+    assert not {*here.seeds_of(EXPERIMENTS["A"])} & {*there.seeds_of(EXPERIMENTS["A"])}
+    assert results_name("tiny", {"worlds": "4"}) == "tiny"
+
+
+def test_twice_the_steps_are_twice_the_epochs_of_whatever_the_profile_says():
+    profile = load("tiny", {"A.epochs": 3, "A.schedule_epochs": 5})
+    longer = profile.recipe_of(EXPERIMENTS["A-longer"])
+    assert (longer.epochs, longer.schedule_epochs) == (6, 10)

@@ -256,8 +256,10 @@ def compare(folder) -> None:
     from fasnb.command.results import compare
 
     table = compare(folder)
-    said = ", ".join(f"{(table['verdict'] == verdict).sum():,} {verdict}" for verdict in ("equal", "within", "outside"))
-    print(f"{_text(table)}\n\n{len(table):,} numbers: {said} the spread of seeds and machines")
+    print(f"{_text(table)}\n")
+    for what, part in table.groupby("what", sort=False):
+        said = ", ".join(f"{count:,} {verdict}" for verdict, count in part["verdict"].value_counts().items())
+        print(f"{what}: {said}; largest difference {(part['here'] - part['published']).abs().max():.2f} points")
 
 
 @cli.command()

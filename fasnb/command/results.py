@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -14,23 +15,24 @@ from jinja2 import Template
 from fasnb.data.scores import NETWORK
 from fasnb.lab.session import Study
 from fasnb.lab.show import latex_text
+from fasnb.metrics.comparisons import errors
 from fasnb.metrics.ensembles import average
 from fasnb.metrics.pad import fpr_name, tpr_at_fpr
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.files import DONE, seal, sealed, whole, write_text
+from fasnb.tools.files import DONE, replace_file, seal, sealed, whole, write_text
 from fasnb.tools.machine import commit_name, home
 from fasnb.training.archive import is_done, load_scores, write_published
 
 SHOWN_ALONE = re.compile(r"table\d|figure2|00-attacks")  # figures published as files; others stand in notebooks
-SPREADS = 4.0  # deviations of one number between seeds; a difference of two numbers spreads over sqrt(2) of them
+SPREADS = 2.0  # deviations between worlds; on the same frames a number moves less
 
 
 def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
     That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores,
-    of runs and of histories. Raises ValueError where the study is not whole or was not made by the present commit,
+    of runs and of histories; of a study of several worlds report, tables, and the errors of every world. Raises ValueError where the study is not whole or was not made by the present commit,
     Damaged where something of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
@@ -44,12 +46,21 @@ def publish(study: Study) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         made = Path(folder) / "made"
+        several = study.profile.worlds > 1
         for path in files:
-            if path.suffix in (".html", ".ipynb", ".csv") or path.suffix == ".png" and SHOWN_ALONE.search(path.name):
+            if (
+                path.suffix in (".html", ".csv")
+                or path.suffix == ".ipynb"
+                and not several
+                or path.suffix == ".png"
+                and SHOWN_ALONE.search(path.name)
+            ):
                 to = made / path.relative_to(study.out)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)
-        if study.plan.networks:
+        if several:
+            replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
+        elif study.plan.networks:
             write_published(study.plan.networks, made)
         seal(made, {}, (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE))
         if target.exists():
@@ -59,16 +70,17 @@ def publish(study: Study) -> Path:
 
 
 def compare(folder: Path) -> pd.DataFrame:
-    """Every TPR of one's own study beside the published one.
+    """One's own study beside the published one: every TPR, and the error of every method.
 
-    A number is *equal* where both print the same hundredth of a percent, *within* where they differ by no more than
-    ``SPREADS`` deviations between seeds of such a number times sqrt(2), else *outside*. Other processors give other last
-    bits, which training amplifies to about the spread of seeds; what is equal on all machines says results/README.md.
+    Other processors give other last bits, which training amplifies; results/README.md says what is equal everywhere and
+    how far the rest was seen to move. A number is *equal* where both print the same hundredth of a percent. An error that
+    is not is *within* where it has moved by less than ``SPREADS`` deviations of its logarithm between the published
+    worlds, else *outside*; a TPR of few frames has no such yardstick, and *differs*.
 
     Returns:
-        One row a number: ``what`` (network, or mean of folds), ``experiment``, ``fold``, ``seed``, ``FPR``, ``published``,
-        ``here`` (percent), ``spread`` (the largest difference that counts as within) and ``verdict``. ValueError where
-        the folder is no results folder of a published profile, or none of its networks is finished.
+        One row a number: ``what`` (TPR of a network, of a mean of folds, or error of a method), ``experiment``, ``fold``,
+        ``seed``, ``FPR``, ``published``, ``here`` (percent) and ``verdict``. ValueError where the folder is no results
+        folder of a published profile, or none of its networks is finished.
     """
     name = re.sub(r"-[0-9a-f]{8}$", "", Path(folder).resolve().name)
     if name not in profiles.names():
@@ -77,31 +89,37 @@ def compare(folder: Path) -> pd.DataFrame:
     networks = [n for n in study.plan.networks if is_done(n) and study.published.holds(n)]
     if not networks:
         raise ValueError(f"{folder} has nothing to compare: no network that is finished there and published")
-    here = load_scores(networks, "valid")
-    there = pd.concat([study.published.scores(network, "valid") for network in networks], ignore_index=True)
-    rows = here[list(NETWORK)].drop_duplicates()
+    tables = load_scores(networks, "valid"), pd.concat([study.published.scores(n, "valid") for n in networks])
+    rows = tables[0][list(NETWORK)].drop_duplicates()
     folds = rows.groupby(["experiment", "seed"])["fold"].transform("size")
     complete = rows[folds == rows["experiment"].map(lambda name: EXPERIMENTS[name].fold_count)]
-    parts = [("network", here, there)]
-    if len(complete):
-        means = (average(table.merge(complete, on=list(NETWORK)), over=["fold"]) for table in (here, there))
-        parts.append(("mean of folds", *means))
-    return pd.concat([_compared(*part, fpr) for part in parts for fpr in study.profile.fprs], ignore_index=True)
+    means = [average(table.merge(complete, on=list(NETWORK)), over=["fold"]) for table in tables if len(complete)]
+    parts = [("TPR of a network", tables)] + [("TPR of a mean of folds", means)] * bool(means)
+    found = [_tprs(what, *both, fpr) for what, both in parts for fpr in study.profile.fprs]
+    return pd.concat([*found, _errors(study, *means)] if means else found, ignore_index=True)
 
 
-def _compared(what: str, here: pd.DataFrame, there: pd.DataFrame, fpr: float) -> pd.DataFrame:
+def _tprs(what: str, here: pd.DataFrame, there: pd.DataFrame, fpr: float) -> pd.DataFrame:
     def tprs(table: pd.DataFrame) -> pd.Series:
         parts = table.assign(fold=table["fold"].fillna(0)).groupby(list(NETWORK))[["label", "score"]]
         return parts.apply(lambda part: 100 * tpr_at_fpr(part["label"], part["score"], fpr))
 
     both = pd.DataFrame({"FPR": fpr_name(fpr), "published": tprs(there), "here": tprs(here)}).reset_index()
-    deviation = np.sqrt(both.groupby(["experiment", "fold"])["published"].var().mean())  # NaN where all have one seed
-    both["spread"] = SPREADS * np.sqrt(2) * deviation
-    difference = (both["here"] - both["published"]).abs()
-    verdicts = [difference.round(2) == 0, difference <= both["spread"]]
-    both["verdict"] = np.select(verdicts, ["equal", "within"], "outside")
-    both.insert(0, "what", what)
-    return both
+    equal = (both["here"] - both["published"]).abs().round(2) == 0
+    return both.assign(what=what, verdict=np.where(equal, "equal", "differs"))[["what", *both, "verdict"]]
+
+
+def _errors(study: Study, here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
+    both = errors(there)[["experiment", "seed"]].assign(what="error of a method", fold=pd.NA, FPR="0 to 1e-2")
+    both["published"], both["here"] = (100 * errors(table)["error"] for table in (there, here))
+    moved = np.log(both["here"] / both["published"]).abs()
+    worlds = pd.DataFrame({"experiment": [], "error": []}) if study.population is None else study.population
+    spread = np.log(worlds["error"].astype(float)).groupby(worlds["experiment"]).std()
+    verdicts = [
+        (both["here"] - both["published"]).abs().round(2) == 0,
+        moved <= SPREADS * both["experiment"].map(spread),
+    ]
+    return both.assign(verdict=np.select(verdicts, ["equal", "within"], "outside"))
 
 
 # a table wider than a column is drawn smaller

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fasnb.command.report import write_report
-from fasnb.lab.session import NOTEBOOKS, Study
+from fasnb.lab.session import JUDGED, NOTEBOOKS, Study
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.files import replace_file, seal
@@ -74,6 +74,9 @@ def _train(study: Study, names: Sequence[str], from_scores: bool) -> dict[str, f
         return {}
     served = study.served(*wanted) if wanted else []
     networks = study.plan.of(*sorted(served, key=lambda name: not EXPERIMENTS[name].member))
+    first, count = study.profile.world, study.profile.worlds
+    for world in map(study.in_world, range(first + 1, first + count if "08_report" in names else 0)):
+        networks += world.plan.of(*(name for name in JUDGED if world.serves(name)))
     held = [from_scores and study.published.holds(network) for network in networks]
     return train([n for n, there in zip(networks, held, strict=True) if not there], **study.profile.execution)
 

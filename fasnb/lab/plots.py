@@ -17,8 +17,10 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from fasnb.data import augment
 from fasnb.data.store import Source
+from fasnb.metrics.comparisons import MARGIN, judge, ratios
 from fasnb.metrics.pad import det
 from fasnb.paper.experiments import EXPERIMENTS, MEMBERS
+from fasnb.paper.published import OTHER, PRIMARY
 from fasnb.paper.recipe import Normalisation, Recipe
 
 COLUMN, PAGE = 3.25, 6.875  # inches: one column of the paper, and both
@@ -31,8 +33,15 @@ CAMERA_NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR", "all": "all three"}
 TITLES = CAMERA_NAMES | {"depth": "depth,\nstretched"}  # of pictures, as ``picture`` shows them
 _CYAN, _ORANGE, _BROWN, _PINK = "#33BBEE", "#EE7733", "#7F5539", "#EE99AA"
 NETWORK_COLOURS = {"A": _CYAN, "B": _ORANGE, "C": _BROWN, "D": _PINK, "ensemble": INK}
-NETWORK_COLOURS |= {"zhang": _BROWN, "resnet34-subject": _ORANGE, "resnet34-attack": GREY, "resnet34-imagenet": _PINK}
-NETWORK_COLOURS |= {"resnet34-face": _CYAN, "face34-random": GREY, "face34-generic": _ORANGE, "face34-gender": _PINK}
+NETWORK_COLOURS |= {
+    "A-longer": _ORANGE,
+    "resnet34-thirds": _PINK,
+    "zhang": _BROWN,
+    "resnet34-subject": _ORANGE,
+    "resnet34-attack": GREY,
+    "resnet34-imagenet": _PINK,
+}
+NETWORK_COLOURS |= {"resnet34-face": _CYAN, "face34-random": GREY, "face34-generic": _ORANGE}
 NETWORK_COLOURS |= {"A-rgb": _RGB, "A-ir": _IR, "A-depth": _DEPTH, "RGB": _RGB, "IR": _IR, "Depth": _DEPTH}
 NETWORK_COLOURS |= {"RGB+IR+Depth": INK, "all": INK}
 
@@ -107,6 +116,39 @@ def intervals(table: pd.DataFrame, bona_fide: int, published: str = "published",
     ax.set(ylim=(-0.6, len(table) - 0.4), xlim=(at.min().min() / 1.3, 1 - (1 - at.max().max()) / 1.3))
     ax.grid(axis="x", lw=0.4, alpha=0.5)
     fig.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.2)
+    return fig
+
+
+def worlds(study, *sections: str, others: bool = False) -> Figure:
+    """Ratios of errors of the claims of some sections: a dot a world, mean and 95% interval, this world's as a diamond.
+
+    The worlds are those published of the study's population, where it has one, else the study's own. Between the
+    dashed lines errors count as equal.
+    """
+    claims = [claim for claim in (OTHER if others else PRIMARY) if not sections or claim[1] in sections]
+    errors = study.errors if study.population is None else study.population
+    each, summary = ratios(claims, errors), judge(claims, errors)
+    summary = summary[summary["worlds"] > 0].reset_index(drop=True)
+    here = judge(claims, study.errors).set_index("claim")["ratio"]
+    fig, ax = plt.subplots(figsize=(PAGE, 0.8 + 0.3 * len(summary)))
+    for row in summary.itertuples():
+        y = len(summary) - 1 - row.Index
+        dots = each.loc[each["claim"] == row.claim, "ratio"]
+        ax.plot(dots, [y] * len(dots), "o", ms=3.5, color=GREY, alpha=0.45, mew=0, label="a world")
+        ax.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
+        ax.plot(row.ratio, y, "|", color=INK, ms=9, mew=1.6, label="mean, 95% interval")
+        if study.population is not None and np.isfinite(here[row.claim]):
+            ax.plot(here[row.claim], y, "D", ms=5, color=_CYAN, mec=INK, mew=0.6, label="this world")
+    ax.axvline(1, color=INK, lw=0.8)
+    for margin in (1 / MARGIN, MARGIN):
+        ax.axvline(margin, color=GREY, lw=0.6, ls="--")
+    ax.set(
+        xscale="log", yticks=range(len(summary)), yticklabels=summary["claim"][::-1], ylim=(-0.6, len(summary) - 0.4)
+    )
+    ax.set_xlabel("ratio of errors; right of 1 speaks for the claim")
+    log_ticks(ax.xaxis)
+    handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
     return fig
 
 

@@ -19,11 +19,12 @@ from fasnb.data.released import RELEASED_NETWORKS, read_released
 from fasnb.data.store import Source
 from fasnb.lab.plots import label_of, use_style
 from fasnb.lab.show import SOURCES, Show
-from fasnb.metrics import IncompleteError, average, check_complete, judge
-from fasnb.paper import CLAIMS, EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, WITHOUT_D, ProfileError
+from fasnb.metrics import IncompleteError, average, check_complete, errors, judge, ratios
+from fasnb.paper import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, OTHER, PRIMARY, WITHOUT_D, ProfileError
 from fasnb.paper import PEOPLE_EXPERIMENTS as PEOPLE
 from fasnb.paper import PREPROCESSING_EXPERIMENTS as PREPROCESSING
 from fasnb.paper import profile as profiles
+from fasnb.tools.files import DONE, whole
 from fasnb.tools.machine import MissingData, home, keep_time, released_root
 from fasnb.training.archive import Published, is_done, load_history, load_scores
 from fasnb.training.plan import Plan, plan, sources_of
@@ -39,18 +40,20 @@ class Notebook(NamedTuple):
 
 _TRAINED = ("synthetic", "casia-surf")
 _ANY = (*_TRAINED, "released")
-_STARTS = ("resnet34-attack", "resnet34-imagenet", "resnet34-face", "face34-random", "face34-generic", "face34-gender")
-_CLAIMED = {method for _, _, pairs in CLAIMS for pair in pairs for method in pair}
-JUDGED = tuple(name for name in EXPERIMENTS if name in _CLAIMED)  # they decide the paper's claims
+_STARTS = ("resnet34-attack", "resnet34-imagenet", "resnet34-face", "face34-random", "face34-generic")
+_CLAIMED = {method for _, _, pairs in (*PRIMARY, *OTHER) for pair in pairs for method in pair}
+JUDGED = tuple(name for name in EXPERIMENTS if name in _CLAIMED)  # they decide the claims
+
+ERROR_COLUMNS = ["world", "seed", "experiment", "error", "least"]
 
 NOTEBOOKS = {  # what each asks of a study, in the order of execution
     "00_data": Notebook(_TRAINED),
     "01_baseline": Notebook(_TRAINED, ("zhang", "resnet34-subject")),
-    "02_attack_folds": Notebook(_TRAINED, ("resnet34-subject", "resnet34-attack")),
+    "02_attack_folds": Notebook(_TRAINED, ("resnet34-subject", "resnet34-thirds", "resnet34-attack")),
     "03_initialization": Notebook(_TRAINED, _STARTS),
-    "04_mlfa": Notebook(_TRAINED, ("resnet34-face", "A")),
+    "04_mlfa": Notebook(_TRAINED, ("resnet34-face", "A", "A-longer")),
     "05_ensemble": Notebook(_ANY, MEMBERS),
-    "06_modalities": Notebook(_ANY, MODALITY_EXPERIMENTS),
+    "06_modalities": Notebook(_ANY, (*MODALITY_EXPERIMENTS, "A-longer")),
     "07_disagreement": Notebook(_ANY, MEMBERS),
     "08_report": Notebook(_ANY, JUDGED),
     "09_released": Notebook(("released",)),
@@ -85,7 +88,7 @@ class Study:
     def __init__(self, profile: str, settings: Mapping[str, Any] | None = None, out: str | Path | None = None):
         if not isinstance(settings, Mapping | None) or not isinstance(out, str | Path | None):
             raise ProfileError(f"settings = {settings!r} is a dictionary or None, out = {out!r} a folder or None")
-        self.profile = profiles.load(profile, settings)
+        self.profile, self.opened = profiles.load(profile, settings), (profile, dict(settings or {}))
         self.out = home() / (out or Path("results") / profiles.results_name(profile, settings))
         self.published_only = os.environ.get("FASNB_PUBLISHED") == "1"
 
@@ -157,30 +160,58 @@ class Study:
         """``<experiment> fold <k> seed <s>`` -> training history of the network, one row an epoch."""
         return {network.title: load_history(network, self.published) for network in self.plan.of(*experiments)}
 
-    @property
-    def methods(self) -> pd.DataFrame | None:
-        """Scores table of the claims' methods: each seed of ``JUDGED`` (mean of folds), ensembles with and without D.
+    def in_world(self, number: int) -> "Study":
+        """The same study among other people, prints and frames, with other first weights; its results lie beside."""
+        name, settings = self.opened
+        return Study(name, settings | {"world": number, "worlds": 1}, self.out)
 
-        None while networks of ``JUDGED`` are missing; nothing is trained for it.
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """Errors of the claims' methods, see ``fasnb.metrics.errors``, in each ``world`` of the study that is trained.
+
+        A method is the mean of its folds, or an ensemble (with and without D). Of real data there is one world, so
+        there each seed stands for one; what other people would change is left out of that.
         """
-        served, over = [name for name in JUDGED if self.serves(name)], ["fold", "seed", "experiment"]
+        first, count = self.profile.world, self.profile.worlds
+        parts = [self._errors(), *(self.in_world(number)._errors() for number in range(first + 1, first + count))]
+        return pd.concat([part for part in parts if part is not None] or [pd.DataFrame(columns=ERROR_COLUMNS)])
+
+    def _errors(self) -> pd.DataFrame | None:
+        served = [name for name in JUDGED if self.serves(name)]
         if not all(is_done(network) or self.published.holds(network) for network in self.plan.of(*served)):
             return None
-        networks = self.scores(*served)
-        members = networks[networks["experiment"].isin(MEMBERS)]
-        three = average(members[members["experiment"] != "D"], over).assign(experiment=WITHOUT_D)
-        tables = average(networks, ["fold"]), average(members, over), three
-        return pd.concat(tables).astype({"experiment": "string"})
+        rows = average(self.scores(*served), ["fold"])
+        parts = [rows]
+        for _, members in rows[rows["experiment"].isin(MEMBERS)].groupby("seed"):
+            if set(MEMBERS) <= {*members["experiment"]}:
+                three = average(members[members["experiment"] != "D"], ["experiment"])
+                parts += average(members, ["experiment"]), three.assign(experiment=WITHOUT_D)
+        found = errors(pd.concat(parts).astype({"experiment": "string"}))
+        world = self.profile.world if self.profile.source == "synthetic" else found["seed"]
+        return found.assign(world=world)[ERROR_COLUMNS]
 
-    def claims(self, *sections: str, fpr: float | None = None) -> pd.DataFrame:
-        """The paper's claims, of some sections such as "5.4" or all, with verdicts at an FPR (the headline FPR).
+    @cached_property
+    def population(self) -> pd.DataFrame | None:
+        """The published errors of the worlds among which this study's single one is shown; None where there are none."""
+        folder = home() / "results" / "published" / (self.profile.population or "nowhere")
+        return pd.read_csv(whole(folder, "worlds.csv")) if (folder / DONE).is_file() else None
 
-        A verdict is corrected for all claims and counts the seeds of all ``methods``; it is "open" until there are any.
-        One row a claim, see ``fasnb.metrics.judge``.
+    def claims(self, *sections: str, others: bool = False) -> pd.DataFrame:
+        """What the study's worlds say of the primary claims of some sections, such as "5.4", or of all; or of the others.
+
+        See ``fasnb.metrics.judge``; Holm's correction counts all primary claims, and the others get no verdict. Where
+        there is a ``population``, ``place`` says how the ratio ranks among its worlds, and ``in all worlds`` what they
+        say: their ratio with its limits, and their verdict. Nothing is trained for it.
         """
-        table = pd.DataFrame([(*claim[:2], "open") for claim in CLAIMS], columns=["claim", "section", "verdict"])
-        if (methods := self.methods) is not None:
-            table = judge(CLAIMS, methods, self.profile.headline_fpr if fpr is None else fpr, self.profile.replicates)
+        claims = OTHER if others else PRIMARY
+        table = judge(claims, self.errors, not others)
+        if self.population is not None:
+            each, published = ratios(claims, self.population), judge(claims, self.population)
+            for i, row in table.iterrows():
+                of_claim, said = each.loc[each["claim"] == row["claim"], "ratio"], published.loc[i]
+                table.loc[i, "place"] = f"{(of_claim < row['ratio']).sum() + 1} of {len(of_claim) + 1}"
+                text = f"{said['ratio']:.2f} [{said['low']:.2f}, {said['high']:.2f}]"
+                table.loc[i, "in all worlds"] = text + ("" if others else f", {said['verdict']}")
         return table[table["section"].isin(sections or table["section"])].reset_index(drop=True)
 
 

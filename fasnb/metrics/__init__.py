@@ -1,7 +1,7 @@
 """From scores to numbers (``pad``), their means (``ensembles``), ``uncertainty``, and ``comparisons`` of methods."""
 
 from fasnb.data.scores import read_scores, write_scores
-from fasnb.metrics.comparisons import beside_published, difference, errors_by_attack, holm, judge, pairs, thresholds
+from fasnb.metrics.comparisons import beside_published, errors, errors_by_attack, holm, judge, ratios, thresholds
 from fasnb.metrics.ensembles import IncompleteError, average, check_complete, facts, first_seed, matrix
 from fasnb.metrics.pad import (
     acer,
@@ -14,6 +14,7 @@ from fasnb.metrics.pad import (
     eer,
     eer_threshold,
     fpr_name,
+    mean_error,
     roc,
     threshold_at_fpr,
     tpr_at_fpr,

@@ -1,83 +1,95 @@
-"""Is one method better than another? Differences that carry the luck of training, verdicts on claims, rows of tables.
+"""Is one method better than another? Errors of methods in several worlds, ratios of errors, verdicts on claims.
 
-All methods are judged on the same frames, so the bootstrap draws these together. Seed 7 of one network has nothing in
-common with seed 7 of another, so means over seeds are compared. How often verdicts err: ``benchmarks/verdicts.py``.
+A *world* has people, prints, frames and first weights of its own, and every method is trained in each. So the
+differences between two methods, one a world, hold all luck there is, and their spread is all that a verdict needs: a
+paired t test, of the logarithms of the errors. How often verdicts err: ``benchmarks/verdicts.py``.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy import stats
 
 from fasnb.metrics import pad
 from fasnb.metrics.ensembles import facts, matrix
-from fasnb.metrics.uncertainty import Method, methods_of
+
+MARGIN = 1.5  # errors whose ratio lies between its inverse and itself count as equal
+COLUMNS = ("claim", "section", "ratio", "low", "high", "worlds", "p", "Wilcoxon p", "detectable", "room")
 
 
-def luck_of(methods: Sequence[Method]) -> tuple[float, float]:
-    """How much the seed alone moves a TPR: its variance over TPR x (1 - TPR), and the degrees of freedom of that.
+def errors(table: pd.DataFrame) -> pd.DataFrame:
+    """``pad.mean_error`` of every method and seed of a scores table with one score a frame for each of them.
 
-    Two or three seeds of one method tell too little, so all methods of a report share one number. Networks near 100%
-    have less room to differ, hence the proportion, the variance of a binomial; the degrees of freedom are weighted
-    likewise (Satterthwaite). 0 and infinity where no method has two seeds.
+    Returns one row a method and seed: ``seed`` (-1 where there is none), ``experiment``, ``error`` in (0, 1], and
+    ``least``, the smallest error that counts: half a bona fide frame, so that a perfect score has a logarithm.
     """
-    several = [method for method in methods if method.single and len(method.tpr) > 1]
-    free = np.array([len(method.tpr) - 1 for method in several], dtype=float)
-    room = np.array([method.mean * (1 - method.mean) for method in several])
-    if not (free * room).sum():
-        return 0.0, np.inf
-    squares = sum(((method.tpr - method.mean) ** 2).sum() for method in several)
-    return float(squares / (free * room).sum()), float((free * room).sum() ** 2 / (free * room**2).sum())
+    wide = matrix(table.assign(seed=table["seed"].fillna(-1)), ["seed", "experiment"])
+    labels = facts(table)["label"].to_numpy(dtype=int)
+    least = 0.5 / labels.sum()
+    rows = [(*name, max(pad.mean_error(labels, score), least), least) for name, score in wide.items()]
+    return pd.DataFrame(rows, columns=["seed", "experiment", "error", "least"])
 
 
-def difference(a: Method, b: Method, luck: tuple[float, float], units: int) -> tuple[float, float, float, float]:
-    """a - b in TPR, its 95% limits, all in [-1, 1], and its two-sided p value against no difference.
+def ratios(claims: Sequence[tuple], errors: pd.DataFrame) -> pd.DataFrame:
+    """By how much the first method of a claim errs less than the second, in each world.
 
-    A random-effects model adds two variances: what other seeds move the difference by, from ``luck_of`` at the methods'
-    common TPR, and what other subjects (or frames; ``units`` of them) do, from the paired bootstrap with the seeds as
-    they are. That each seed errs on frames of its own is in the first already, so it is taken out of the second. Limits
-    and p are Student's with the seeds' degrees of freedom. An ensemble of all seeds is taken to be moved as much as the
-    mean of as many seeds of one member, independently of what it is compared with, which overstates its variance.
-    Limits are NaN where nothing varies, as between methods at 100%; p where one has one seed, or none of all has two.
+    ``claims`` are (claim, section, pairs of methods); of several pairs the least favourable one counts, in each world
+    by itself. ``errors`` has one row a ``world`` and ``experiment``, several where a method has several seeds (their
+    geometric mean counts).
+
+    Returns one row a claim and world where all its methods are: ``claim``, ``section``, ``world``, ``ratio`` (the error
+    of the second over that of the first: above 1 speaks for the claim), ``room`` (the same if the first were perfect).
     """
-    value, common = a.mean - b.mean, (a.mean + b.mean) / 2
-    dispersion, df = luck
-    of_seeds = dispersion * common * (1 - common) * (1 / a.seeds + 1 / b.seeds)
-    of_frames = np.nanvar(a.drawn.mean(axis=0) - b.drawn.mean(axis=0), ddof=1) - _own_errors(a) - _own_errors(b)
-    deviation = (max(float(of_frames), 0.0) + of_seeds) ** 0.5
-    seeded, df = np.isfinite(df) and min(a.seeds, b.seeds) > 1, min(df, units - 1)
-    if deviation == 0:
-        return value, np.nan, np.nan, float(value == 0) if seeded else np.nan
-    half = student.ppf(0.975, df) * deviation
-    p = float(2 * student.sf(abs(value) / deviation, df)) if seeded else np.nan
-    return value, max(value - half, -1.0), min(value + half, 1.0), p
+    logs = (
+        np.log(errors.set_index(["world", "experiment"])[["error", "least"]]).groupby(level=[0, 1], sort=False).mean()
+    )
+    error, least = (logs[name].unstack("experiment") for name in ("error", "least"))
+    columns, found = ["claim", "section", "world", "ratio", "room"], []
+    for claim, section, pairs in claims:
+        if {name for pair in pairs for name in pair} <= {*error}:
+            gains = [pd.DataFrame({"ratio": error[b] - error[a], "room": error[b] - least[a]}) for a, b in pairs]
+            worst = pd.concat(gains).dropna().groupby(level="world", sort=False).min()
+            found.append(np.exp(worst).reset_index().assign(claim=claim, section=section))
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
-def _own_errors(method: Method) -> float:
-    """Variance of the mean over seeds that comes of frames on which each seed errs alone; 0 where there is one TPR."""
-    k = len(method.tpr)
-    return float(np.nanvar(method.drawn - method.drawn.mean(axis=0), axis=1, ddof=1).sum() / max(k - 1, 1) / k)
+def judge(claims: Sequence[tuple], errors: pd.DataFrame, verdicts: bool = True) -> pd.DataFrame:
+    """What the errors in several worlds say of claims; arguments as of ``ratios``.
 
-
-def pairs(table: pd.DataFrame, wanted: Sequence[tuple[str, str]], fpr: float, replicates: int = 1000) -> pd.DataFrame:
-    """Differences of methods (column ``experiment``) in TPR@FPR, in points, with 95% limits; see ``difference``.
-
-    The scores table has one score a frame, experiment and seed; the seed is missing for an ensemble of all seeds. All
-    its methods tell how far another seed moves a TPR. ``wanted`` are (better, worse): the first less the second.
-
-    Returns one row a pair: ``better``, ``worse``, ``difference``, ``low``, ``high``, ``p``, missing where a method has
-    one seed and not corrected for the number of pairs, and ``seeds`` of both.
+    Returns one row a claim: ``claim``, ``section``; ``ratio``, the geometric mean over ``worlds`` (their number), with
+    its 95% limits ``low`` and ``high`` by Student's t; ``p`` against a ratio of 1, two-sided, and Wilcoxon's beside it;
+    ``detectable``, the ratio that so many worlds show in four of five cases at the strictest level of Holm's
+    correction; ``room``, the ratio if the first were perfect; and, unless they are not wanted, ``verdict``: shown or
+    opposite (the ratio differs from 1 after Holm's correction over all ``claims``), equivalent (the 90% limits lie
+    within ``MARGIN``), undecided; one world gives a ratio and no verdict, nothing is "not measured".
     """
-    methods, subjects = methods_of(table, [fpr], replicates=replicates), facts(table)["subject"]
-    units = len(subjects) if subjects.isna().any() else subjects.nunique()
-    luck, rows = luck_of(list(methods.values())), []
-    for names in wanted:
-        a, b = (methods[fpr, name] for name in names)
-        *points, p = difference(a, b, luck, units)
-        seeds = " and ".join(str(method.seeds) if method.single else "all" for method in (a, b))
-        rows.append((*names, *(100 * value for value in points), p, seeds))
-    return pd.DataFrame(rows, columns=["better", "worse", "difference", "low", "high", "p", "seeds"])
+    found, rows = ratios(claims, errors).groupby("claim"), []
+    for claim, section, _ in claims:
+        there = claim in found.groups
+        logs = np.log(found.get_group(claim)[["ratio", "room"]].to_numpy(dtype=float)) if there else np.empty((0, 2))
+        rows.append((claim, section, *_summary(logs, 0.05 / len(claims))))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "equivalent"])
+    adjusted = pd.Series(holm(table["p"].to_dict()))
+    decided = np.where(table["ratio"] > 1, "shown", "opposite")
+    cases = [table["worlds"] == 0, table["worlds"] == 1, adjusted < 0.05, table["equivalent"].astype(bool)]
+    verdict = np.select(cases, ["not measured", "one world", decided, "equivalent"], "undecided")
+    return table[list(COLUMNS)].assign(**{"verdict": verdict} if verdicts else {})
+
+
+def _summary(logs: np.ndarray, level: float) -> tuple:
+    """The numbers of ``judge`` from log ratios and log rooms (worlds, 2), and whether the 90% limits are narrow."""
+    n, t = len(logs), stats.t(max(len(logs) - 1, 1))
+    mean, room = logs.mean(axis=0) if n else (np.nan, np.nan)
+    if n < 2:
+        return np.exp(mean), np.nan, np.nan, n, np.nan, np.nan, np.nan, np.exp(room), False
+    error, gains = logs[:, 0].std(ddof=1) / n**0.5, logs[:, 0]
+    low, high = mean + t.ppf([0.025, 0.975]) * error
+    p = float(2 * t.sf(abs(mean) / error)) if error else float(mean == 0)
+    wilcoxon = float(stats.wilcoxon(gains).pvalue) if gains.any() else 1.0
+    detectable = (t.isf(level / 2) + t.isf(0.2)) * error
+    narrow = abs(mean) + t.isf(0.05) * error < np.log(MARGIN)
+    return *np.exp([mean, low, high]), n, p, wilcoxon, np.exp(detectable), np.exp(room), narrow
 
 
 def holm(p: Mapping[int, float]) -> dict[int, float]:
@@ -91,34 +103,6 @@ def holm(p: Mapping[int, float]) -> dict[int, float]:
         largest = max(largest, min(1.0, (len(order) - rank) * p[claim]))
         adjusted[claim] = largest
     return adjusted
-
-
-def judge(claims: Sequence[tuple], table: pd.DataFrame, fpr: float, replicates: int = 1000) -> pd.DataFrame:
-    """What a study's scores say of the paper's claims, which share Holm's correction: give all of a report at once.
-
-    The first of each pair of a claim must have the higher TPR@FPR. The claim holds when every difference is positive
-    (p: the largest of theirs), and fails as soon as one is negative (p: their number times the smallest of those).
-
-    Returns one row a claim: ``claim``, ``section``, ``verdict``, the columns of ``pairs`` of the pair that speaks least
-    for it, and ``adjusted p``. The verdict is shown or opposite (adjusted p below 0.05), undecided (else, and wherever
-    a method has one seed) or not measured (a method is not in the table).
-    """
-    there, rows, p = set(table["experiment"]), [], {}
-    tested = [wanted for _, _, wanted in claims if {name for pair in wanted for name in pair} <= there]
-    found = pairs(table, [pair for wanted in tested for pair in wanted], fpr, replicates)
-    parts_of = iter(found.to_dict("records"))
-    for i, (claim, section, wanted) in enumerate(claims):
-        rows.append({"claim": claim, "section": section, "verdict": "not measured"})
-        if wanted in tested:
-            parts = [next(parts_of) for _ in wanted]
-            rows[i] |= min(parts, key=lambda part: part["difference"])
-            against = [part["p"] for part in parts if part["difference"] < 0]
-            p[i] = min(1.0, len(parts) * min(against)) if against else max(part["p"] for part in parts)
-            p[i] = np.nan if any(np.isnan(part["p"]) for part in parts) else p[i]
-    for i, adjusted in holm(p).items():
-        decided = "shown" if rows[i]["difference"] > 0 else "opposite"
-        rows[i] |= {"adjusted p": adjusted, "verdict": decided if adjusted < 0.05 else "undecided"}
-    return pd.DataFrame(rows, columns=["claim", "section", "verdict", *found, "adjusted p"])
 
 
 def beside_published(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

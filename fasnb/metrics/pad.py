@@ -122,6 +122,19 @@ def auc(labels, scores) -> float:
     return float(roc_auc_score(labels, np.unique(scores, return_inverse=True)[1]))
 
 
+def mean_error(labels, scores, fpr: float = 1e-2) -> float:
+    """Mean BPCER over all FPRs from 0 to ``fpr``: one minus the partial area under the ROC curve as a share of ``fpr``.
+
+    It hangs on all attack frames that come near, where TPR@FPR hangs on the one that sets the threshold.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    labels, scores = checked_scores(labels, scores)
+    standardised = roc_auc_score(labels, np.unique(scores, return_inverse=True)[1], max_fpr=fpr)  # chance is 1/2
+    by_chance = fpr * fpr / 2
+    return 1.0 - ((2 * float(standardised) - 1) * (fpr - by_chance) + by_chance) / fpr
+
+
 def eer_threshold(labels, scores) -> float:
     """The observed score at which APCER and BPCER are nearest to each other; of several such scores the highest."""
     apcers, bpcers, thresholds = det(labels, scores)

@@ -8,6 +8,7 @@ A *system* is one network, or one ensemble, at the threshold that was found: its
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,6 @@ from scipy.stats import beta
 from fasnb.metrics import pad
 from fasnb.metrics.ensembles import facts, matrix
 from fasnb.metrics.pad import checked_scores, fpr_name
-from fasnb.paper.experiments import MEMBERS
 
 FPRS = (1e-2, 1e-3, 1e-4)
 TAIL = 0.025  # outside each limit
@@ -254,41 +254,6 @@ def _notes(points: Sequence[OperatingPoint], attack: int, people: int | None) ->
     return notes
 
 
-@dataclass(frozen=True)
-class Method:
-    """The k seeds of one method at one FPR: TPRs in [0, 1] and bootstrap replicates, from the same draws for all."""
-
-    tpr: np.ndarray  # (k,)
-    drawn: np.ndarray  # (k, replicates)
-    seeds: int  # k; of an ensemble of all seeds, which has one TPR, those of the member that has the fewest
-    single: bool = True  # False for such an ensemble
-    resolved: bool = True  # whether the attack frames are enough for a lower limit
-
-    @property
-    def mean(self) -> float:
-        """Mean TPR of the seeds."""
-        return float(self.tpr.mean())
-
-
-def methods_of(table: pd.DataFrame, fprs, by=("experiment",), replicates: int = 1000) -> dict[tuple, Method]:
-    """(FPR, values of ``by``) -> its seeds; the arguments are those of ``measure``."""
-    names, found = list(dict.fromkeys([*by, "seed"])), {}
-    wide, frames = matrix(table.assign(seed=table["seed"].fillna(-1)), names), facts(table)
-    labels, scores, groups = frames["label"].to_numpy(dtype=int), wide.to_numpy().T, frames["subject"]
-    for fpr, of_fpr in zip(fprs, bootstrap(labels, scores, list(fprs), groups, replicates), strict=True):
-        for name, score, drawn in zip(wide.columns, scores, of_fpr, strict=True):
-            point, single = operating_point(labels, score, fpr, drawn, groups), name[names.index("seed")] >= 0
-            found.setdefault((fpr, *name[: len(by)]), []).append((point, drawn, single))
-    counts = table.groupby("experiment")["seed"].nunique()  # 0 for an ensemble
-    fewest = min([counts[name] for name in MEMBERS if counts.get(name)] or counts[counts > 0].to_list() or [1])
-    for name, of_name in found.items():
-        points, drawn, single = zip(*of_name, strict=True)
-        tpr, seeds = np.array([point.tpr for point in points]), len(points) if single[0] else int(fewest)
-        resolved = all(point.method_low is not None for point in points)
-        found[name] = Method(tpr, np.stack(drawn), seeds, single[0], resolved)
-    return found
-
-
 def measure(table: pd.DataFrame, fprs, by=("experiment",), replicates: int = 1000) -> pd.DataFrame:
     """TPR@FPR in percent of every method of a scores table, with 95% limits of the method.
 
@@ -296,11 +261,17 @@ def measure(table: pd.DataFrame, fprs, by=("experiment",), replicates: int = 100
     and FPR: ``by``, ``FPR``; ``seeds``, unless in ``by``, missing for an ensemble of all seeds; ``measured``, the mean
     over seeds; ``low``, missing where the data do not resolve the FPR; ``high``.
     """
-    rows = []
-    for (fpr, *name), method in methods_of(table, fprs, by, replicates).items():
-        low, high = interval(method.drawn.mean(axis=0))
-        row = {**dict(zip(by, name, strict=True)), "FPR": fpr, "seeds": method.seeds if method.single else pd.NA}
-        row |= {"measured": 100 * method.mean, "low": 100 * low if method.resolved else np.nan, "high": 100 * high}
-        rows.append(row)
-    found = pd.DataFrame(rows).astype({"seeds": "Int64"})
-    return found.drop(columns="seeds") if "seed" in by else found
+    wide, frames = matrix(table.assign(seed=table["seed"].fillna(-1)), list(dict.fromkeys([*by, "seed"]))), facts(table)
+    labels, scores, groups, rows = frames["label"].to_numpy(dtype=int), wide.to_numpy().T, frames["subject"], []
+    methods = wide.columns.to_frame(index=False).groupby(list(by), sort=False)
+    for fpr, drawn in zip(fprs, bootstrap(labels, scores, list(fprs), groups, replicates), strict=True):
+        points = [operating_point(labels, *one, groups) for one in zip(scores, repeat(fpr), drawn)]
+        for name, seeds in methods:
+            of_method = [points[i] for i in seeds.index]
+            low, high = interval(drawn[seeds.index].mean(axis=0))
+            low = low if all(point.method_low is not None for point in of_method) else np.nan
+            count = len(seeds) if seeds["seed"].min() >= 0 else pd.NA
+            tpr = np.mean([point.tpr for point in of_method])
+            rows.append((*name, fpr, count, 100 * tpr, 100 * low, 100 * high))
+    found = pd.DataFrame(rows, columns=[*by, "FPR", "seeds" if "seed" not in by else "of", "measured", "low", "high"])
+    return found.drop(columns="of") if "seed" in by else found.astype({"seeds": "Int64"})

@@ -8,5 +8,16 @@ from fasnb.paper.experiments import (
     PREPROCESSING_EXPERIMENTS,
 )
 from fasnb.paper.profile import ProfileError, load
-from fasnb.paper.published import CLAIMS, TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, WITHOUT_D, ZHANG_TEST, table3
+from fasnb.paper.published import (
+    OTHER,
+    PRIMARY,
+    TABLE1,
+    TABLE2,
+    TABLE3,
+    TABLE4,
+    TABLE5,
+    WITHOUT_D,
+    ZHANG_TEST,
+    table3,
+)
 from fasnb.paper.recipe import PAPER, RELEASED, Normalisation, Recipe

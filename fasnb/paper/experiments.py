@@ -15,7 +15,7 @@ class Experiment:
     title: str
     backbone: str = "face_resnet34"
     initialisation: str = "face"  # random, or the name of a source task
-    folds: str = "attack"  # "attack" (3 folds, Section 4.1) or "subject" (5 folds, Section 5.3)
+    folds: str = "attack"  # "attack" (3 folds, Section 4.1), "subject" (5 folds, Section 5.3), "thirds" (3 by subject)
     mlfa: bool = True
     baseline: bool = False  # fusion of Zhang et al.: after their res3, with its own head
     modalities: tuple[str, str, str] = MODALITIES
@@ -25,6 +25,7 @@ class Experiment:
     appendix: bool = False  # of a claim made in passing; trained where the profile says ``appendix = true``
     recipe: tuple[tuple[str, Any], ...] = ()  # values of the recipe that make the experiment what it is
     people: float = 1.0  # share of the training subjects that it may see
+    longer: int = 1  # times as many epochs
 
     @property
     def fold_count(self) -> int:
@@ -58,7 +59,11 @@ _ROWS = (
     # Section 5.5 changes the network together with its initialisation; these change that of resnet34-face alone
     Experiment("face34-random", "face network, random", initialisation="random", mlfa=False, extra=True),
     Experiment("face34-generic", "face network, objects", initialisation="generic", mlfa=False, extra=True),
-    Experiment("face34-gender", "face network, gender", initialisation="gender", mlfa=False, extra=True),
+    # controls: attack folds differ from the paper's subject folds in number and size too; A may be undertrained
+    Experiment(
+        "resnet34-thirds", "resnet-34, random, 3 subject folds", "resnet34", "random", "thirds", mlfa=False, extra=True
+    ),
+    Experiment("A-longer", "A, twice the steps", like="A", longer=2, extra=True),
 )
 
 EXPERIMENTS = {experiment.id: experiment for experiment in _ROWS}

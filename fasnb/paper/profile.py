@@ -56,7 +56,9 @@ class Profile:
     # synthetic data; sizes in frames over all kinds
     difficulty: Share = 0.5  # of the renderer's poses, light and prints
     data_seed: Natural = 0  # of subjects and frames
-    worlds: Annotated[int, Field(ge=1, le=100)] = 1  # renderer seeds over which the rows of Table 5 are repeated
+    world: Annotated[int, Field(ge=0, le=999)] = 0  # the one that notebooks show: other people, frames, first weights
+    worlds: Annotated[int, Field(ge=1, le=100)] = 1  # from it on, which claims are judged over
+    population: str = ""  # the profile whose published worlds this one's single world is shown among
     train_subjects: Annotated[int, Field(ge=6, le=10**6)] = 300
     valid_subjects: Count = 100
     test_subjects: Count = 600
@@ -105,7 +107,9 @@ class Profile:
         """The resolved recipe of one experiment: recipe, then changes for all, then its own or its ``like``'s."""
         second = SECOND_STAGE if self.recipe == "released" and "A" in (experiment.id, experiment.like) else {}
         changed = {key: value for key, value in self._changed(experiment).items() if key not in SIZES}
-        return RECIPES[self.recipe].with_(**second | changed | dict(experiment.recipe))
+        made = RECIPES[self.recipe].with_(**second | changed | dict(experiment.recipe))
+        times = {name: experiment.longer * getattr(made, name) for name in ("epochs", "schedule_epochs")}
+        return made.with_(**times)
 
     def size_of(self, experiment: Experiment) -> tuple[float, int]:
         """Width multiplier and blocks per stage (0 = own) of one experiment's network."""
@@ -113,8 +117,13 @@ class Profile:
         return changed.get("width", self.width), changed.get("blocks", self.blocks)
 
     def seeds_of(self, experiment: Experiment) -> tuple[int, ...]:
-        """The seeds with which one experiment is trained."""
-        return SEEDS[: self.seeds if experiment.member else self.row_seeds]
+        """The seeds with which one experiment is trained, in the profile's world."""
+        return tuple(s + 10_000 * self.world for s in SEEDS[: self.seeds if experiment.member else self.row_seeds])
+
+    @property
+    def world_seed(self) -> int:
+        """The renderer's seed in the profile's world."""
+        return self.data_seed + 1000 * self.world
 
     def _changed(self, experiment: Experiment) -> dict[str, Any]:
         parts = [(*key.rpartition("."), value) for key, value in self.changes.items()]
@@ -167,7 +176,11 @@ def results_name(name: str, settings: Mapping[str, Any] | None = None) -> str:
     """Name of the results folder: the profile's, followed by a hash where settings change what is computed."""
     texts = []
     for profile in (load(name), load(name, settings)):
-        values = {key: value for key, value in profile.as_dict().items() if key not in EXECUTION + PLACES}
+        values = {
+            key: value
+            for key, value in profile.as_dict().items()
+            if key not in (*EXECUTION, *PLACES, "world", "worlds")
+        }
         texts.append(json.dumps(values, sort_keys=True))
     changed = f"-{hashlib.sha256(texts[1].encode()).hexdigest()[:8]}" if texts[0] != texts[1] else ""
     return Path(name).stem + changed

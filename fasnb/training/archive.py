@@ -49,7 +49,7 @@ class Published:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """``runs.csv``, indexed by the networks' keys."""
-        return self._table("runs.csv") if (self.folder / DONE).is_file() else pd.DataFrame()
+        return self._table("runs.csv") if (self.folder / "runs.csv").is_file() else pd.DataFrame()
 
     @cached_property
     def _scores(self) -> pd.DataFrame:

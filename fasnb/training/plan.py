@@ -185,6 +185,7 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
         raise MissingData("there are no training frames here; see data/README.md")
     frames, seed = sources["train"].frames, profile.fold_seed
     folds = {"subject": subject_folds(frames, seed), "attack": attack_folds(frames, seed)}
+    folds["thirds"] = subject_folds(frames, seed, 3)
     made = Plan([], {}, sources, folds)
     for experiment in EXPERIMENTS.values():
         try:
@@ -235,7 +236,7 @@ def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | 
         return path
     task, pictures = STAND_INS[name]
     pictures = {"size": profile.recipe_of(experiment).crop} | pictures
-    pictures["seed"] = 1000 * profile.data_seed + pictures.get("seed", 0)
+    pictures["seed"] = 1000 * profile.world_seed + pictures.get("seed", 0)
     counts = (profile.pretrain_objects,)
     if task == "faces":
         counts = profile.pretrain_identities, profile.pretrain_captures
@@ -254,7 +255,7 @@ def sources_of(profile: Profile) -> dict[str, Source]:
     size = max(profile.recipe_of(experiment).resize for experiment in EXPERIMENTS.values())
     root = home() / (profile.data_root or "data/casia-surf")
     if profile.source == "synthetic":
-        look = {"size": size, "difficulty": profile.difficulty, "seed": profile.data_seed}
+        look = {"size": size, "difficulty": profile.difficulty, "seed": profile.world_seed}
         counts = {s: (getattr(profile, f"{s}_subjects"), getattr(profile, f"{s}_frames")) for s in SPLITS}
         return {s: SynthSurf(s, subjects, frames=frames, **look) for s, (subjects, frames) in counts.items()}
     if profile.source == "released":
