@@ -14,7 +14,7 @@ import torch
 from fasnb.data.released import read_snapshots
 from fasnb.metrics import allowed_attacks, average, facts, first_seed, matrix, measure, threshold_at_fpr, tpr_at_fpr
 from fasnb.model import build, describe
-from fasnb.paper import CLAIMS, MEMBERS
+from fasnb.paper import MEMBERS, PRIMARY
 from fasnb.tools.machine import released_root
 
 EXERCISES = {}  # name -> answer, cases
@@ -209,11 +209,12 @@ def refused_by(study, *experiments):
 
 
 @exercise("05-1")
-def refused_by_a_alone(study):
-    """Among bona fide frames (label 1), count those below A's threshold and not below B's; not all that A refuses.
-    These frames can be rescued by averaging: one model scores them well still."""
-    refused = refused_by(study, "A", "B")
-    return (refused["A"] & ~refused["B"]).sum()
+def rescued(study):
+    """Bona fide frames that at least one of A to D refuses, and that the mean of the four accepts at its own threshold.
+    The mean brings back what one model misses and the others score well; it may lose frames of its own."""
+    scores, labels, fpr = models_of(study, *MEMBERS)
+    mean, refused = scores.mean(axis=1), refused_by(study, *MEMBERS).any(axis=1)
+    return (refused & (mean >= threshold_at_fpr(labels, mean, fpr))[labels == 1]).sum()
 
 
 @exercise("05-2")
@@ -298,7 +299,7 @@ def most_alike(study):
 def some_false_alarm(study):
     """In percent: the probability that one test stays silent, that all of them do, and that not all of them do.
     A page that tests many claims without a correction is likely to announce a discovery that is none."""
-    return 100 * (1 - 0.95 ** len(CLAIMS))
+    return 100 * (1 - 0.95 ** len(PRIMARY))
 
 
 @exercise("08-2", lambda study: [(np.random.default_rng(seed).random(7) ** 2,) for seed in range(3)])
