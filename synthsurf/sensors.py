@@ -72,7 +72,7 @@ class Look:
     print_gamut: tuple[float, float] = (0.12, 0.06)  # how far the printer's black, white and saturation fall short
     print_blur: tuple[float, float] = (0.7, 0.3)  # share of a 3x3 binomial blur
     print_cast: float = 0.03  # colour cast
-    print_halftone: tuple[float, float] = (0.02, 0.01)  # amplitude of the screen, of full scale
+    print_grain: tuple[float, float] = (0.02, 0.01)  # amplitude, of full scale
     # dye inks are nearly transparent to near infrared, laser toner is carbon; office paper reflects like skin or more
     carbon: tuple[float, float] = (0.2, 1.0)  # share of the grey printed with carbon black, which absorbs infrared
     dye: tuple[float, float] = (0.05, 0.45)  # infrared absorbed by full cyan, magenta and yellow
@@ -91,7 +91,7 @@ class Look:
 
 _HARD = {"pose": (26.0, 18.0, 13.0), "light": 1.0, "rgb_gain": 0.25, "ir_gain": 0.30, "flare": 0.35}
 _HARD |= {"ir_ambient": 0.65, "depth_white": 1.4, "depth_wave": 1.9, "jpeg": 2.5, "photo_pose": 11.0}
-_HARD |= {"print_gamut": (0.12, 0.0), "print_blur": (0.7, 0.0), "print_halftone": (0.02, 0.0), "paper_ir": (0.85, 0.55)}
+_HARD |= {"print_gamut": (0.12, 0.0), "print_blur": (0.7, 0.0), "print_grain": (0.02, 0.0), "paper_ir": (0.85, 0.55)}
 _HARD |= {"cut": (1.2, 0.72), "gap": (0.24, 0.0), "shadow": 0.20, "bow": 0.20, "curve": (2.4, 0.95)}
 _HARD |= {"ridge": (0.0, 0.32), "mould": (0.0, 1.0)}
 """What is harder at difficulty 1: wider poses, stray light, stronger compression, better prints that are worn closer."""

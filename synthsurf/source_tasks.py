@@ -150,7 +150,7 @@ def faces(identities: int, captures: int, size: int = 64, seed: int = 0, populat
 
 
 def gender(identities: int, captures: int = 1, size: int = 64, seed: int = 0) -> SourceTask:
-    """A gender-like binary attribute of faces (jaw, brows, lips, beard, hairline); odd identities have label 1.
+    """A gender-like binary attribute of faces (jaw, brows, lips, beard); odd identities have label 1.
 
     Arguments and errors as in ``faces``.
     """
