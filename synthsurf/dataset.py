@@ -218,7 +218,7 @@ class SynthSurf(Renderer):
         face = draw_identities(Draws(self._keys(0, subject)))
         capture = Capture(face, pose, view_of(pose), page_crop(pose.zoom), camera, draws.keys)
         printer = draw_printer(draws, self.spec.look, self._care(subject, kind))
-        size = 2 * self.size  # prints are finer than what the camera resolves of them
+        size = 7 * self.size // 4  # prints are finer than what the camera resolves of them
         for tile in tiles(len(missing), size):
             photograph, _ = scenes.portrait(capture.take(tile), size)
             pages = printed(photograph, printer.take(tile)).half()

@@ -12,13 +12,14 @@ from synthsurf import sensors
 from synthsurf.draws import Draws, Rows
 from synthsurf.faces import Identity, Pose, View, height, project, rolled, see, turned
 from synthsurf.prints import Sheet, from_page, on_paper, openings, sheet_height
-from synthsurf.sensors import MM_PER_UNIT, Camera, Crop, Look, enlarged, halved
+from synthsurf.sensors import MM_PER_UNIT, REFERENCE_DISTANCE, Camera, Crop, Look, enlarged, halved
 
 # The tight hull of a fitted 3D face: brows and half of the forehead to the chin, without ears; head units
 HULL_MIDDLE, HULL_HEIGHT, HULL_WIDTH = -0.28, 0.87, 0.86
-BOX = 1.03  # the frame relative to the box around the hull, which then fills about 72% (real frames: 63 to 78)
+BOX = 1.05  # the frame relative to the box around the hull, which then fills about 72% (real frames: 63 to 78)
+BASELINE = 4.0  # mm, what registration leaves of the 25 mm between the colour camera and the depth sensor
 _POINTS = 64  # a whole number of vector registers
-_SIDES = 24
+_SIDES = 20
 
 
 @dataclass
@@ -47,12 +48,12 @@ class Scene:
     opening: Tensor | None = None  # 1 in a cut-out, 0 on paper
 
 
-def living_face(capture: Capture, size: int) -> Scene:
-    """A living face."""
+def living_face(capture: Capture, size: int, edge: tuple[Tensor, Tensor] | None = None) -> Scene:
+    """A living face, cut out along its own edge or another one."""
+    edge = edge or face_edge(capture.face, capture.pose, capture.view)
     reflectance, gloss, z = see(capture.face, capture.pose, capture.view, capture.crop, size)[:3]
     normal = sensors.surface_normals(z, *pixels(capture.crop, size))
-    inside = within(face_edge(capture.face, capture.pose, capture.view), capture.crop, size)
-    return Scene(reflectance, normal, z, gloss, inside, 0.75 * capture.face.depth)
+    return Scene(reflectance, normal, z, gloss, within(edge, capture.crop, size), 0.75 * capture.face.depth)
 
 
 def _face_points(face: Identity, pose: Pose) -> tuple[Tensor, Tensor]:
@@ -116,7 +117,8 @@ def portrait(capture: Capture, size: int) -> tuple[Tensor, Tensor]:
 
 def behind_sheet(capture: Capture, pages: Tensor, look: Look, size: int) -> Scene:
     """The sheet, printed with ``pages``, before the live face, which shows through the cut-outs."""
-    sheet, view, live = capture.sheet, capture.sheet.view, living_face(capture, size)
+    sheet, view = capture.sheet, capture.sheet.view
+    live = living_face(capture, size, sheet_edge(sheet, capture.face, capture.pose))
     pixel_x, pixel_y = pixels(capture.crop, size)
     x, y = sensors.pixel_grid(size, capture.crop, view.cos_roll, view.sin_roll)
     surface = partial(sheet_height, sheet)
@@ -135,7 +137,7 @@ def behind_sheet(capture: Capture, pages: Tensor, look: Look, size: int) -> Scen
         normal=normal.mul_(squared.rsqrt_()[:, None]),
         z=z.mul_(1 - open_).add_(live.z.mul_(open_)),
         gloss=(live.gloss - sheet.gloss).mul_(opening).add_(sheet.gloss),
-        inside=within(sheet_edge(sheet, capture.face, capture.pose), capture.crop, size),
+        inside=live.inside,
         middle=sheet.ahead - 0.10 * sheet.bent,
         opening=opening,
     )
@@ -160,7 +162,8 @@ def registered_frames(scene: Scene, capture: Capture, look: Look, size: int) -> 
     pixel = MM_PER_UNIT * pixels(capture.crop, (size + 1) // 2)[0]
     maps = scene.reflectance[:, 3], scene.normal[:, 2], scene.gloss, distances(scene.z, scene.middle, camera)
     maps = torch.stack([halved(m, size) for m in (*maps, scene.inside)], 1)
-    shift = sensors.parallax(camera, pixel * maps.shape[3])
+    shift = camera.offset.clone()  # two cameras registered at one distance differ by 1 / distance at others
+    shift[:, 0] += (1.0 - camera.distance / REFERENCE_DISTANCE) * (BASELINE / maps.shape[3] / pixel)
     surface = sensors.shifted(maps[:, :4], shift)
     moved = sensors.shifted(maps[:, 3:4], shift + camera.motion)[:, 0]
     signal = sensors.infrared_signal(*surface.unbind(1))

@@ -3,9 +3,9 @@
 Nothing here knows what a face is. Inputs are maps (n, rows, columns): reflectance in [0, 1], unit surface normals and
 the height ``z`` towards the camera in head units. Parameters are tensors (n, ..., 1, 1), one row a frame.
 
-So that every bit can be had again, maps are worked on elementwise, sums over a map are taken in float64, and parameters
-are computed for a multiple of ``rendering.ROW_BLOCK`` rows: what is left over after whole vector registers is computed
-with other instructions, whose results may differ in the last bit.
+So that every bit can be had again, maps are worked on elementwise and parameters are computed for a multiple of
+``rendering.ROW_BLOCK`` rows: what is left over after whole vector registers is computed with other instructions, whose
+results may differ in the last bit.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,9 @@ WHITE_AT, BLACK_AT = 300.0, 1000.0  # mm
 GREY_PER_MM = 255.0 / (BLACK_AT - WHITE_AT)
 
 # Share of full scale of a white surface that faces the infrared camera at REFERENCE_DISTANCE. Living skin then lies near
-# 64 of 255 (CASIA-SURF's paper 73 to 78, FaceBagNet's 60, the winners' fact sheet 49), a print near 47 (40 to 54).
-IR_EXPOSURE = 0.37
-IR_ROOM = 0.35  # what the room's infrared adds at most, as reflectance at REFERENCE_DISTANCE
-
-# What the registration of the colour camera to the depth sensor leaves of the distance of 25 mm between them
-BASELINE = 4.0  # mm
+# 64 of 255 (CASIA-SURF's paper 73 to 78, FaceBagNet's 60, the winners' fact sheet 49), a print near 45 (40 to 54).
+IR_EXPOSURE = 0.38
+IR_ROOM = 0.40  # what the room's infrared adds at most, as reflectance at REFERENCE_DISTANCE
 
 
 @dataclass
@@ -76,8 +73,8 @@ class Look:
     depth_wave: float = 0.8  # mm at 500 mm, smooth over about an eighth of the frame
     depth_edge: float = 6.0  # mm by which a pixel lies behind its neighbour where the projector's light misses it
     # the code is read from infrared: too little light or too much and there is no depth
-    depth_dark: float = 0.12  # least signal, in reflectance at REFERENCE_DISTANCE
-    depth_bright: float = 2.2  # largest
+    depth_dark: float = 0.15  # least signal, in reflectance at REFERENCE_DISTANCE
+    depth_bright: float = 2.0  # largest
     motion: float = 0.004  # share of the frame by which a head moves while the patterns are projected
     registration: float = 0.004  # share of the frame, offset of depth and infrared against colour, between videos
     jpeg: float = 0.7  # scale of the quantisation; up to 2.5 it is that of files of quality 95 to 75
@@ -115,8 +112,8 @@ _HARD |= {"distance": (440.0, 34.0), "print_distance": (570.0, 88.0)}
 def look(difficulty: float) -> Look:
     """The values at a difficulty from 0 (easy) to 1 (hard), linear between the two.
 
-    Everything that changes with it is a cause one could meet. The ranges, and the difficulty of each profile, were set
-    by one number on one world that no profile uses, and frozen before anything else was trained.
+    Everything that changes with it is a cause one could meet. Distances were set by an untrained rule on the level of
+    depth: at an FPR of 1e-2 it accepts all bona fide frames at 0, about 85% at 0.5, less than 20% at 1.
 
     Raises:
         ValueError: a difficulty that is no number from 0 to 1.
@@ -255,8 +252,8 @@ class Camera(Rows):
 def draw_camera(person: Draws, video: Draws, look: Look, distance: tuple[float, float] | None = None) -> Camera:
     """Light and camera settings of one video (the drift from frame to frame is added elsewhere).
 
-    ``distance`` is mean and deviation in mm, unless given that of living faces. All videos of a person are taken in the same room: colour and strength of the light are the person's, its direction
-    and the rest the video's.
+    All videos of a person are taken in the same room: colour and strength of the light are the person's, its direction
+    and the rest the video's. ``distance`` is mean and deviation, mm; without it those of living faces.
     """
     light, (usual, spread) = look.light, distance or look.distance
     direction = _unit(0.7 * light * video.normal(), 0.3 + 0.4 * light * video.normal(), 1.0)
@@ -325,15 +322,6 @@ def colour_frame(image: Tensor, camera: Camera, draws: Draws, look: Look) -> Ten
     blue, _ = draws.normal_maps(*image.shape[2:])
     noise = torch.stack([red, green, blue], 1).mul_(look.rgb_noise * camera.noise[:, None])
     return blurred(image, camera.blur[:, None]).add_(noise).mul_(255.0)
-
-
-def parallax(camera: Camera, wide: Tensor) -> Tensor:
-    """Shift (n, 2, 1, 1) of depth and infrared against colour in a frame ``wide`` mm across (n, 1, 1).
-
-    Registered for REFERENCE_DISTANCE; elsewhere two cameras see the same point in places that differ by 1 / distance.
-    """
-    shift = (1.0 - camera.distance / REFERENCE_DISTANCE) * (BASELINE / wide)
-    return torch.stack([camera.offset[:, 0] + shift, camera.offset[:, 1]], 1)
 
 
 def infrared_signal(reflectance: Tensor, normal_z: Tensor, gloss: Tensor, depth: Tensor) -> Tensor:
