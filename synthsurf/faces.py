@@ -135,12 +135,12 @@ def draw_identities(draws: Draws, population: str = "all", trait: Tensor | float
     hair = _colours(uniform(0, 1) ** 3, (0.045, 0.035, 0.03), (0.30, 0.20, 0.13)) * (1 + 0.2 * lean)
     iris = _colours(uniform(0, 1) ** (3 - lean), (0.09, 0.05, 0.03), (0.24, 0.26, 0.26))
     lips = skin * skin.new_tensor((0.86, 0.60, 0.62)).view(3, 1, 1) * (1 + 0.12 * normal(3))
-    age, bearded = uniform(0, 1), uniform(0, 1) < 0.35 * (1 + 0.9 * trait)
+    age, bearded = uniform(0, 1) ** 1.5, uniform(0, 1) < 0.35 * (1 + 0.9 * trait)
     plastic = (uniform(0, 1) < 0.6).float()  # dark and thick, or a thin wire
     return Identity(
         width=1.0 + 0.06 * normal() - 0.02 * lean,
         height=1.25 + 0.05 * normal(),
-        depth=0.96 + 0.06 * normal(),
+        depth=0.92 + 0.06 * normal(),
         jaw=(uniform(0.02, 0.20) - 0.05 * trait).clamp(0, 0.26),
         relief=_draw_relief(draws, eye_x, eye_y, mouth_shift, lean, trait),
         nose=0.27 * (1 + 0.13 * normal() + 0.10 * lean),
@@ -150,7 +150,7 @@ def draw_identities(draws: Draws, population: str = "all", trait: Tensor | float
         freckles=uniform(-0.6, 0.4).clamp(min=0),
         age=age,
         hair=_with_infrared(hair.clamp(0.02, 0.9), uniform(0.14, 0.30)),
-        beard=bearded * uniform(0.0, 1.0) ** 1.5 * 0.9,
+        beard=bearded * uniform(0.1, 0.95),
         beard_line=uniform(-0.95, -0.50),
         moustache=bearded * uniform(-0.2, 0.95).clamp(min=0),
         eye_x=eye_x,
@@ -265,8 +265,8 @@ def project(view: View, x: Tensor, y: Tensor, start: Tensor, surfaces) -> tuple[
     return on_x, on_y, z.sub_(view.cos_pitch * view.sin_yaw * on_x)
 
 
-def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A living face before light: reflectance (n, 4, rows, columns), factor of the highlight, z and ``outline``."""
+def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A living face before light: reflectance (n, 4, rows, columns), factor of the highlight and z."""
     x, y = pixel_grid(size, crop, view.cos_roll, view.sin_roll)
     relief = _moved_relief(face, pose)
 
@@ -275,7 +275,7 @@ def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> tuple[
 
     x, y, z = project(view, x, y, 0.8 * face.depth, (partial(height, face, None), exact))
     reflectance, gloss = _painted(face, pose, x, _smiling(pose, face, x, y))
-    return reflectance, gloss, z, outline(face, x, y)
+    return reflectance, gloss, z
 
 
 def _radii(face: Identity, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,25 +284,6 @@ def _radii(face: Identity, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     below = below.sqrt().mul_(below)  # to the power 1.5
     half_width = below.mul_(-face.jaw).add_(1.0).mul_(face.width)
     return (x / half_width).square_(), ((y + 0.05) / face.height).square_()
-
-
-def outline(face: Identity, x: Tensor, y: Tensor) -> Tensor:
-    """1 on the outline of the face, less inside: between an ellipse and a rectangle, as fitted face models are cut."""
-    across, up = _radii(face, x, y)
-    across.clamp_(max=2.0)
-    up.clamp_(max=2.0)
-    return (across * up).mul_(-0.5).add_(across).add_(up)
-
-
-def face_edge(face: Identity, pose: Pose) -> tuple[Tensor, Tensor]:
-    """x and y of 32 points on the outline of a face, (n, 32, 1) each."""
-    angle = torch.arange(32, dtype=torch.float32).mul_(math.pi / 16)[:, None]
-    cos, sin = angle.cos(), angle.sin()
-    cross = (cos * sin).square()
-    reach = (2 / (1 + (1 - 2 * cross).sqrt())).sqrt()  # solves X + Y - X Y / 2 = 1 along the ray
-    y = face.height * pose.outline * reach * sin - 0.05
-    below = (-y).clamp(0.0, 2.0)
-    return face.width * pose.outline * reach * cos * (1 - face.jaw * below.sqrt() * below), y
 
 
 def turned(view: View, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -318,24 +299,6 @@ def rolled(view: View, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return view.cos_roll * x - view.sin_roll * y, view.sin_roll * x + view.cos_roll * y
 
 
-def crop_around(x: Tensor, y: Tensor, pose: Pose) -> Crop:
-    """The box of a face detector around points (n, k, 1), made a square frame.
-
-    Frames are resized to squares, whatever the box: half of its difference from a square is stretched away.
-    """
-    low_x, high_x, low_y, high_y = x.amin(1, True), x.amax(1, True), y.amin(1, True), y.amax(1, True)
-    half_x, half_y = (high_x - low_x) / 2, (high_y - low_y) / 2
-    half_x = (half_x * half_y).sqrt()
-    scale = 1.0 / pose.zoom
-    middle_x, middle_y = (low_x + high_x) / 2 + pose.shift_x, (low_y + high_y) / 2 + pose.shift_y
-    return Crop(scale / half_x, scale / half_y, middle_x, middle_y)
-
-
-def crop_of_face(face: Identity, pose: Pose, view: View) -> Crop:
-    """The frame around a living face."""
-    return crop_around(*rolled(view, *turned(view, *face_edge(face, pose), 0.15 * face.depth)), pose)
-
-
 def height(face: Identity, relief: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
     """Height z (head units) of the face above the plane of its outline, (n, rows, columns); without relief the nose."""
     across, up = _radii(face, x, y)
@@ -346,7 +309,7 @@ def height(face: Identity, relief: Tensor | None, x: Tensor, y: Tensor) -> Tenso
         centre_x, centre_y, spread_x, spread_y, tall = relief[:, k].unbind(1)
         bumps.addcmul_(bell(ax - centre_x, y - centre_y, spread_x, spread_y), tall)
     bumps.mul_((1.35 - r2).clamp_(0.0, 1.0))
-    return (r2 * -0.5 - 0.25).mul_(r2).add_(1.0).mul_(face.depth).add_(bumps)
+    return (r2 * -0.4 - 0.25).mul_(r2).add_(1.0).mul_(face.depth).add_(bumps)
 
 
 def _nose(face: Identity, x: Tensor, y: Tensor) -> Tensor:
@@ -401,7 +364,7 @@ def _painted(face: Identity, pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, 
     place = torch.stack([x - 0.3, y], 3).mul_(1 / SKIN_REACH)  # what lies beyond the map is its mirror image
     grain, blotches = grid_sample(face.texture, place, align_corners=False, padding_mode="reflection").unbind(1)
     canvas = _skin(face, grain, blotches, _lines(face, ax, y).add_(eye["crease"]))
-    hairs = grain.mul(0.25).add_(0.8)  # neither brows nor beards are solid
+    hairs = grain.mul(0.15).add_(0.85)  # neither brows nor beards are solid
     _paint(canvas, (0.62, 0.30, 0.25, 0.60), bell(ax - 0.52, y + 0.28, 0.17, 0.14).mul_(0.25))
     _paint(canvas, 0.25 * face.skin + 0.75 * face.hair, _beard(face, ax, y).mul_(1 - lips).mul_(hairs).clamp_(0.0, 1.0))
     _paint(canvas, face.lips, lips.mul_(0.85))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from synthsurf.draws import Draws, Rows
-from synthsurf.faces import EYE, MOUTH_Y, Identity, Pose, View, bell, crop_around, face_edge, rolled, turned, view_of
+from synthsurf.faces import EYE, MOUTH_Y, Identity, Pose, View, bell, turned, view_of
 from synthsurf.sensors import Crop, Look, blurred, power, smooth_pattern, to_grey
 
 CUT_OUTS = {1: (1, 0, 0), 2: (1, 0, 0), 3: (1, 1, 0), 4: (1, 1, 0), 5: (1, 1, 1), 6: (1, 1, 1)}
@@ -86,7 +86,7 @@ def _grain(printer: Printer, rows: int, columns: int) -> Tensor:
     """Uneven toner, of the same size on the paper whatever the pixels, and in some colours more: (n, 3, rows, columns)."""
     draws = Draws(printer.keys)
     coarse, tint = (smooth_pattern(draws, GRAINS, rows, columns) for _ in range(2))
-    return torch.stack([coarse + tint, coarse.clone(), coarse - tint], 1).mul_(printer.grain)
+    return torch.stack([coarse + 0.6 * tint, coarse.clone(), coarse - 0.6 * tint], 1).mul_(printer.grain)
 
 
 @dataclass
@@ -128,8 +128,8 @@ def draw_sheets(draws: Draws, face: Identity, pose: Pose, video: Tensor, look: L
     nose_free = cut[:, 1]
     view = view_of(pose, math.radians(look.tilt) * normal(), math.radians(look.tilt) * normal())
     touching = face.depth + face.nose * (1 - nose_free) + 0.06 * nose_free  # the nose's tip, or brow and lips
-    # a fold lets it lie on the cheeks
-    ridge = careful(draws, care, look.ridge) * (0.6 + 0.4 * bent) * (1 - 0.7 * nose_free)
+    # the nose pushes the paper out; a larger fold lets it lie on the cheeks
+    ridge = (0.07 + careful(draws, care, look.ridge) * (0.6 + 0.4 * bent)) * (1 - 0.7 * nose_free)
     sheet = Sheet(
         video=video,
         cut=cut,
@@ -156,15 +156,6 @@ def draw_sheets(draws: Draws, face: Identity, pose: Pose, video: Tensor, look: L
     sheet.shift_x += living_x - printed_x
     sheet.shift_y += living_y - printed_y
     return sheet
-
-
-def crop_of_sheet(sheet: Sheet, face: Identity, pose: Pose) -> Crop:
-    """The frame around the printed face."""
-    u, v = face_edge(face, pose)
-    u, y = u * sheet.scale, v * sheet.scale
-    x = u + ((u / sheet.radius).clamp(-1.5, 1.5).sin() * sheet.radius - u) * sheet.bent
-    x, y = turned(sheet.view, x, y, sheet_height(sheet, x, y))
-    return crop_around(*rolled(sheet.view, x + sheet.shift_x, y + sheet.shift_y), pose)
 
 
 def sheet_height(sheet: Sheet, x: Tensor, y: Tensor) -> Tensor:
