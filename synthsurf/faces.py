@@ -278,14 +278,6 @@ def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> tuple[
     return reflectance, gloss, z
 
 
-def _radii(face: Identity, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Squares of x and y relative to the half axes of the head, which narrows towards the chin."""
-    below = (-y).clamp_(0.0, 2.0)
-    below = below.sqrt().mul_(below)  # to the power 1.5
-    half_width = below.mul_(-face.jaw).add_(1.0).mul_(face.width)
-    return (x / half_width).square_(), ((y + 0.05) / face.height).square_()
-
-
 def turned(view: View, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Where points of a turned surface are seen, before roll and crop (head units): the inverse of ``project``."""
     above = z - TURNING_DEPTH
@@ -301,8 +293,9 @@ def rolled(view: View, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def height(face: Identity, relief: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
     """Height z (head units) of the face above the plane of its outline, (n, rows, columns); without relief the nose."""
-    across, up = _radii(face, x, y)
-    r2 = across.add_(up).clamp_(max=2.0)
+    below = (-y).clamp_(0.0, 2.0)
+    narrower = below.sqrt().mul_(below).mul_(-face.jaw).add_(1.0)  # towards the chin, with the power 1.5
+    r2 = (x / narrower.mul_(face.width)).square_().add_(((y + 0.05) / face.height).square_()).clamp_(max=2.0)
     ax = x.square().add_(0.01).sqrt_()  # |x|, without a crease in the middle of the face
     bumps = _nose(face, x, y)
     for k in range(0 if relief is None else relief.shape[1]):
