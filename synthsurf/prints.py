@@ -99,10 +99,6 @@ class Sheet(Rows):
     bent: Tensor  # 1 = wrapped around a vertical cylinder
     radius: Tensor
     ahead: Tensor  # height over the plane of the face's outline
-    wave: Tensor  # amplitude of the ripple
-    wave_x: Tensor
-    wave_y: Tensor
-    phase: Tensor
     bow: Tensor  # slight bend of the flat sheet
     ridge: Tensor  # height of the blunt fold over the nose
     mould: Tensor  # share of brow, cheeks and chin that the paper takes over
@@ -138,10 +134,6 @@ def draw_sheets(draws: Draws, face: Identity, pose: Pose, video: Tensor, look: L
         radius=careful(draws, care, look.curve),
         ahead=touching + careful(draws, care, look.gap) - ridge * (1 - nose_free),
         view=view,
-        wave=0.015 * normal(),
-        wave_x=1.1 * (1 - bent),
-        wave_y=2.2 + 0.3 * bent,
-        phase=draws.uniform(0.0, 2 * math.pi),
         bow=-look.bow * normal().abs() * (1 - bent),
         mould=careful(draws, care, look.mould),
         ridge=ridge,
@@ -160,12 +152,11 @@ def draw_sheets(draws: Draws, face: Identity, pose: Pose, video: Tensor, look: L
 
 def sheet_height(sheet: Sheet, x: Tensor, y: Tensor) -> Tensor:
     """Height of the sheet towards the camera, head units."""
-    ripple = (sheet.wave_x * x).add_(sheet.wave_y * y).add_(sheet.phase).sin_().mul_(sheet.wave)
     square = x * x
     cylinder = (sheet.radius.square() - square).clamp_(min=0.05).sqrt_().sub_(sheet.radius).mul_(sheet.bent)
     fold = bell(x.clone(), y + 0.28, 0.20, 0.36).mul_(sheet.ridge)  # over the nose
-    ripple.addcmul_(_pressed(x, y), sheet.mould).addcmul_(square, sheet.bow)
-    return ripple.add_(cylinder).add_(fold).add_(sheet.ahead)
+    cylinder.addcmul_(_pressed(x, y), sheet.mould).addcmul_(square, sheet.bow)
+    return cylinder.add_(fold).add_(sheet.ahead)
 
 
 def _pressed(x: Tensor, y: Tensor) -> Tensor:
