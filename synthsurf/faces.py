@@ -338,7 +338,8 @@ def _ramp(distance: Tensor, width: float = 0.03) -> Tensor:
 
 def bell(x: Tensor, y: Tensor, width: Tensor | float, tall: Tensor | float) -> Tensor:
     """Gaussian of standard deviations ``width`` and ``tall``, in place."""
-    x.div_(width * ROOT_2), y.div_(tall * ROOT_2)
+    x.div_(width * ROOT_2)
+    y.div_(tall * ROOT_2)
     return x.square_().addcmul_(y, y).clamp_(max=FAR).neg_().exp_()
 
 
