@@ -35,8 +35,9 @@ _PAGE_CACHE = 128 << 20  # bytes of printed pages kept in memory
 _PERSON = {"train": "SYNT_AS{:04d}", "valid": "SYNT_BS{:04d}", "test": "SYNT_CS{:04d}"}
 _VIDEO = {0: "real_part/{}/real", 4: "fake_part/{}/04_en_b", 5: "fake_part/{}/05_enm_s", 6: "fake_part/{}/06_enm_b"}
 _FILE = {"valid": "Val/{:04d}/{:06d}", "test": "Testing/{:04d}/{:06d}"}
-_TYPES = dict.fromkeys(("sample", "rgb", "depth", "ir"), "string")
-_TYPES |= {"label": "Int8", "subject": "string", "attack": "Int8", "split": "string"}
+_TYPES = {"label": "Int8", "attack": "Int8"} | dict.fromkeys(
+    ("sample", "rgb", "depth", "ir", "subject", "split"), "string"
+)
 
 
 @dataclass(frozen=True)
@@ -186,10 +187,9 @@ class SynthSurf(Renderer):
         video = Draws(self._keys(1, subject, kind))
         frame = Draws(self._keys(2, subject, kind, number))
         pose = drifted(draw_pose(video, look), draw_pose(frame, look))
-        usual = look.print_distance if attack else look.distance
-        camera = sensors.draw_camera(Draws(self._keys(6, subject)), video, look, usual)
-        sway, motion = 12.0 * frame.normal(), look.motion * frame.normal(2)
-        camera = replace(camera, distance=camera.distance + sway, motion=motion)
+        camera = sensors.draw_camera(Draws(self._keys(6, subject)), video, look, attack)
+        camera.distance += 12.0 * frame.normal()  # people sway
+        camera.motion = look.motion * frame.normal(2)
         view, keys = view_of(pose), self._keys(3, subject, kind, number)
         if not attack:
             return Capture(face, pose, view, crop_around(scenes.face_edge(face, pose, view), pose), camera, keys)
@@ -218,7 +218,7 @@ class SynthSurf(Renderer):
         face = draw_identities(Draws(self._keys(0, subject)))
         capture = Capture(face, pose, view_of(pose), page_crop(pose.zoom), camera, draws.keys)
         printer = draw_printer(draws, self.spec.look, self._care(subject, kind))
-        size = 7 * self.size // 4  # prints are finer than what the camera resolves of them
+        size = 3 * self.size // 2  # a page is half as wide again as a frame, and no finer than what the camera resolves
         for tile in tiles(len(missing), size):
             photograph, _ = scenes.portrait(capture.take(tile), size)
             pages = printed(photograph, printer.take(tile)).half()

@@ -6,20 +6,18 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from synthsurf import sensors
 from synthsurf.draws import Draws, Rows
 from synthsurf.faces import Identity, Pose, View, height, project, rolled, see, turned
 from synthsurf.prints import Sheet, from_page, on_paper, openings, sheet_height
-from synthsurf.sensors import MM_PER_UNIT, REFERENCE_DISTANCE, Camera, Crop, Look, enlarged, halved
+from synthsurf.sensors import MM_PER_UNIT, REFERENCE_DISTANCE, Camera, Crop, Look, blurred, enlarged, halved
 
 # The tight hull of a fitted 3D face: brows and half of the forehead to the chin, without ears; head units
 HULL_MIDDLE, HULL_HEIGHT, HULL_WIDTH = -0.28, 0.87, 0.86
 BOX = 1.05  # the frame relative to the box around the hull, which then fills about 72% (real frames: 63 to 78)
 BASELINE = 4.0  # mm, what registration leaves of the 25 mm between the colour camera and the depth sensor
-_POINTS = 64  # a whole number of vector registers
-_SIDES = 20
+_POINTS, _SIDES = 64, 20  # of the hull; 64 is a whole number of vector registers
 
 
 @dataclass
@@ -51,7 +49,7 @@ class Scene:
 def living_face(capture: Capture, size: int, edge: tuple[Tensor, Tensor] | None = None) -> Scene:
     """A living face, cut out along its own edge or another one."""
     edge = edge or face_edge(capture.face, capture.pose, capture.view)
-    reflectance, gloss, z = see(capture.face, capture.pose, capture.view, capture.crop, size)[:3]
+    reflectance, gloss, z = see(capture.face, capture.pose, capture.view, capture.crop, size)
     normal = sensors.surface_normals(z, *pixels(capture.crop, size))
     return Scene(reflectance, normal, z, gloss, within(edge, capture.crop, size), 0.75 * capture.face.depth)
 
@@ -98,8 +96,8 @@ def within(edge: tuple[Tensor, Tensor], crop: Crop, size: int) -> Tensor:
     cos, sin = (f(angle).float()[:, None] for f in (torch.cos, torch.sin))
     edge_x, edge_y = (p.transpose(1, 2) for p in edge)
     reach = (cos * edge_x + sin * edge_y).amax(2, True)
-    x, y = sensors.pixel_places(size, crop)
-    ends = (reach - sin * y.transpose(1, 2)) / cos  # (n, sides, rows)
+    x, y = sensors.pixel_grid(size, crop, 1.0, 0.0)
+    ends = (reach - sin * y[:, None, :, 0]) / cos  # (n, sides, rows)
     right = cos[:, 0] > 0
     return ((x < ends[:, right].amin(1)[..., None]) & (x > ends[:, ~right].amax(1)[..., None])).float()
 
@@ -126,7 +124,7 @@ def behind_sheet(capture: Capture, pages: Tensor, look: Look, size: int) -> Scen
     u, v = on_paper(sheet, x, y)
     opening = openings(sheet, u, v, pixel_y)
     rim = (1 - opening).mul_(opening).mul_(-2.0 * look.shadow).add_(1.0)
-    skin_shadow = (_box5(opening) - 1).mul_(opening).mul_(0.8 * look.shadow).add_(1.0)
+    skin_shadow = blurred(blurred(opening, 1.0), 1.0).sub_(1.0).mul_(opening).mul_(0.8 * look.shadow).add_(1.0)
     paper = from_page(pages, u, v)
     reflectance = paper.lerp_(live.reflectance.mul_(skin_shadow[:, None]), opening[:, None]).mul_(rim[:, None])
     normal = sensors.surface_normals(z, pixel_x, pixel_y).lerp_(live.normal, opening[:, None])
@@ -141,14 +139,6 @@ def behind_sheet(capture: Capture, pages: Tensor, look: Look, size: int) -> Scen
         middle=sheet.ahead - 0.10 * sheet.bent,
         opening=opening,
     )
-
-
-def _box5(m: Tensor) -> Tensor:
-    """Mean over 5 x 5 pixels."""
-    p = pad(m[:, None], (2, 2, 2, 2), mode="replicate")[:, 0]
-    rows, columns = m.shape[1:]
-    lines = sum(p[:, k : k + rows] for k in range(5))
-    return sum(lines[..., k : k + columns] for k in range(5)) * (1 / 25)
 
 
 def registered_frames(scene: Scene, capture: Capture, look: Look, size: int) -> Tensor:

@@ -129,22 +129,17 @@ def look(difficulty: float) -> Look:
     return Look(**{name: between(getattr(Look, name), hard) for name, hard in _HARD.items()})
 
 
-def pixel_grid(size: int, crop: Crop, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+def pixel_grid(size: int, crop: Crop, cos: Tensor | float, sin: Tensor | float) -> tuple[Tensor, Tensor]:
     """Head coordinates x (right) and y (up) of the pixels of a crop after in-plane rotation, (n, rows, size).
 
     Maps get a few rows below the frame so that they fill whole vector registers (see the module's docstring).
     """
-    x, y = pixel_places(size, crop)
-    return cos * x + sin * y, cos * y - sin * x
-
-
-def pixel_places(size: int, crop: Crop) -> tuple[Tensor, Tensor]:
-    """x of the columns (n, 1, size) and y of the lines (n, rows, 1) of a crop, head units."""
     step = 2.0 / size
     columns = torch.arange(size, dtype=torch.float32)
     lines = torch.arange(map_rows(size), dtype=torch.float32)
     x = ((columns + 0.5) * step - 1.0)[None, None, :] / crop.zoom_x + crop.centre_x
-    return x, (1.0 - (lines + 0.5) * step)[None, :, None] / crop.zoom_y + crop.centre_y
+    y = (1.0 - (lines + 0.5) * step)[None, :, None] / crop.zoom_y + crop.centre_y
+    return cos * x + sin * y, cos * y - sin * x
 
 
 def map_rows(size: int) -> int:
@@ -189,27 +184,21 @@ def blurred(m: Tensor, share: Tensor | float) -> Tensor:
 
 
 def smooth_pattern(draws: Draws, nodes: int, rows: int, size: int) -> Tensor:
-    """Smooth random map (n, rows, size): cubic interpolation (Keys, a = -0.75) of nodes x nodes normal numbers."""
+    """Smooth random map (n, rows, size): nodes x nodes normal numbers and what lies between them."""
     values = draws.normal(nodes, nodes).view(-1, nodes, nodes)
-    index, weight = _cubic_taps(nodes, size, size)
-    columns = sum(values[:, :, index[tap]] * weight[tap] for tap in range(4))
-    index, weight = _cubic_taps(nodes, rows, size)
-    out = columns.index_select(1, index[0]).mul_(weight[0][:, None])
-    for tap in range(1, 4):
-        out.addcmul_(columns.index_select(1, index[tap]), weight[tap][:, None])
-    return out
+    low, high, weight = _between_nodes(nodes, size, size)
+    values = (values[:, :, high] - values[:, :, low]).mul_(weight).add_(values[:, :, low])
+    low, high, weight = _between_nodes(nodes, rows, size)
+    start = values.index_select(1, low)
+    return (values.index_select(1, high) - start).mul_(weight[:, None]).add_(start)
 
 
-def _cubic_taps(nodes: int, count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Node numbers and weights, each (4, count), of the cubic interpolation at pixels 0..count-1 of ``size``."""
-    place = (torch.arange(count, dtype=torch.float64) + 0.5) * nodes / size - 0.5
-    offsets = torch.arange(-1, 3, dtype=torch.float64)[:, None]
-    distance = (offsets - (place - place.floor())).abs()
-    a = -0.75
-    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    far = ((distance - 5) * distance + 8) * a * distance - 4 * a
-    index = (place.floor() + offsets).clamp(0, nodes - 1).long()
-    return index, torch.where(distance <= 1, near, far).float()
+def _between_nodes(nodes: int, count: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of pixels 0..count-1 of ``size`` the node before, the one behind, and the share of the latter: a smooth step."""
+    place = (torch.arange(count, dtype=torch.float32) + 0.5) * (nodes / size) - 0.5
+    share = place - place.floor()
+    low, high = ((place.floor() + step).clamp(0, nodes - 1).long() for step in (0, 1))
+    return low, high, (3.0 - 2.0 * share) * share * share
 
 
 def power(base: Tensor, exponent: Tensor | float) -> Tensor:
@@ -249,13 +238,13 @@ class Camera(Rows):
     motion: Tensor  # (n, 2, 1, 1) movement while depth is measured
 
 
-def draw_camera(person: Draws, video: Draws, look: Look, distance: tuple[float, float] | None = None) -> Camera:
+def draw_camera(person: Draws, video: Draws, look: Look, attack: bool = False) -> Camera:
     """Light and camera settings of one video (the drift from frame to frame is added elsewhere).
 
     All videos of a person are taken in the same room: colour and strength of the light are the person's, its direction
-    and the rest the video's. ``distance`` is mean and deviation, mm; without it those of living faces.
+    and the rest the video's.
     """
-    light, (usual, spread) = look.light, distance or look.distance
+    light, (usual, spread) = look.light, look.print_distance if attack else look.distance
     direction = _unit(0.7 * light * video.normal(), 0.3 + 0.4 * light * video.normal(), 1.0)
     warmth = 0.05 * light * person.normal()
     colour = torch.stack([1 + warmth, torch.ones_like(warmth), 1 - 1.2 * warmth], 1)
@@ -293,7 +282,7 @@ def colour_image(reflectance: Tensor, normal: Tensor, gloss: Tensor | float, cam
     """
     lit = _cosine(normal, camera.light).mul_(1.15 - camera.ambient).add_(camera.ambient)
     square = _cosine(normal, camera.half).square_()
-    highlight = _eighth(square) * square * gloss * camera.shine  # the 18th power of the cosine
+    highlight = square.square().square_().square_().mul_(square) * gloss * camera.shine  # the 18th power of the cosine
     image = (reflectance[:, :3] * lit[:, None]).add_(highlight[:, None])
     image.mul_(1 - camera.flare[:, None]).add_(0.5 * camera.flare[:, None]).mul_(camera.colour * camera.gain[:, None])
     grey = to_grey(image)
@@ -305,10 +294,6 @@ def _cosine(normal: Tensor, towards: Tensor) -> Tensor:
     """Of the angle between unit vectors, (n, rows, columns); 0 where the surface turns away."""
     along_x = normal[:, 0] * towards[:, 0]
     return along_x.addcmul_(normal[:, 1], towards[:, 1]).addcmul_(normal[:, 2], towards[:, 2]).clamp_(min=0)
-
-
-def _eighth(x: Tensor) -> Tensor:
-    return x.square().square_().square_()
 
 
 def to_grey(image: Tensor) -> Tensor:
@@ -331,7 +316,7 @@ def infrared_signal(reflectance: Tensor, normal_z: Tensor, gloss: Tensor, depth:
     the surface of skin and paper, only softly where the surface turns away. Where it faces the camera it shines.
     """
     facing = normal_z.clamp(min=1e-3)
-    eighth = _eighth(facing)
+    eighth = facing.square().square_().square_()
     highlight = eighth.square().mul_(eighth).mul_(gloss).mul_(0.14)  # the 24th power of the cosine
     light = facing.mul_(0.4).add_(0.6).mul_(reflectance).add_(highlight)
     return light.mul_((REFERENCE_DISTANCE / depth).square_())
