@@ -35,9 +35,8 @@ _PAGE_CACHE = 128 << 20  # bytes of printed pages kept in memory
 _PERSON = {"train": "SYNT_AS{:04d}", "valid": "SYNT_BS{:04d}", "test": "SYNT_CS{:04d}"}
 _VIDEO = {0: "real_part/{}/real", 4: "fake_part/{}/04_en_b", 5: "fake_part/{}/05_enm_s", 6: "fake_part/{}/06_enm_b"}
 _FILE = {"valid": "Val/{:04d}/{:06d}", "test": "Testing/{:04d}/{:06d}"}
-_TYPES = {"label": "Int8", "attack": "Int8"} | dict.fromkeys(
-    ("sample", "rgb", "depth", "ir", "subject", "split"), "string"
-)
+_TYPES = dict.fromkeys(("sample", "rgb", "depth", "ir"), "string")
+_TYPES |= {"label": "Int8", "subject": "string", "attack": "Int8", "split": "string"}
 
 
 @dataclass(frozen=True)

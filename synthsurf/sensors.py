@@ -327,8 +327,7 @@ def infrared_frame(signal: Tensor, camera: Camera, draws: Draws, look: Look) -> 
     rows, size = signal.shape[1:]
     lit = smooth_pattern(draws, 6, rows, size).mul_(look.ir_unevenness).add_(1).mul_(signal)
     lit.mul_(1 - camera.ir_ambient).add_(IR_ROOM * camera.ir_ambient).mul_(camera.ir_gain)
-    noise, _ = draws.normal_maps(rows, size)
-    return lit.add_(noise.mul_(look.ir_noise * camera.noise)).mul_(255.0)
+    return lit.add_(draws.normal_maps(rows, size)[0].mul_(look.ir_noise * camera.noise)).mul_(255.0)
 
 
 def depth_frame(

@@ -20,6 +20,7 @@ from synthsurf.draws import Draws, row_keys
 from synthsurf.sensors import look
 
 DEPTH, IR = 3, 4
+STILL = replace(look(0.5), pose=(0.0, 0.0, 0.0), tilt=0.0, crop=0.0)  # no poses, and the sheet hangs straight
 
 
 def small(split="test", size=50, **changes) -> SynthSurf:
@@ -139,15 +140,12 @@ def test_a_larger_frame_shows_the_same_scene():
         assert min(np.corrcoef(a[channel].ravel(), b[channel].ravel())[0, 1] for channel in range(5)) > 0.9
 
 
-def still(**changes):
-    """A look without poses, in which the sheet hangs straight."""
-    return replace(look(0.5), pose=(0.0, 0.0, 0.0), tilt=0.0, crop=0.0, **changes)
-
-
 def test_a_cut_out_shows_the_live_face_in_every_modality():
     """Other paper and ink change what is seen beside the cut-outs and nothing within."""
-    one = small(size=96, difficulty=still(shadow=0.0, paper_ir=(0.8, 0.8)))
-    two = small(size=96, difficulty=still(shadow=0.0, paper_ir=(0.3, 0.3), print_gamut=(0.3, 0.3), print_cast=0.2))
+    one = small(size=96, difficulty=replace(STILL, shadow=0.0, paper_ir=(0.8, 0.8)))
+    two = small(
+        size=96, difficulty=replace(STILL, shadow=0.0, paper_ir=(0.3, 0.3), print_gamut=(0.3, 0.3), print_cast=0.2)
+    )
     for subject in range(2):
         shares = []
         for kind in (1, 3, 5):
@@ -164,7 +162,7 @@ def test_a_cut_out_shows_the_live_face_in_every_modality():
 
 def test_relief_of_faces_and_sheets():
     """Millimetres of the depth map: a face has a nose, of which a print keeps less; a bent sheet falls to its sides."""
-    source = small(size=96, difficulty=still(), subjects=12)
+    source = small(size=96, difficulty=STILL, subjects=12)
     maps = np.array([[source.example(kind, subject)["depth"] for subject in range(12)] for kind in range(4)])
 
     def depth(kind: int, row: float, column: float) -> float:
@@ -212,9 +210,8 @@ def test_depth_is_one_rule_and_its_holes_have_causes():
     def measured(start, end, signal=0.5):
         return sensors.depth_frame(start, end, torch.full_like(wall, signal), pixel, camera, draws, exact)
 
-    floor = torch.linspace(300.0, 1000.0, 16)[:, None].expand(32, 16, 16)
-    grey, works = measured(floor, floor)
-    assert (grey - torch.linspace(255.0, 0.0, 16)[:, None]).abs().max() < 0.01 and works.all()
+    floor, grey = (torch.linspace(*ends, 16)[:, None].expand_as(wall) for ends in ((300.0, 1000.0), (255.0, 0.0)))
+    assert (measured(floor, floor)[0] - grey).abs().max() < 0.01 and measured(floor, floor)[1].all()
     step = wall + 40 * (place > 7)
     assert (measured(step, step)[1] == (place != 8)).all() and (measured(step, wall)[1] == (place < 8)).all()
     assert not measured(wall, wall, 0.01)[1].any() and not measured(wall, wall, 4.0)[1].any()
