@@ -1,4 +1,4 @@
-# make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default)
+# make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default; WORLDS=4: in as many worlds)
 # make test    all tests
 # make lab     JupyterLab on the notebooks
 # make paper   Tables 1 to 5 and Figures 1 to 4 of a finished study, as LaTeX and, where pdflatex is there, on one page
@@ -18,7 +18,7 @@ CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$
 .PHONY: study test test-browser lab paper faults gpu setup clean
 
 study: setup
-	$(BIN)/fasnb run --profile $(PROFILE)
+	$(BIN)/fasnb run --profile $(PROFILE)$(if $(WORLDS), --set worlds=$(WORLDS))
 
 test: setup
 	$(BIN)/ruff check .

@@ -1,131 +1,122 @@
-"""How often do the verdicts on claims err? Simulated studies in which no method is better, and in which some are.
+"""How often do the verdicts on claims err, and how often do they see what is there? Simulated studies, truth known.
 
-    OMP_NUM_THREADS=1 python benchmarks/verdicts.py --studies 1000
+    OMP_NUM_THREADS=1 python benchmarks/verdicts.py
 
-A study has 13 methods and the 12 claims "method i is better than method i + 1", all judged on the same frames: 100
-subjects, each with 6 bona fide and 18 attack frames, at FPR = 1e-2. Parts of a score are common to all methods or a
-method's own, for subjects and for frames; a seed moves all bona fide scores, the TPR by a given deviation in points.
-
-Rules, all at 5%: ``frames``, the percentile interval of the paired bootstrap of subjects, seeds kept as they are;
-``rule``, the package's. Printed with standard errors: the wrong verdicts, of single claims (reports of two methods)
-their share, of 12 claims with Holm the share of studies with any; then the share of true differences that are shown.
+A study has eight claims "this method is better than that one", judged by ``fasnb.metrics.judge``. In each world a method
+has the luck of its network in the logarithm of its error, so that log ratios have a given deviation. Mostly that *is* the
+measured error: a pilot's deviations hold all that frames add. With *frames* it is measured on scores of the study's sizes:
+class difference, by the network's error, + difficulty of the person and of the frame, shared by all methods, + own noise.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
 from itertools import product
-from multiprocessing import Pool
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from fasnb.metrics.comparisons import difference, holm, luck_of
-from fasnb.metrics.pad import tpr_at_fpr
-from fasnb.metrics.uncertainty import Method, bootstrap
+from fasnb.metrics import judge, mean_error
 
-SUBJECTS, BONA_FIDE, ATTACKS, FPR, METHODS = 100, 6, 18, 1e-2, 13
-
-SPREAD = {"subject": 0.5, "own subject": 0.3, "frame": 0.5, "own frame": 0.64}  # deviations, together 1; seeds on top
+BONA_FIDE, ATTACKS, PRINTED, FPR = 935, 2065, 689, 1e-2  # 935 people's living frames, three prints of each of 689
+LEAST = 0.5 / BONA_FIDE
+PERSON, FRAME, OWN = 0.5, 0.5, 0.5**0.5  # deviations of a score's parts, together 1
+PILOT = (0.3, 0.6, 0.7, 0.7, 0.8, 1.1, 1.1, 2.6)  # of log ratios, in three worlds; the second 1.1 is a guess
+OF_FRAMES = 0.27  # about what frames add to the deviation at an error of 0.1, see the row without luck
+RATIOS = (1, 1, 1.25, 1.5, 1.5, 2, 3, 5)  # true ratios of the claims, where there are any
+CLAIMS = [(f"claim {i}", "", [(f"better {i}", f"worse {i}")]) for i in range(8)]
+_SEPARATIONS = np.linspace(0, 12, 2401)  # of the classes, and the log errors that they give over all frames; they fall
+_LOG_ERRORS = np.log(norm.cdf(norm.isf(np.linspace(0, FPR, 401)[1::2, None]) - _SEPARATIONS).mean(axis=0))
 
 
 class Setting(NamedTuple):
-    """One line of the tables: (METHODS,) TPRs, deviations between seeds, both in points, and seeds."""
+    """One row of a table."""
 
-    name: str
-    tpr: Sequence[float]
-    deviation: Sequence[float]
-    seeds: Sequence[int]
-    ensembles: bool = False  # every second method is an ensemble of all seeds: one TPR, that of so many seeds' mean
+    deviations: float | tuple  # of log ratios, by the luck of the networks
+    worlds: int = 16
+    heavy: bool = False  # Student's t with 3 degrees of freedom, of the same deviation
+    frames: float = 0.0  # the methods' middle error, where frames are drawn
+    ratios: float | tuple = 1.0
 
-
-def methods_of(setting: Setting, rng: np.random.Generator, replicates: int) -> list[Method]:
-    labels = np.tile(np.arange(BONA_FIDE + ATTACKS) < BONA_FIDE, SUBJECTS)
-    subjects = np.repeat(np.arange(SUBJECTS), BONA_FIDE + ATTACKS)
-    person = 2 * subjects + labels  # a subject is drawn for each class apart: a face and its prints differ
-
-    def normal(name: str, size: int) -> np.ndarray:
-        return SPREAD[name] * rng.standard_normal(size)
-
-    shared = normal("subject", 2 * SUBJECTS)[person] + normal("frame", labels.size)
-    rows, owner = [], []
-    for method, (tpr, deviation, seeds) in enumerate(zip(setting.tpr, setting.deviation, setting.seeds, strict=True)):
-        lies = norm.isf(FPR) + norm.ppf(tpr / 100)
-        moved = deviation / 100 / norm.pdf(norm.ppf(tpr / 100))  # of the mean, to move the TPR so far
-        own = shared + normal("own subject", 2 * SUBJECTS)[person]
-        together = setting.ensembles and method % 2
-        for _ in range(1 if together else seeds):
-            luck = moved * rng.standard_normal() / (seeds**0.5 if together else 1)
-            rows.append(own + normal("own frame", labels.size) + labels * (lies + luck))
-            owner.append(method)
-    drawn = bootstrap(labels, np.stack(rows), FPR, subjects, replicates, int(rng.integers(2**31)))
-    tpr, owner = np.array([tpr_at_fpr(labels, row, FPR) for row in rows]), np.array(owner)
-    alone = [not (setting.ensembles and i % 2) for i in range(METHODS)]
-    return [Method(tpr[owner == i], drawn[owner == i], setting.seeds[i], alone[i]) for i in range(METHODS)]
+    def cells(self) -> list:
+        name = "pilot" if isinstance(self.deviations, tuple) else f"{self.deviations:.2g}"
+        return [name, self.worlds, "t3" if self.heavy else "normal", f"{self.frames:.2g}" if self.frames else "–"]
 
 
-def one_study(task: tuple[Setting, int, int]) -> list[tuple]:
-    """(claims in the report, rule, study, difference of the TPRs, measured difference, adjusted p) of one study."""
-    setting, number, replicates = task
-    methods, rows = methods_of(setting, np.random.default_rng([number, 20190616]), replicates), []
-    for first, last in [(0, METHODS), *((i, i + 2) for i in range(0, METHODS - 1, 2))]:
-        report, p = methods[first:last], {"frames": [], "rule": []}
-        for a, b in zip(report, report[1:], strict=False):
-            drawn = a.drawn.mean(axis=0) - b.drawn.mean(axis=0)
-            p["frames"].append(min(1.0, 2 * min((drawn <= 0).mean(), (drawn >= 0).mean())))
-            p["rule"].append(difference(a, b, luck_of(report), SUBJECTS)[3])
-        for rule, i in product(p, range(len(report) - 1)):
-            true = setting.tpr[first + i] - setting.tpr[first + i + 1]
-            adjusted, measured = holm(dict(enumerate(p[rule])))[i], report[i].mean - report[i + 1].mean
-            rows.append((len(report) - 1, rule, number, true, measured, adjusted))
-    return rows
+def logs_of(setting: Setting, rng: np.random.Generator) -> np.ndarray:
+    """Log errors (worlds, methods) of one study."""
+    shape = (2, setting.worlds, len(CLAIMS))
+    luck = rng.standard_t(3, shape) / 3**0.5 if setting.heavy else rng.standard_normal(shape)
+    better, worse = luck * np.array(setting.deviations) / 2**0.5
+    apart, middle = np.log(setting.ratios) / 2, np.log(setting.frames or 0.1)
+    logs = middle + np.stack([better - apart, worse + apart], axis=-1).reshape(setting.worlds, -1)
+    return np.stack([on_frames(world, rng) for world in logs]) if setting.frames else logs
 
 
-def summary(rows: list[tuple], power: bool) -> dict[str, str]:
-    """Size of the report and rule -> share of wrong verdicts, or of true differences that are shown, with its error."""
-    table, found = pd.DataFrame(rows, columns=["claims", "rule", "study", "true", "measured", "p"]), {}
-    table = table[(table["true"] > 0) if power else (table["true"] == 0)]
-    for (claims, rule), part in table.groupby(["claims", "rule"], sort=False):
-        decided = (part["p"] < 0.05) & ((part["measured"] > 0) | (not power))
-        means = decided.groupby(part["study"]).agg("any" if claims > 1 and not power else "mean").astype(float)
-        found[f"{claims} claims: {rule}"] = f"{100 * means.mean():.1f} ± {100 * means.std() / len(means) ** 0.5:.1f}"
-    return found
+def on_frames(logs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Measured log errors of methods (methods,) that have the log errors ``logs`` on all frames that there could be."""
+    labels = np.arange(BONA_FIDE + ATTACKS) < BONA_FIDE
+    person = np.where(labels, np.arange(labels.size), BONA_FIDE + np.arange(labels.size) % PRINTED)
+    shared = PERSON * rng.standard_normal(BONA_FIDE + PRINTED)[person] + FRAME * rng.standard_normal(labels.size)
+    scores = shared + OWN * rng.standard_normal((logs.size, labels.size))
+    scores += labels * np.interp(-logs, -_LOG_ERRORS, _SEPARATIONS)[:, None]
+    # mean_error, but fast: while k attack frames may pass, what lies below the next one is refused
+    width = np.diff(np.minimum(np.arange(int(FPR * ATTACKS) + 2) / ATTACKS, FPR)) / FPR
+    nearest = -np.sort(-scores[:, BONA_FIDE:])[:, : width.size]
+    refused = [np.searchsorted(*pair) for pair in zip(np.sort(scores[:, :BONA_FIDE]), nearest, strict=True)]
+    errors = refused @ width / BONA_FIDE
+    assert rng.random() > 0.02 or np.isclose(errors[0], mean_error(labels, scores[0], FPR))
+    return np.log(np.maximum(errors, LEAST))
 
 
-def settings() -> Iterator[Setting]:
-    """No differences: every deviation and number of seeds; what the rule supposes, and what it does not. Then power."""
-    every, alike = np.ones(METHODS), {k: [k] * METHODS for k in (1, 2, 3)}
-    for deviation, k in product((0, 1, 3, 5), (1, 2, 3)):
-        yield Setting(f"80%, deviation {deviation}, {k} seeds", 80 * every, deviation * every, alike[k])
-    for k, deviation in product((2, 3), (0, 3, 5)):
-        name = f"80%, ensembles against members, deviation {deviation}, {k} seeds"
-        yield Setting(name, 80 * every, deviation * every, alike[k], ensembles=True)
-    yield Setting("80%, deviation 3, 2 seeds against 3", 80 * every, 3 * every, [2, 3] * 6 + [2])
-    yield Setting("98%, deviation 1, 3 seeds", 98 * every, every, alike[3])
-    heights = np.repeat([60, 70, 80, 90, 95, 98, 98], 2)[:METHODS]  # of each two the first is as good as the second
-    supposed = 0.08 * (heights * (100 - heights)) ** 0.5
-    yield Setting("60 to 98%, deviations as supposed, 3 seeds", heights, supposed, alike[3])
-    yield Setting("60 to 98%, deviation 2 everywhere, 3 seeds", heights, 2 * every, alike[3])
-    for deviation, k, gap in product((0, 1, 3, 5), (2, 3), (5, 10, 20)):
-        tpr = np.where(np.arange(METHODS) % 2, 80 - gap / 2, 80 + gap / 2)
-        yield Setting(f"power, {gap} points, deviation {deviation}, {k} seeds", tpr, deviation * every, alike[k])
+def judged(setting: Setting, studies: int) -> pd.DataFrame:
+    """One row a study and claim: what ``judge`` says, ``true`` ratio, ``variance`` of the log ratios over worlds."""
+    rng, found = np.random.default_rng([20190616, *str(setting).encode()]), []
+    methods = [name for _, _, [pair] in CLAIMS for name in pair]
+    table = pd.DataFrame(product(range(setting.worlds), methods), columns=["world", "experiment"])
+    for study in range(studies):
+        logs = logs_of(setting, rng)
+        variance = (logs[:, 1::2] - logs[:, ::2]).var(axis=0, ddof=1)
+        verdicts = judge(CLAIMS, table.assign(error=np.exp(logs).ravel(), least=LEAST))
+        found.append(verdicts.assign(study=study, true=setting.ratios, variance=variance))
+    return pd.concat(found, ignore_index=True)
+
+
+def no_difference(setting: Setting, studies: int) -> list:
+    found = judged(setting, studies)
+    any_wrong = found["verdict"].isin(["shown", "opposite"]).groupby(found["study"]).any()
+    shares = [found["p"] < 0.05, found["Wilcoxon p"] < 0.05, any_wrong, found["verdict"] == "equivalent"]
+    room = f"{np.exp(np.log(found['room']).mean()):.1f}" if setting.frames else "–"
+    return [f"{found['variance'].mean() ** 0.5:.2f}", room, *(f"{100 * one.mean():.1f}" for one in shares)]
+
+
+def differences(setting: Setting, studies: int) -> list:
+    found, cells = judged(setting._replace(ratios=RATIOS), studies), []
+    for _, part in found.groupby("true"):
+        shares = [(part["verdict"] == name).mean() for name in ("shown", "opposite", "equivalent", "undecided")]
+        cells.append(" / ".join(f"{100 * share:.0f}" for share in shares))
+    stated = float(np.exp(np.log(found["detectable"]).mean()))
+    again = judged(setting._replace(ratios=stated), studies // 2)  # each claim by itself, at Holm's strictest level
+    strict = [(again[p] < 0.05 / len(CLAIMS)) & (again["ratio"] > 1) for p in ("p", "Wilcoxon p")]
+    return [*cells, f"{stated:.2f}", *(f"{100 * one.mean():.0f}" for one in strict)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in {"studies": 1000, "power-studies": 200, "replicates": 200, "processes": 2}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--only", default="", help="settings whose name holds this text")
-    args = parser.parse_args()
-    with Pool(args.processes) as pool:
-        for i, setting in enumerate(one for one in settings() if args.only in one.name):
-            power = setting.name.startswith("power")
-            studies = range(args.power_studies if power else args.studies)
-            tasks = [(setting, number, args.replicates) for number in studies]
-            found = [row for one in pool.imap_unordered(one_study, tasks, chunksize=10) for row in one]
-            cells = pd.DataFrame(summary(found, power), index=pd.Index([setting.name], name="setting"))
-            print(cells.to_csv(sep="|", header=i == 0), end="", flush=True)
+    parser.add_argument("--studies", type=int, default=200, help="a setting without differences; with them half of it")
+    studies, names = parser.parse_args().studies, ["deviation", "worlds", "luck", "frames"]
+    luck = tuple((one**2 - OF_FRAMES**2) ** 0.5 for one in PILOT)  # with frames as much as PILOT without
+    nulls = [Setting(PILOT, worlds, heavy) for worlds, heavy in product((8, 16, 32), (False, True))]
+    nulls += [Setting(luck, heavy=heavy, frames=0.1) for heavy in (False, True)]
+    nulls += [Setting(one, frames=error) for one, error in ((0.0, 0.1), (0.0, 0.01), (0.6, LEAST))]
+    powers = [Setting(one, worlds) for worlds, one in product((8, 16, 32), (0.3, 0.6, 1.1))]
+    powers += [Setting(2.6), Setting(0.6, heavy=True), Setting(luck[1], frames=0.1), Setting(0.6, frames=LEAST)]
+    print("", *names, "all", "room", "t", "Wilcoxon", "any of 8", "equivalent", "", sep=" | ", flush=True)
+    for setting in nulls:
+        print("", *setting.cells(), *no_difference(setting, studies), "", sep=" | ", flush=True)
+    print("", *names, *np.unique(RATIOS), "detectable", "t", "Wilcoxon", "", sep=" | ", flush=True)
+    for setting in powers:
+        print("", *setting.cells(), *differences(setting, studies // 2), "", sep=" | ", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from synthsurf import sensors
+from synthsurf import scenes, sensors
 from synthsurf.draws import Draws
-from synthsurf.faces import crop_of_face, draw_identities, draw_pose, drifted, view_of
-from synthsurf.prints import crop_of_sheet, draw_printer, draw_sheets, page_crop, printed
+from synthsurf.faces import draw_identities, draw_pose, drifted, view_of
+from synthsurf.prints import draw_printer, draw_sheets, page_crop, printed
 from synthsurf.rendering import Renderer, fingerprint_of, one_thread, padded, require_positive, tiles
-from synthsurf.scenes import Capture, Scene, behind_sheet, distances, living_face, portrait, registered_frames
+from synthsurf.scenes import Capture, Scene, crop_around
 from synthsurf.sensors import Camera, Look, look, power
 
 BONA_FIDE = 0
@@ -135,10 +135,10 @@ class SynthSurf(Renderer):
             capture = self._captures(np.array([subject]), np.array([kind]), np.array([number])).take(slice(1))
             scene = self._scene(capture)
             parts = {"reflectance": scene.reflectance, "normal": scene.normal, "inside": scene.inside}
-            parts["depth"] = distances(scene.z, scene.middle, capture.camera)
+            parts["depth"] = scenes.distances(scene.z, scene.middle, capture.camera)
             if kind != BONA_FIDE:
                 parts |= {"page": self._pages[subject, kind].float()[None], "opening": scene.opening}
-            parts |= {"frame": registered_frames(scene, capture, self.spec.look, self.size)}
+            parts |= {"frame": scenes.registered_frames(scene, capture, self.spec.look, self.size)}
             return {name: part[0, ..., : part.shape[-1], :].numpy().copy() for name, part in parts.items()}
 
     def _order(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -168,13 +168,13 @@ class SynthSurf(Renderer):
         return self._captures(*(column[index] for column in self._videos))
 
     def _render(self, capture: Capture) -> Tensor:
-        return registered_frames(self._scene(capture), capture, self.spec.look, self.size)
+        return scenes.registered_frames(self._scene(capture), capture, self.spec.look, self.size)
 
     def _scene(self, capture: Capture) -> Scene:
         if capture.sheet is None:
-            return living_face(capture, self.size)
+            return scenes.living_face(capture, self.size)
         pages = torch.stack([self._pages[tuple(video)] for video in capture.sheet.video.tolist()]).float()
-        return behind_sheet(capture, pages, self.spec.look, self.size)
+        return scenes.behind_sheet(capture, pages, self.spec.look, self.size)
 
     def _captures(self, subject: np.ndarray, kind: np.ndarray, number: np.ndarray) -> Capture:
         """All parameters of frames, all bona fide or all attacks, rows padded; their prints are made if they are not there."""
@@ -186,13 +186,14 @@ class SynthSurf(Renderer):
         video = Draws(self._keys(1, subject, kind))
         frame = Draws(self._keys(2, subject, kind, number))
         pose = drifted(draw_pose(video, look), draw_pose(frame, look))
-        camera = sensors.draw_camera(Draws(self._keys(6, subject)), video, look)
-        camera = replace(camera, distance=camera.distance + 12.0 * frame.normal())  # people sway
+        camera = sensors.draw_camera(Draws(self._keys(6, subject)), video, look, attack)
+        camera.distance += 12.0 * frame.normal()  # people sway
+        camera.motion = look.motion * frame.normal(2)
         view, keys = view_of(pose), self._keys(3, subject, kind, number)
         if not attack:
-            return Capture(face, pose, view, crop_of_face(face, pose, view), camera, keys)
+            return Capture(face, pose, view, crop_around(scenes.face_edge(face, pose, view), pose), camera, keys)
         sheet = draw_sheets(video, face, pose, torch.stack([subject, kind], 1), look, self._care(subject, kind))
-        return Capture(face, pose, view, crop_of_sheet(sheet, face, pose), camera, keys, sheet)
+        return Capture(face, pose, view, crop_around(scenes.sheet_edge(sheet, face, pose), pose), camera, keys, sheet)
 
     def _care(self, subject: Tensor, kind: Tensor) -> Tensor:
         """How good an attacker's work on one print is, from 0 to 1: who prints well also cuts and wears it well."""
@@ -216,9 +217,9 @@ class SynthSurf(Renderer):
         face = draw_identities(Draws(self._keys(0, subject)))
         capture = Capture(face, pose, view_of(pose), page_crop(pose.zoom), camera, draws.keys)
         printer = draw_printer(draws, self.spec.look, self._care(subject, kind))
-        size = 2 * self.size  # prints are finer than what the camera resolves of them
+        size = 3 * self.size // 2  # a page is half as wide again as a frame, and no finer than what the camera resolves
         for tile in tiles(len(missing), size):
-            photograph, _ = portrait(capture.take(tile), size)
+            photograph, _ = scenes.portrait(capture.take(tile), size)
             pages = printed(photograph, printer.take(tile)).half()
             self._pages |= {video: page.clone() for video, page in zip(missing[tile], pages, strict=True)}
         page = pages[0]

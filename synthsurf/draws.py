@@ -82,8 +82,6 @@ class Rows:
 
     def take(self, rows: slice) -> Self:
         """The table with some of its rows."""
-
-        def part(value: "Tensor | Rows | None") -> "Tensor | Rows | None":
-            return value and value.take(rows) if not isinstance(value, Tensor) else value[rows]
-
-        return type(self)(**{field.name: part(getattr(self, field.name)) for field in fields(self)})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut = {name: c.take(rows) if isinstance(c, Rows) else c[rows] for name, c in columns.items() if c is not None}
+        return type(self)(**(columns | cut))

@@ -11,38 +11,39 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from synthsurf.draws import Draws, Rows
-from synthsurf.sensors import Crop, Look, pixel_grid
+from synthsurf.sensors import Crop, Look, pixel_grid, smooth_pattern
 
 # Relief in (|x|, y): centre x, y, standard deviations x, y, height; head units. Heights follow what anthropometry gives
 # for adults, in millimetres: nose 20 over the cheeks, brow 9 over the eye's inner corner, lips 6, chin 7.
 RELIEF = (
-    (0.12, -0.33, 0.055, 0.06, 0.10),  # wings of the nose
+    (0.135, -0.34, 0.06, 0.06, 0.10),  # wings of the nose
     (0.36, 0.08, 0.16, 0.10, -0.20),  # eye socket
     (0.37, 0.07, 0.10, 0.06, 0.09),  # eyeball
     (0.32, 0.29, 0.24, 0.07, 0.07),  # ridge of the brow
     (0.55, -0.16, 0.20, 0.16, 0.10),  # cheekbone
-    (0.30, -0.50, 0.05, 0.16, -0.04),  # fold between cheek and lips
     (0.06, -0.60, 0.15, 0.045, 0.085),  # upper lip
     (0.00, -0.665, 0.20, 0.020, -0.06),  # between the lips
     (0.00, -0.73, 0.14, 0.045, 0.095),  # lower lip
     (0.00, -0.86, 0.18, 0.05, -0.08),  # hollow below it
     (0.00, -1.03, 0.18, 0.13, 0.15),  # chin
-    (0.78, 0.45, 0.18, 0.28, -0.08),  # temple
-    (0.00, 0.68, 0.40, 0.25, 0.05),  # forehead
     (0.62, -0.58, 0.16, 0.22, -0.05),  # hollow of the cheek
+    (0.00, -0.29, 0.085, 0.075, 0.06),  # ball of the nose
 )
-RELIEF_VARIATION = (0.02, 0.02, 0.08, 0.08, 0.20)  # of centres in head units, of the rest relative
-WINGS, SOCKET, EYEBALL, RIDGE, MOUTH, CHIN = 0, 1, 2, 3, slice(6, 9), 10
+RELIEF_VARIATION = (0.02, 0.02, 0.10, 0.10, 0.25)  # of centres in head units, of the rest relative
+WINGS, SOCKET, EYEBALL, RIDGE, MOUTH, CHIN = 0, 1, 2, 3, slice(5, 8), 9
 NOSE_TOP, NOSE_TIP, NOSE_BASE = 0.20, -0.29, -0.42  # y where the nose begins to rise, is highest, ends
 EYE = (0.37, 0.08)
 MOUTH_Y = -0.66
 MOST_TURNED = math.radians(30)  # beyond it a face hides parts of itself, which a height field cannot show
+ROOT_2 = math.sqrt(2)
 FAR = 30.0  # exp(-30) is nothing; smaller arguments would give denormal numbers, which are slow
+SKIN_NODES, SKIN_REACH = 24, 0.5  # of the map of a skin: grain of 3 mm; half its side in head units
 TURNING_DEPTH = 0.75  # the head turns about a point this far behind the nose tip, so that it stays in the frame
 
-POPULATIONS = {"all": (0.05, 0.75), "A": (0.30, 0.75), "B": (0.05, 0.40)}  # range of skin darkness
+POPULATIONS = {"all": (0.0, 0.9), "A": (0.30, 0.9), "B": (0.0, 0.40)}  # range of skin darkness
 
 
 @dataclass
@@ -53,38 +54,37 @@ class Identity(Rows):
     height: Tensor
     depth: Tensor
     jaw: Tensor  # how much the face narrows downwards
-    relief: Tensor  # (n, 14, 5, 1, 1): centre x, y, standard deviations x, y, height
+    relief: Tensor  # (n, 12, 5, 1, 1): centre x, y, standard deviations x, y, height
     nose: Tensor  # height of its tip
     nose_width: Tensor  # standard deviation at the bridge
     skin: Tensor
-    skin_waves: Tensor  # (n, 3, 4, 1, 1): wave numbers x, y, phase, amplitude
-    moles: Tensor  # (n, 4, 4, 1, 1): x, y, radius, darkness
-    blush: Tensor
-    fold: Tensor  # darkness of creases
-    socket_shade: Tensor
+    texture: Tensor  # (n, 2, 24, 24): grain and blotches
+    freckles: Tensor
+    age: Tensor  # 0 smooth .. 1 lined
     hair: Tensor
-    hairline: Tensor  # y of its middle
-    temple: Tensor  # how far it comes down at the sides
-    hair_phase: Tensor
     beard: Tensor  # opacity, 0 = shaven
+    beard_line: Tensor  # y of its upper edge in the middle of the cheek
+    moustache: Tensor
     eye_x: Tensor
     eye_y: Tensor
     eye_width: Tensor
     eye_height: Tensor
     eye_tilt: Tensor
-    lash: Tensor  # half thickness of the line of lashes
+    crease: Tensor  # of the upper lid, 0 = single lid
     iris: Tensor
     brow_y: Tensor
     brow_width: Tensor
     brow_thickness: Tensor
     brow_arch: Tensor
+    brow_slope: Tensor
+    brow_density: Tensor
     mouth_y: Tensor
     mouth_width: Tensor
     upper_lip: Tensor
     lower_lip: Tensor
     lips: Tensor
-    nostril: Tensor
-    glasses: Tensor  # 1 = wears them
+    frame: Tensor
+    rim: Tensor  # of glasses, half thickness relative to the lens; 0 = wears none
     lens_width: Tensor
     lens_height: Tensor
 
@@ -129,51 +129,52 @@ def draw_identities(draws: Draws, population: str = "all", trait: Tensor | float
     lean = {"all": 0.0, "A": 1.0, "B": -1.0}[population]
     eye_x, eye_y = EYE[0] + 0.03 * normal(), EYE[1] + 0.025 * normal()
     mouth_shift = 0.035 * normal()
-    darkness = uniform(*POPULATIONS[population])
-    skin = _colours(darkness, (0.84, 0.64, 0.52), (0.45, 0.29, 0.21)) + 0.02 * normal(3)
-    hair = _colours(uniform(0, 1) ** 3, (0.07, 0.055, 0.05), (0.32, 0.225, 0.15)) * (1 + 0.2 * lean)
-    iris = _colours(uniform(0, 1) ** (3 - lean), (0.13, 0.08, 0.05), (0.28, 0.30, 0.30))
-    lips = skin * skin.new_tensor((0.92, 0.62, 0.62)).view(3, 1, 1) + 0.03 * normal(3)
-    beards = uniform(0, 1) < 0.35 * (1 + 0.9 * trait)
+    darkness, undertone = uniform(*POPULATIONS[population]), 0.02 * normal()
+    skin = _colours(darkness, (0.80, 0.57, 0.45), (0.27, 0.155, 0.105)) + 0.012 * normal(3)
+    skin += undertone[:, None] * skin.new_tensor((0.3, 0.25, -0.8)).view(3, 1, 1)
+    hair = _colours(uniform(0, 1) ** 3, (0.045, 0.035, 0.03), (0.30, 0.20, 0.13)) * (1 + 0.2 * lean)
+    iris = _colours(uniform(0, 1) ** (3 - lean), (0.09, 0.05, 0.03), (0.24, 0.26, 0.26))
+    lips = skin * skin.new_tensor((0.86, 0.60, 0.62)).view(3, 1, 1) * (1 + 0.12 * normal(3))
+    age, bearded = uniform(0, 1) ** 1.5, uniform(0, 1) < 0.35 * (1 + 0.9 * trait)
+    plastic = (uniform(0, 1) < 0.6).float()  # dark and thick, or a thin wire
     return Identity(
-        width=1.0 + 0.05 * normal() - 0.02 * lean,
+        width=1.0 + 0.06 * normal() - 0.02 * lean,
         height=1.25 + 0.05 * normal(),
         depth=0.92 + 0.06 * normal(),
         jaw=(uniform(0.02, 0.20) - 0.05 * trait).clamp(0, 0.26),
         relief=_draw_relief(draws, eye_x, eye_y, mouth_shift, lean, trait),
-        nose=0.30 * (1 + 0.10 * normal() + 0.10 * lean),
-        nose_width=0.095 * (1 + 0.10 * normal() - 0.08 * lean),
-        skin=_with_infrared(skin.clamp(0.03, 0.95), uniform(0.55, 0.68)),
-        skin_waves=torch.cat([5 * normal(3, 2), uniform(0, 2 * math.pi, 3, 1), uniform(0, 0.05, 3, 1)], 2),
-        moles=_draw_moles(draws),
-        blush=0.6 * uniform(0.1, 0.9) - 0.1 * trait,
-        fold=uniform(0.0, 0.35),
-        socket_shade=uniform(0.05, 0.40),
-        hair=_with_infrared(hair.clamp(0.02, 0.9), uniform(0.38, 0.64)),
-        hairline=uniform(0.62, 1.05) + 0.05 * trait,
-        temple=uniform(0.0, 0.6) - 0.12 * trait,
-        hair_phase=uniform(0, 2 * math.pi),
-        beard=beards * uniform(0.15, 0.8),
+        nose=0.27 * (1 + 0.13 * normal() + 0.10 * lean),
+        nose_width=0.095 * (1 + 0.13 * normal() - 0.08 * lean),
+        skin=_with_infrared(skin.clamp(0.03, 0.95), uniform(0.58, 0.66)),
+        texture=_draw_texture(draws),
+        freckles=uniform(-0.6, 0.4).clamp(min=0),
+        age=age,
+        hair=_with_infrared(hair.clamp(0.02, 0.9), uniform(0.14, 0.30)),
+        beard=bearded * uniform(0.1, 0.95),
+        beard_line=uniform(-0.95, -0.50),
+        moustache=bearded * uniform(-0.2, 0.95).clamp(min=0),
         eye_x=eye_x,
         eye_y=eye_y,
-        eye_width=0.175 * (1 + 0.08 * normal()),
-        eye_height=0.088 * (1 + 0.12 * normal() + 0.10 * lean - 0.06 * trait),
-        eye_tilt=0.08 + 0.08 * normal() - 0.06 * lean,
-        lash=uniform(0.014, 0.028) - 0.004 * trait,
-        iris=_with_infrared(iris, torch.full_like(eye_x, 0.42)),
-        brow_y=0.255 + eye_y - EYE[1] + 0.03 * normal() - 0.02 * trait,
-        brow_width=0.235 * (1 + 0.08 * normal()),
-        brow_thickness=uniform(0.022, 0.055) * (1 + 0.3 * trait),
-        brow_arch=uniform(0.02, 0.10) - 0.02 * trait,
+        eye_width=0.178 * (1 + 0.10 * normal()),
+        eye_height=0.076 * (1 + 0.17 * normal() + 0.10 * lean - 0.06 * trait),
+        eye_tilt=0.08 + 0.10 * normal() - 0.06 * lean,
+        crease=uniform(-0.3, 1.0).clamp(min=0),
+        iris=_with_infrared(iris, torch.full_like(eye_x, 0.28)),
+        brow_y=0.245 + eye_y - EYE[1] + 0.03 * normal() - 0.02 * trait,
+        brow_width=0.235 * (1 + 0.10 * normal()),
+        brow_thickness=uniform(0.018, 0.072) * (1 + 0.3 * trait),
+        brow_arch=uniform(0.0, 0.11) - 0.02 * trait,
+        brow_slope=0.03 * normal(),
+        brow_density=uniform(0.45, 1.0),
         mouth_y=MOUTH_Y + mouth_shift,
-        mouth_width=0.27 * (1 + 0.10 * normal()),
-        upper_lip=uniform(0.050, 0.095) * (1 - 0.2 * trait),
-        lower_lip=uniform(0.075, 0.135) * (1 - 0.2 * trait),
-        lips=_with_infrared(lips.clamp(0.02, 0.95), torch.full_like(eye_x, 0.57)),
-        nostril=0.045 * (1 + 0.10 * normal() - 0.08 * lean),
-        glasses=(uniform(0, 1) < 0.18).float(),
-        lens_width=uniform(0.24, 0.30),
-        lens_height=uniform(0.17, 0.27),
+        mouth_width=0.27 * (1 + 0.12 * normal()),
+        upper_lip=uniform(0.040, 0.095) * (1 - 0.2 * trait),
+        lower_lip=uniform(0.065, 0.135) * (1 - 0.2 * trait),
+        lips=_with_infrared(lips.clamp(0.02, 0.95), torch.full_like(eye_x, 0.52)),
+        frame=_with_infrared(uniform(0.02, 0.16, 3) + 0.30 * (1 - plastic[:, None]), 0.05 + 0.30 * (1 - plastic)),
+        rim=(uniform(0, 1) < 1 / 3) * (uniform(0.03, 0.06) + 0.06 * plastic * uniform(0, 1)),
+        lens_width=uniform(0.24, 0.31),
+        lens_height=uniform(0.16, 0.27),
     )
 
 
@@ -188,7 +189,7 @@ def _with_infrared(rgb: Tensor, infrared: Tensor) -> Tensor:
 
 
 def _draw_relief(draws: Draws, eye_x: Tensor, eye_y: Tensor, mouth: Tensor, lean: float, trait) -> Tensor:
-    """Bumps of the height field, (n, 14, 5, 1, 1); eyes and mouth lie where the painted ones do."""
+    """Bumps of the height field, (n, 12, 5, 1, 1); eyes and mouth lie where the painted ones do."""
     table = eye_x.new_tensor(RELIEF)[..., None, None]
     variation = eye_x.new_tensor(RELIEF_VARIATION)[:, None, None]
     change = draws.normal(len(RELIEF), 5) * variation
@@ -203,10 +204,10 @@ def _draw_relief(draws: Draws, eye_x: Tensor, eye_y: Tensor, mouth: Tensor, lean
     return torch.cat([centre, shape], 2)
 
 
-def _draw_moles(draws: Draws) -> Tensor:
-    present = draws.uniform(0, 1, 4, 1) < 0.6
-    place = [draws.uniform(-0.7, 0.7, 4, 1), draws.uniform(-0.9, 0.7, 4, 1), draws.uniform(0.012, 0.03, 4, 1)]
-    return torch.cat([*place, draws.uniform(0, 1, 4, 1) * present], 2)
+def _draw_texture(draws: Draws) -> Tensor:
+    """A map of the skin, (n, 2, 24, 24): grain and blotches, with standard deviations of about 1."""
+    grain, other = draws.normal_maps(SKIN_NODES, SKIN_NODES)
+    return torch.stack([grain, smooth_pattern(draws, 5, SKIN_NODES, SKIN_NODES).add_(0.5 * other)], 1)
 
 
 def draw_pose(draws: Draws, look: Look) -> Pose:
@@ -264,8 +265,8 @@ def project(view: View, x: Tensor, y: Tensor, start: Tensor, surfaces) -> tuple[
     return on_x, on_y, z.sub_(view.cos_pitch * view.sin_yaw * on_x)
 
 
-def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A living face before light: reflectance (n, 4, rows, columns), factor of the highlight, z and ``outline``."""
+def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A living face before light: reflectance (n, 4, rows, columns), factor of the highlight and z."""
     x, y = pixel_grid(size, crop, view.cos_roll, view.sin_roll)
     relief = _moved_relief(face, pose)
 
@@ -274,34 +275,7 @@ def see(face: Identity, pose: Pose, view: View, crop: Crop, size: int) -> tuple[
 
     x, y, z = project(view, x, y, 0.8 * face.depth, (partial(height, face, None), exact))
     reflectance, gloss = _painted(face, pose, x, _smiling(pose, face, x, y))
-    return reflectance, gloss, z, outline(face, x, y)
-
-
-def _radii(face: Identity, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Squares of x and y relative to the half axes of the head, which narrows towards the chin."""
-    below = (-y).clamp_(0.0, 2.0)
-    below = below.sqrt().mul_(below)  # to the power 1.5
-    half_width = below.mul_(-face.jaw).add_(1.0).mul_(face.width)
-    return (x / half_width).square_(), ((y + 0.05) / face.height).square_()
-
-
-def outline(face: Identity, x: Tensor, y: Tensor) -> Tensor:
-    """1 on the outline of the face, less inside: between an ellipse and a rectangle, as fitted face models are cut."""
-    across, up = _radii(face, x, y)
-    across.clamp_(max=2.0)
-    up.clamp_(max=2.0)
-    return (across * up).mul_(-0.5).add_(across).add_(up)
-
-
-def face_edge(face: Identity, pose: Pose) -> tuple[Tensor, Tensor]:
-    """x and y of 32 points on the outline of a face, (n, 32, 1) each."""
-    angle = torch.arange(32, dtype=torch.float32).mul_(math.pi / 16)[:, None]
-    cos, sin = angle.cos(), angle.sin()
-    cross = (cos * sin).square()
-    reach = (2 / (1 + (1 - 2 * cross).sqrt())).sqrt()  # solves X + Y - X Y / 2 = 1 along the ray
-    y = face.height * pose.outline * reach * sin - 0.05
-    below = (-y).clamp(0.0, 2.0)
-    return face.width * pose.outline * reach * cos * (1 - face.jaw * below.sqrt() * below), y
+    return reflectance, gloss, z
 
 
 def turned(view: View, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -317,28 +291,11 @@ def rolled(view: View, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return view.cos_roll * x - view.sin_roll * y, view.sin_roll * x + view.cos_roll * y
 
 
-def crop_around(x: Tensor, y: Tensor, pose: Pose) -> Crop:
-    """The box of a face detector around points (n, k, 1), made a square frame.
-
-    Frames are resized to squares, whatever the box: half of its difference from a square is stretched away.
-    """
-    low_x, high_x, low_y, high_y = x.amin(1, True), x.amax(1, True), y.amin(1, True), y.amax(1, True)
-    half_x, half_y = (high_x - low_x) / 2, (high_y - low_y) / 2
-    half_x = (half_x * half_y).sqrt()
-    scale = 1.0 / (0.975 * pose.zoom)  # a tight box: it cuts off a little at chin and forehead
-    middle_x, middle_y = (low_x + high_x) / 2 + pose.shift_x, (low_y + high_y) / 2 + pose.shift_y
-    return Crop(scale / half_x, scale / half_y, middle_x, middle_y)
-
-
-def crop_of_face(face: Identity, pose: Pose, view: View) -> Crop:
-    """The frame around a living face."""
-    return crop_around(*rolled(view, *turned(view, *face_edge(face, pose), 0.15 * face.depth)), pose)
-
-
 def height(face: Identity, relief: Tensor | None, x: Tensor, y: Tensor) -> Tensor:
     """Height z (head units) of the face above the plane of its outline, (n, rows, columns); without relief the nose."""
-    across, up = _radii(face, x, y)
-    r2 = across.add_(up).clamp_(max=2.0)
+    below = (-y).clamp_(0.0, 2.0)
+    narrower = below.sqrt().mul_(below).mul_(-face.jaw).add_(1.0)  # towards the chin, with the power 1.5
+    r2 = (x / narrower.mul_(face.width)).square_().add_(((y + 0.05) / face.height).square_()).clamp_(max=2.0)
     ax = x.square().add_(0.01).sqrt_()  # |x|, without a crease in the middle of the face
     bumps = _nose(face, x, y)
     for k in range(0 if relief is None else relief.shape[1]):
@@ -354,7 +311,7 @@ def _nose(face: Identity, x: Tensor, y: Tensor) -> Tensor:
     start = (rise * 8.0).clamp_(max=1.0)
     base = (y - NOSE_BASE).mul_(1 / (NOSE_TIP - NOSE_BASE)).clamp_(0.0, 1.0)
     base = (base * -2.0 + 3.0).mul_(base).mul_(base)
-    half2 = (x / (rise * 0.4 + 0.8).mul_(face.nose_width)).square_().mul_(0.5).clamp_(max=FAR).neg_().exp_()
+    half2 = (x / (rise * 0.7 + 0.7).mul_(face.nose_width)).square_().mul_(0.5).clamp_(max=FAR).neg_().exp_()
     return rise.mul_(0.85).add_(0.15).mul_(start).mul_(base).mul_(half2).mul_(face.nose)
 
 
@@ -381,8 +338,9 @@ def _ramp(distance: Tensor, width: float = 0.03) -> Tensor:
 
 def bell(x: Tensor, y: Tensor, width: Tensor | float, tall: Tensor | float) -> Tensor:
     """Gaussian of standard deviations ``width`` and ``tall``, in place."""
-    half_distance2 = x.div_(width).square_().add_(y.div_(tall).square_()).mul_(0.5)
-    return half_distance2.clamp_(max=FAR).neg_().exp_()
+    x.div_(width * ROOT_2)
+    y.div_(tall * ROOT_2)
+    return x.square_().addcmul_(y, y).clamp_(max=FAR).neg_().exp_()
 
 
 def _paint(canvas: Tensor, colour: Tensor | tuple, opacity: Tensor) -> None:
@@ -397,40 +355,48 @@ def _painted(face: Identity, pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, 
     ax = x.abs()
     eye = _eye(face, pose, x, ax, y)
     lips, lip_line = _lips(face, pose, ax, y)
-    canvas = _skin(face, x, ax, y, eye["crease"])
-    _paint(canvas, (0.62, 0.30, 0.25, 0.60), bell(ax - 0.52, y + 0.28, 0.17, 0.14).mul_(0.45 * face.blush))
-    stubble = _beard(face, ax, y).mul_(1 - lips)
-    _paint(canvas, 0.3 * face.skin + 0.7 * face.hair, stubble)
+    place = torch.stack([x - 0.3, y], 3).mul_(1 / SKIN_REACH)  # what lies beyond the map is its mirror image
+    grain, blotches = grid_sample(face.texture, place, align_corners=False, padding_mode="reflection").unbind(1)
+    canvas = _skin(face, grain, blotches, _lines(face, ax, y).add_(eye["crease"]))
+    hairs = grain.mul(0.15).add_(0.85)  # neither brows nor beards are solid
+    _paint(canvas, (0.62, 0.30, 0.25, 0.60), bell(ax - 0.52, y + 0.28, 0.17, 0.14).mul_(0.25))
+    _paint(canvas, 0.25 * face.skin + 0.75 * face.hair, _beard(face, ax, y).mul_(1 - lips).mul_(hairs).clamp_(0.0, 1.0))
     _paint(canvas, face.lips, lips.mul_(0.85))
-    _paint(canvas, (0.78, 0.74, 0.70, 0.50), eye["white"])
+    _paint(canvas, (0.62, 0.56, 0.52, 0.42), eye["white"])
     _paint(canvas, face.iris, eye["iris"])
-    nostrils = _ramp(bell(ax - 0.075, y + 0.395, face.nostril, 0.026).sub_(0.55), 0.5)
+    nostrils = _ramp(bell(ax - 0.085, y + 0.395, 0.045, 0.026).sub_(0.55), 0.5)
     dark = torch.maximum(torch.maximum(lip_line, eye["dark"]), nostrils.mul_(0.75))
     _paint(canvas, (0.05, 0.03, 0.03, 0.20), dark)
     _paint(canvas, (0.03, 0.02, 0.02, 0.03), eye["pupil"])
-    _paint(canvas, face.hair, _brows(face, ax, y))
-    _hair(canvas, face, x, y)
-    _paint(canvas, (0.06, 0.06, 0.07, 0.10), _spectacles(face, ax, y))
-    return canvas.clamp_(0.01, 1.0), eye["gloss"]
+    _paint(canvas, face.hair, _brows(face, ax, y).mul_(hairs).clamp_(0.0, 1.0))
+    gloss = grain.mul_(0.15).add_(0.45).clamp_(min=0.0).add_(eye["gloss"])
+    frame, glint = _spectacles(face, pose, x, ax, y)
+    _paint(canvas, face.frame, frame)
+    return canvas.clamp_(0.01, 1.0), gloss.add_(glint)
 
 
-def _skin(face: Identity, x: Tensor, ax: Tensor, y: Tensor, crease: Tensor) -> Tensor:
-    """Skin with its unevenness, folds, shaded sockets and moles."""
-    waves = torch.zeros_like(x)
-    for k in range(face.skin_waves.shape[1]):
-        along_x, along_y, phase, amplitude = face.skin_waves[:, k].unbind(1)
-        waves.addcmul_((along_x * x).add_(along_y * y).add_(phase).sin_(), amplitude)
-    dark = crease.mul_(0.5)
-    dark.addcmul_(bell(ax - face.eye_x + 0.03, y - face.eye_y - 0.02, 0.17, 0.12), face.socket_shade)
-    along = y + 0.60
-    dark.addcmul_(bell((along * 0.45).add_(ax).sub_(0.31), along, 0.035, 0.13), face.fold)
-    dark.add_(bell(ax - 0.175, y + 0.35, 0.03, 0.06).mul_(0.30))  # behind the wings of the nose
-    for k in range(face.moles.shape[1]):
-        mole_x, mole_y, radius, darkness = face.moles[:, k].unbind(1)
-        dark.addcmul_(bell(x - mole_x, y - mole_y, radius, radius), darkness)
-    colours = torch.stack([1 + waves] * 3 + [1 + 0.3 * waves], 1)
-    share = x.new_tensor((0.55, 0.65, 0.70, 0.20)).view(1, 4, 1, 1)
+def _skin(face: Identity, grain: Tensor, blotches: Tensor, dark: Tensor) -> Tensor:
+    """Skin with grain, redder and paler blotches, freckles and moles, and what is darker on it; infrared hardly shows them."""
+    uneven = 0.03 + 0.04 * face.age
+    dark.addcmul_((grain - 0.7).clamp_(min=0), face.freckles).add_((grain - 2.6).clamp_(min=0))
+    even, red = 1 + uneven * grain, blotches.mul(uneven)
+    colours = torch.stack([even, even - red, even - 0.8 * red, even.mul(0.3).add_(0.7)], 1)
+    share = dark.new_tensor((0.55, 0.65, 0.70, 0.20)).view(1, 4, 1, 1)
     return colours.mul_(1 - share * dark.clamp_(max=1.0)[:, None]).mul_(face.skin)
+
+
+def _lines(face: Identity, ax: Tensor, y: Tensor) -> Tensor:
+    """Darkness of shaded sockets, folds beside nose and mouth, and the lines of age on the forehead and below the eyes."""
+    dx, dy = ax - face.eye_x, y - face.eye_y
+    dark = bell(dx + 0.03, dy - 0.02, 0.17, 0.12).mul_(0.08 + 0.25 * face.age)
+    along = y + 0.60
+    dark.addcmul_(bell((along * 0.45).add_(ax).sub_(0.31), along, 0.035, 0.13), 0.1 + 0.4 * face.age)
+    dark.add_(bell(ax - 0.19, y + 0.35, 0.03, 0.06).mul_(0.30))  # behind the wings of the nose
+    furrows = (y + 0.06 * ax.square()).mul_(60.0).sin_().clamp_(min=0).square_()
+    dark.addcmul_(furrows.mul_(bell(ax.clone(), y - 0.50, 0.38, 0.10)), 0.7 * face.age)
+    dark.addcmul_(bell(ax - 0.07, dy - 0.20, 0.018, 0.07), 0.5 * face.age)  # between the brows
+    bag = (dx * dx).mul_(-3.0).add_(dy).add_(0.155)
+    return dark.addcmul_(bell(bag, dx, 0.022, 0.13), 0.1 + 0.4 * face.age)
 
 
 def _eye(face: Identity, pose: Pose, x: Tensor, ax: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -446,12 +412,12 @@ def _eye(face: Identity, pose: Pose, x: Tensor, ax: Tensor, y: Tensor) -> dict[s
     limbus = _ramp((iris2 - 0.066**2).abs_().neg_().add_(0.0012), 0.0012).mul_(iris).mul_(0.5)
     near = (lid + 0.12).mul_(8.0).clamp_(0.0, 1.0)
     to_lid = dy - upper.clamp(min=-0.01)
-    lashes = _ramp((to_lid - 0.004).abs_().neg_().add_(face.lash), 0.016).mul_(near).mul_(0.9)
-    crease = _ramp((to_lid - 0.055).abs_().neg_().add_(0.012), 0.03).mul_(near)
+    lashes = _ramp((to_lid - 0.004).abs_().neg_().add_(0.018), 0.016).mul_(near).mul_(0.9)
+    crease = _ramp((to_lid - 0.055).abs_().neg_().add_(0.012), 0.03).mul_(near).mul_(0.7 * face.crease)
     glint = bell(dx * side - 0.025, dy - 0.035, 0.014, 0.014).mul_(opening)
     shadow = _ramp(0.03 - (upper - dy), 0.05).mul_(0.45)  # of the upper lid on the eyeball
     white = opening * (1 - 0.35 * shadow)
-    gloss = glint.mul_(6.0).add_(0.5 * opening).add_(1.0)
+    gloss = glint.mul_(6.0).add_(0.5 * opening)
     dark = torch.maximum(limbus, torch.maximum(lashes, shadow.mul_(opening)))
     return {"white": white, "iris": iris, "pupil": pupil, "dark": dark, "crease": crease, "gloss": gloss}
 
@@ -473,34 +439,30 @@ def _lips(face: Identity, pose: Pose, ax: Tensor, y: Tensor) -> tuple[Tensor, Te
 def _brows(face: Identity, ax: Tensor, y: Tensor) -> Tensor:
     """Opacity of the brows: an arch that thins outwards."""
     along = (ax - face.eye_x - 0.01) / face.brow_width  # -1 at the nose, 1 at the temple
-    middle = (along - 0.25).square_().mul_(-face.brow_arch).add_(face.brow_y + 0.03)
+    middle = (along - 0.25).square_().mul_(-face.brow_arch).addcmul_(along, face.brow_slope).add_(face.brow_y + 0.03)
     thickness = (along * -0.45).add_(0.75).mul_(face.brow_thickness)
     ends = (1 - along.square()).mul_(3.0).clamp_(0.0, 1.0)
-    return _ramp((y - middle).abs_().neg_().add_(thickness), 0.045).mul_(ends).mul_(0.85)
+    return _ramp((y - middle).abs_().neg_().add_(thickness), 0.045).mul_(ends).mul_(face.brow_density)
 
 
 def _beard(face: Identity, ax: Tensor, y: Tensor) -> Tensor:
     """Opacity of beard and moustache; the chin strap follows the jaw."""
-    cheek = _ramp(0.34 * ax.square() - 0.58 - y, 0.22)
-    moustache = bell(ax.clone(), y - face.mouth_y - 0.13, 0.16, 0.05)
-    return torch.maximum(cheek, moustache).mul_(face.beard)
+    cheek = _ramp((0.5 * ax.square()).add_(face.beard_line).sub_(y), 0.22)
+    moustache = bell(ax.clone(), y - face.mouth_y - 0.13, 0.17, 0.05)
+    return torch.maximum(cheek.mul_(face.beard), moustache.mul_(face.moustache))
 
 
-def _hair(canvas: Tensor, face: Identity, x: Tensor, y: Tensor) -> None:
-    """Hair above the hairline, with strands."""
-    wisps = (17 * x + face.hair_phase).sin_().mul_((9 * x - 5 * y).add_(2 * face.hair_phase).sin_())
-    cover = _ramp((y - face.hairline).addcmul_(x.square(), face.temple).add_(0.03 * wisps), 0.14)
-    strands = (31 * x).addcmul_(x, y, value=14.0).add_(3 * wisps).add_(face.hair_phase).sin_()
-    strands.mul_(0.22).add_(1.0)
-    canvas.lerp_(strands[:, None] * face.hair, cover[:, None])
+def _spectacles(face: Identity, pose: Pose, x: Tensor, ax: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Opacity of the frame of a pair of glasses (rims, bridge, temples) and the factor of the lenses' highlight.
 
-
-def _spectacles(face: Identity, ax: Tensor, y: Tensor) -> Tensor:
-    """Opacity of the frame of a pair of glasses: rims, bridge and temples."""
-    dx, dy = ax - face.eye_x, y - face.eye_y + 0.03
+    A lens is a dome of about 70 mm radius, which shows a lamp beside the camera where it faces the camera.
+    """
+    dx, dy, worn = ax - face.eye_x, y - face.eye_y + 0.03, (face.rim > 0).float()
     across, up = (dx / face.lens_width).square_(), (dy / face.lens_height).square_()
     rim = across.square_().add_(up.square_()).sqrt_().sqrt_()
-    rim = _ramp((rim - 1).abs_().neg_().add_(0.07), 0.09)
-    beside = dx.abs_().sub_(face.lens_width).mul_(30.0).clamp_(0.0, 1.0)
+    lens = _ramp(1 - rim, 0.09)
+    rim = _ramp((rim - 1).abs_().neg_().add_(face.rim), 0.09)
+    beside = dx.abs().sub_(face.lens_width).mul_(30.0).clamp_(0.0, 1.0)
     bars = _ramp((dy - 0.07).abs_().neg_().add_(0.018), 0.03).mul_(beside)
-    return torch.maximum(rim, bars).mul_(0.85 * face.glasses)
+    glint = bell(dx * x.sign() + 0.9 * pose.yaw, dy - 0.9 * pose.pitch - 0.06, 0.045, 0.035)
+    return torch.maximum(rim, bars).mul_(0.9 * worn), glint.mul_(lens).mul_(150.0 * worn)

@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from synthsurf.draws import Draws, Rows
-from synthsurf.faces import EYE, MOUTH_Y, Identity, Pose, View, bell, crop_around, face_edge, rolled, turned, view_of
-from synthsurf.sensors import Crop, Look, blurred, power, to_grey
+from synthsurf.faces import EYE, MOUTH_Y, Identity, Pose, View, bell, turned, view_of
+from synthsurf.sensors import Crop, Look, blurred, power, smooth_pattern, to_grey
 
 CUT_OUTS = {1: (1, 0, 0), 2: (1, 0, 0), 3: (1, 1, 0), 4: (1, 1, 0), 5: (1, 1, 1), 6: (1, 1, 1)}
 """Attack of Table 1 -> are eyes, nose, mouth cut out. Even attacks are bent sheets, odd ones flat."""
 
 PAGE = 1.38  # half width of a printed page, head units
+GRAINS = 72  # of toner across a page: 3 mm
 _HOLES = ((0.38, 0.08, 0.20, 0.11), (0.0, -0.14, 0.19, 0.31), (0.0, -0.67, 0.31, 0.15))  # x, y, half axes; head units
 _NARROWER = (0.0, 0.45, 0.0)  # how much narrower a cut-out is at its top: a nose is cut as a triangle
 
@@ -29,12 +30,11 @@ class Printer(Rows):
     exposure: Tensor
     saturation: Tensor
     cast: Tensor  # (n, 3, 1, 1) factor of each colour
-    pitch: Tensor  # radians a pixel of the halftone screen: 4 to 7 pixels a dot
-    halftone: Tensor  # amplitude
+    grain: Tensor  # amplitude
     carbon: Tensor  # share of grey printed with carbon black
     paper_ir: Tensor  # infrared reflectance of blank paper
     dye: Tensor  # infrared absorbed by full cyan, magenta and yellow
-    keys: Tensor  # (n, 2), of the toner's grain
+    keys: Tensor  # (n, 2), of the grain
 
 
 def careful(draws: Draws, care: Tensor, ends: tuple[float, float]) -> Tensor:
@@ -52,13 +52,12 @@ def draw_printer(draws: Draws, look: Look, care: Tensor) -> Printer:
     gamut = chosen(look.print_gamut)
     return Printer(
         blur=chosen(look.print_blur),
-        black=1.2 * gamut * draws.uniform(0.0, 1.0, 1),
+        black=0.05 + 1.5 * gamut * draws.uniform(0.0, 1.0, 1),
         white=1 - 0.5 * gamut * draws.uniform(0.0, 1.0, 1),
         exposure=draws.uniform(0.95, 1.12, 1),
-        saturation=1.02 - 2.5 * gamut * draws.uniform(0.0, 1.0, 1),
+        saturation=0.92 - 2.5 * gamut * draws.uniform(0.0, 1.0, 1),
         cast=1 + 2 * look.print_cast * draws.uniform(-0.5, 0.5, 3),
-        pitch=draws.uniform(0.9, 1.5, 1),
-        halftone=chosen(look.print_halftone),
+        grain=chosen(look.print_grain),
         carbon=chosen(look.carbon),
         paper_ir=chosen(look.paper_ir),
         dye=chosen(look.dye),
@@ -69,29 +68,25 @@ def draw_printer(draws: Draws, look: Look, care: Tensor) -> Printer:
 def printed(image: Tensor, printer: Printer) -> Tensor:
     """What a printed photograph (tone-curved, [0, 1], (n, 3, rows, columns)) reflects: R, G, B, infrared, linear light.
 
-    The printer blurs, compresses the gamut (black and white of the sheet are neither 0 nor 1, colours are duller), adds
-    a cast and a halftone screen. In infrared the paper is bright, carbon black absorbs strongly and the dyes hardly at
-    all, so that a print shows a pale face or none, by how much of its grey is carbon.
+    The printer blurs, pales (black and white of the sheet are neither 0 nor 1, colours are duller), adds a cast and a
+    coarse grain. In infrared the paper is bright and flat: dyes are nearly clear and carbon black lies thin, so that
+    the face is hardly seen.
     """
-    page = blurred(image, printer.blur).mul_(printer.exposure)
+    page = blurred(blurred(image, printer.blur), printer.blur).mul_(printer.exposure)
     grey = to_grey(page)
     page.sub_(grey).mul_(printer.saturation).add_(grey).mul_(printer.white - printer.black).add_(printer.black)
-    page.mul_(printer.cast).add_(_halftone(printer, *page.shape[2:])).clamp_(0.02, 1.0)
+    page.mul_(printer.cast).add_(_grain(printer, *page.shape[2:])).clamp_(0.02, 1.0)
     ink = 1 - page  # cyan, magenta, yellow
     carbon = torch.minimum(torch.minimum(ink[:, :1], ink[:, 1:2]), ink[:, 2:3]).mul_(printer.carbon)
     infrared = printer.paper_ir * (1 - 0.85 * carbon) * (1 - printer.dye * (to_grey(ink) - carbon))
     return torch.cat([power(page, 1.6), infrared], 1)
 
 
-def _halftone(printer: Printer, rows: int, columns: int) -> Tensor:
-    """A dot screen at 45 degrees plus toner grain, (n, 3, rows, columns)."""
-    line = torch.arange(rows, dtype=torch.float32)[:, None]
-    column = torch.arange(columns, dtype=torch.float32)
-    screen = (printer.pitch * (line + column)).cos_().mul_((printer.pitch * (line - column)).cos_())
-    grain = Draws(printer.keys)
-    red, green = grain.normal_maps(rows, columns)
-    blue, _ = grain.normal_maps(rows, columns)
-    return torch.stack([red, green, blue], 1).mul_(0.7).add_(screen).mul_(printer.halftone)
+def _grain(printer: Printer, rows: int, columns: int) -> Tensor:
+    """Uneven toner, of the same size on the paper whatever the pixels, and in some colours more: (n, 3, rows, columns)."""
+    draws = Draws(printer.keys)
+    coarse, tint = (smooth_pattern(draws, GRAINS, rows, columns) for _ in range(2))
+    return torch.stack([coarse + 0.6 * tint, coarse.clone(), coarse - 0.6 * tint], 1).mul_(printer.grain)
 
 
 @dataclass
@@ -104,12 +99,8 @@ class Sheet(Rows):
     bent: Tensor  # 1 = wrapped around a vertical cylinder
     radius: Tensor
     ahead: Tensor  # height over the plane of the face's outline
-    wave: Tensor  # amplitude of the ripple
-    wave_x: Tensor
-    wave_y: Tensor
-    phase: Tensor
     bow: Tensor  # slight bend of the flat sheet
-    ridge: Tensor  # height of the fold over nose and mouth
+    ridge: Tensor  # height of the blunt fold over the nose
     mould: Tensor  # share of brow, cheeks and chin that the paper takes over
     shift_x: Tensor
     shift_y: Tensor
@@ -133,8 +124,8 @@ def draw_sheets(draws: Draws, face: Identity, pose: Pose, video: Tensor, look: L
     nose_free = cut[:, 1]
     view = view_of(pose, math.radians(look.tilt) * normal(), math.radians(look.tilt) * normal())
     touching = face.depth + face.nose * (1 - nose_free) + 0.06 * nose_free  # the nose's tip, or brow and lips
-    # a fold lets it lie on the cheeks
-    ridge = careful(draws, care, look.ridge) * (0.6 + 0.4 * bent) * (1 - 0.7 * nose_free)
+    # the nose pushes the paper out; a larger fold lets it lie on the cheeks
+    ridge = (0.07 + careful(draws, care, look.ridge) * (0.6 + 0.4 * bent)) * (1 - 0.7 * nose_free)
     sheet = Sheet(
         video=video,
         cut=cut,
@@ -143,10 +134,6 @@ def draw_sheets(draws: Draws, face: Identity, pose: Pose, video: Tensor, look: L
         radius=careful(draws, care, look.curve),
         ahead=touching + careful(draws, care, look.gap) - ridge * (1 - nose_free),
         view=view,
-        wave=0.015 * normal(),
-        wave_x=1.1 * (1 - bent),
-        wave_y=2.2 + 0.3 * bent,
-        phase=draws.uniform(0.0, 2 * math.pi),
         bow=-look.bow * normal().abs() * (1 - bent),
         mould=careful(draws, care, look.mould),
         ridge=ridge,
@@ -163,23 +150,13 @@ def draw_sheets(draws: Draws, face: Identity, pose: Pose, video: Tensor, look: L
     return sheet
 
 
-def crop_of_sheet(sheet: Sheet, face: Identity, pose: Pose) -> Crop:
-    """The frame around the printed face."""
-    u, v = face_edge(face, pose)
-    u, y = u * sheet.scale, v * sheet.scale
-    x = u + ((u / sheet.radius).clamp(-1.5, 1.5).sin() * sheet.radius - u) * sheet.bent
-    x, y = turned(sheet.view, x, y, sheet_height(sheet, x, y))
-    return crop_around(*rolled(sheet.view, x + sheet.shift_x, y + sheet.shift_y), pose)
-
-
 def sheet_height(sheet: Sheet, x: Tensor, y: Tensor) -> Tensor:
     """Height of the sheet towards the camera, head units."""
-    ripple = (sheet.wave_x * x).add_(sheet.wave_y * y).add_(sheet.phase).sin_().mul_(sheet.wave)
     square = x * x
     cylinder = (sheet.radius.square() - square).clamp_(min=0.05).sqrt_().sub_(sheet.radius).mul_(sheet.bent)
-    fold = (square * -14.0).exp_().mul_(((y + 0.25) / 0.55).square_().mul_(-0.5).exp_()).mul_(sheet.ridge)
-    ripple.addcmul_(_pressed(x, y), sheet.mould).addcmul_(square, sheet.bow)
-    return ripple.add_(cylinder).add_(fold).add_(sheet.ahead)
+    fold = bell(x.clone(), y + 0.28, 0.20, 0.36).mul_(sheet.ridge)  # over the nose
+    cylinder.addcmul_(_pressed(x, y), sheet.mould).addcmul_(square, sheet.bow)
+    return cylinder.add_(fold).add_(sheet.ahead)
 
 
 def _pressed(x: Tensor, y: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from synthsurf.draws import Rows, row_keys
 
-RENDERER_VERSION = 2  # raise it with every change that alters a pixel: new stores are built then
+RENDERER_VERSION = 3  # raise it with every change that alters a pixel: new stores are built then
 ROW_BLOCK = 32
 # A stream of random numbers for each set of people; A and B are the populations of the face recognition task.
 STREAMS = {"train": 1, "valid": 2, "test": 3, "A": 4, "B": 5, "gender": 6, "generic": 7}

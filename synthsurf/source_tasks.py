@@ -12,9 +12,9 @@ from torch import Tensor
 
 from synthsurf import sensors
 from synthsurf.draws import Draws, Rows
-from synthsurf.faces import crop_of_face, draw_identities, draw_pose, view_of
+from synthsurf.faces import draw_identities, draw_pose, view_of
 from synthsurf.rendering import Renderer, fingerprint_of, padded, require_positive
-from synthsurf.scenes import Capture, portrait
+from synthsurf.scenes import Capture, crop_around, face_edge, portrait
 from synthsurf.sensors import Crop, look
 
 _LOOK = look(0.5)  # the same at every difficulty of the data set
@@ -51,7 +51,7 @@ class _FaceTask(SourceTask):
         draws = Draws(self._keys(1, identity, capture))
         pose, camera = draw_pose(draws, _LOOK), sensors.draw_camera(draws, draws, _LOOK)
         view = view_of(pose)
-        crop = crop_of_face(face, pose, view)
+        crop = crop_around(face_edge(face, pose, view), pose)
         return Capture(face, pose, view, crop, camera, self._keys(2, identity, capture))
 
     def _render(self, parameters: Capture) -> Tensor:
@@ -150,7 +150,7 @@ def faces(identities: int, captures: int, size: int = 64, seed: int = 0, populat
 
 
 def gender(identities: int, captures: int = 1, size: int = 64, seed: int = 0) -> SourceTask:
-    """A gender-like binary attribute of faces (jaw, brows, lips, beard, hairline); odd identities have label 1.
+    """A gender-like binary attribute of faces (jaw, brows, lips, beard); odd identities have label 1.
 
     Arguments and errors as in ``faces``.
     """

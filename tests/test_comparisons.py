@@ -106,7 +106,7 @@ def test_verdicts():
     judged = metrics.judge([*claims, claim(("good", "none"))], table)
     assert judged["verdict"].tolist() == ["shown", "opposite", "equivalent", "undecided", "not measured"]
     assert judged.loc[0, "ratio"] == pytest.approx(1 / judged.loc[1, "ratio"]) and judged.loc[4, "worlds"] == 0
-    assert metrics.judge([claim(("perfect", "perfect"))], table).loc[0, "verdict"] == "equivalent"
+    assert metrics.judge([claim(("perfect", "perfect"))], table).loc[0, "verdict"] == "undecided"  # there is no room
     assert "verdict" not in metrics.judge(claims, table, verdicts=False)
 
 

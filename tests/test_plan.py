@@ -67,7 +67,7 @@ def test_fewer_people_see_fewer_subjects_and_the_same_frames_of_each(tmp_path):
 def test_the_plan_says_of_every_network_where_it_starts_and_what_it_scores(tmp_path):
     made = plan(profiles.load("smoke"), tmp_path)
     table = made.table().set_index(["experiment", "fold", "seed"])
-    assert len(table) == 61 and table.loc[("A", 1, 7), "scores"] == "valid test"
+    assert len(table) == 64 and table.loc[("A", 1, 7), "scores"] == "valid test"
     assert table.loc[("zhang", 1, 7), "starts from"] == "random" and table.loc[("zhang", 1, 7), "scores"] == "valid"
     [key] = {network.start.key for network in made.of("A", "A-rgb")}  # one backbone, pre-trained once, starts them all
     [start] = [backbone for backbone in backbones_of(made.networks) if backbone.key == key]

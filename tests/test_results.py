@@ -93,7 +93,7 @@ def test_smoke_leaves_executed_notebooks_tables_and_figures(smoke):
         assert outputs and not any(output.output_type == "error" for output in outputs)
         assert notebook.metadata.fasnb.parameters["profile"] == "smoke"
     assert not list(smoke.glob("notebooks/*.failed.ipynb"))
-    assert len(list(smoke.glob("runs/*/done.json"))) >= 61
+    assert len(list(smoke.glob("runs/*/done.json"))) >= 64
     for path in smoke.glob("tables/*.csv"):
         caption = path.with_suffix(".md").read_text().strip().splitlines()[-1]
         assert path.with_suffix(".tex").is_file() and ("Source" in caption or "profile smoke" in caption)
@@ -192,8 +192,8 @@ def test_what_is_published_is_small_and_whole(published):
     assert {Path(name).suffix for name in files} == {".html", ".parquet", ".csv", ".png", ".ipynb", ".json"}
     assert len(files) <= 150 and sum(files.values()) < 10e6
     runs, scores = pd.read_csv(published / "runs.csv"), pd.read_parquet(published / "scores.parquet")
-    assert len(runs) == 61 and runs["key"].is_unique and set(scores["key"]) == set(runs["key"])
-    assert scores.groupby("split")["score"].size().to_dict() == {"valid": 61 * 120, "test": 24 * 120}
+    assert len(runs) == 64 and runs["key"].is_unique and set(scores["key"]) == set(runs["key"])
+    assert scores.groupby("split")["score"].size().to_dict() == {"valid": 64 * 120, "test": 24 * 120}
 
 
 def test_ones_own_study_equals_what_it_was_published_from(clone, published):
@@ -225,7 +225,7 @@ def test_notebooks_open_on_published_scores_and_leave_the_repository_as_it_was(c
         where = {"cwd": clone, "env": os.environ | {"PYTHONPATH": str(clone)}}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **where)
         assert done.stdout.strip() == str(12 * 120), done.stderr
-        assert fasnb(clone, "plan", "--profile", "smoke").stdout.count("published") == 61
+        assert fasnb(clone, "plan", "--profile", "smoke").stdout.count("published") == 64
         assert not (clone / "results" / "smoke").exists() and git(clone, "status", "--porcelain") == ""
     finally:
         shutil.rmtree(clone / "results" / "smoke", ignore_errors=True)

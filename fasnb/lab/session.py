@@ -209,7 +209,8 @@ class Study:
             each, published = ratios(claims, self.population), judge(claims, self.population)
             for i, row in table.iterrows():
                 of_claim, said = each.loc[each["claim"] == row["claim"], "ratio"], published.loc[i]
-                table.loc[i, "place"] = f"{(of_claim < row['ratio']).sum() + 1} of {len(of_claim) + 1}"
+                if row["worlds"] == 1:
+                    table.loc[i, "place"] = f"{(of_claim < row['ratio']).sum() + 1} of {len(of_claim) + 1}"
                 text = f"{said['ratio']:.2f} [{said['low']:.2f}, {said['high']:.2f}]"
                 table.loc[i, "in all worlds"] = text + ("" if others else f", {said['verdict']}")
         return table[table["section"].isin(sections or table["section"])].reset_index(drop=True)

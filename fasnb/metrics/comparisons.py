@@ -62,7 +62,7 @@ def judge(claims: Sequence[tuple], errors: pd.DataFrame, verdicts: bool = True) 
     ``detectable``, the ratio that so many worlds show in four of five cases at the strictest level of Holm's
     correction; ``room``, the ratio if the first were perfect; and, unless they are not wanted, ``verdict``: shown or
     opposite (the ratio differs from 1 after Holm's correction over all ``claims``), equivalent (the 90% limits lie
-    within ``MARGIN``), undecided; one world gives a ratio and no verdict, nothing is "not measured".
+    within ``MARGIN``, and there is more room than that), undecided; one world gives a ratio and no verdict, nothing is "not measured".
     """
     found, rows = ratios(claims, errors).groupby("claim"), []
     for claim, section, _ in claims:
@@ -88,7 +88,7 @@ def _summary(logs: np.ndarray, level: float) -> tuple:
     p = float(2 * t.sf(abs(mean) / error)) if error else float(mean == 0)
     wilcoxon = float(stats.wilcoxon(gains).pvalue) if gains.any() else 1.0
     detectable = (t.isf(level / 2) + t.isf(0.2)) * error
-    narrow = abs(mean) + t.isf(0.05) * error < np.log(MARGIN)
+    narrow = abs(mean) + t.isf(0.05) * error < np.log(MARGIN) < room
     return *np.exp([mean, low, high]), n, p, wilcoxon, np.exp(detectable), np.exp(room), narrow
 
 
