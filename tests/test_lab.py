@@ -118,6 +118,10 @@ def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsy
     assert list(cells["experiment"]) == ["resnet-18, Zhang et al.", "A"] and "nothing" not in cells
     assert list(cells["measured"]) == ["99.13", "–"] and list(cells["FPR"]) == ["1e-4"] * 2
     assert list(cells["seed"]) == ["2019", "7"] and list(cells["frames"]) == ["9,608", "1"]
+    limits = readable(
+        pd.DataFrame({"ratio": [2.0, 1.0, 3.0], "low": [1.5, np.nan, np.nan], "high": [2.5, np.nan, 4.0]})
+    )
+    assert limits.to_dict("list") == {"ratio": ["2.00 [1.50, 2.50]", "1.00", "3.00 [–, 4.00]"]}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "x.csv"), table)  # every digit, identifiers
     assert "<script" not in markdown(cells) and r"\*a\*" in markdown(cells)
     latex = (tmp_path / "tables" / "x.tex").read_text()
