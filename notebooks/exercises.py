@@ -156,7 +156,7 @@ def share_copied(study):
 @exercise("03-2")
 def faces_against_objects(study):
     """In points, first seed, faces less objects: average each frame's scores over the folds first, then measure.
-    One seed and one data set: the paired table says how sure this is."""
+    One seed of one world: the figure over worlds says how sure this is."""
     models, fpr = first_seed(study.scores("resnet34-face", "face34-generic")), study.profile.headline_fpr
     by = {name: tpr(average(part), fpr) for name, part in models.groupby("experiment")}
     return by["resnet34-face"] - by["face34-generic"]

@@ -118,6 +118,10 @@ def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsy
     assert list(cells["experiment"]) == ["resnet-18, Zhang et al.", "A"] and "nothing" not in cells
     assert list(cells["measured"]) == ["99.13", "–"] and list(cells["FPR"]) == ["1e-4"] * 2
     assert list(cells["seed"]) == ["2019", "7"] and list(cells["frames"]) == ["9,608", "1"]
+    limits = readable(
+        pd.DataFrame({"ratio": [2.0, 1.0, 3.0], "low": [1.5, np.nan, np.nan], "high": [2.5, np.nan, 4.0]})
+    )
+    assert limits.to_dict("list") == {"ratio": ["2.00 [1.50, 2.50]", "1.00", "3.00 [–, 4.00]"]}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "x.csv"), table)  # every digit, identifiers
     assert "<script" not in markdown(cells) and r"\*a\*" in markdown(cells)
     latex = (tmp_path / "tables" / "x.tex").read_text()
@@ -157,10 +161,9 @@ def test_a_bpcer_of_zero_is_not_drawn_as_a_line():
     assert np.nanmin(other.get_ydata()) >= 100 / 200
 
 
-def test_pictures_stretch_depth_and_mark_where_a_face_has_none():
+def test_pictures_are_as_stored_and_mark_where_a_face_has_no_depth():
     image, channels = np.full((5, 8, 8), 200, np.uint8), {"rgb": 3, "depth": 1, "ir": 1}
-    image[3] = 20 * (np.arange(64, dtype=np.uint8).reshape(8, 8) // 8) + 20
     image[3, 0, 0] = 0
-    depth, stored = (plots.picture(image, "depth", channels, stretch=stretch) for stretch in (True, False))
-    assert depth[..., 1].max() == 255 and list(depth[0, 0]) == list(stored[0, 0]) == [204, 51, 17]
-    assert (stored[1:] == image[3, 1:, :, None]).all()
+    depth = plots.picture(image, "depth", channels)
+    assert list(depth[0, 0]) == [204, 51, 17] and (depth[1:] == 200).all()
+    assert plots.picture(image, "rgb", channels).shape == (8, 8, 3) and plots.picture(image, "ir", channels).ndim == 2

@@ -17,7 +17,7 @@ from IPython import get_ipython
 from PIL import Image
 
 from fasnb.data.store import Source
-from fasnb.lab.plots import CLASS_COLOURS, TITLES, label_of, picture
+from fasnb.lab.plots import CAMERA_NAMES, CLASS_COLOURS, label_of, picture
 from fasnb.metrics.ensembles import average, facts, matrix
 from fasnb.metrics.pad import fpr_name, threshold_at_fpr
 from fasnb.paper.published import TABLE1
@@ -103,7 +103,7 @@ class Explorer(anywidget.AnyWidget):
             "subjects": [str(name) for name in subjects],
             "colours": CLASS_COLOURS,
             "images": at_hand,
-            "cameras": [TITLES.get(name, name) for name in self.source.channels] if at_hand else [],
+            "cameras": [CAMERA_NAMES.get(name, name) for name in self.source.channels] if at_hand else [],
             "pictures": [(frame, self.picture_of(frame, PAGE_PIXELS)) for frame in shown],
         }
         text = json.dumps(header).encode()

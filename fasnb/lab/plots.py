@@ -30,7 +30,6 @@ ATTACK_COLOURS = {1: "#E7D4E8", 2: "#C2A5CF", 3: "#AF8DC3", 4: "#9970AB", 5: "#7
 _RGB, _DEPTH, _IR = "#DDAA33", "#004488", "#994455"
 MODALITY_COLOURS = {"rgb": _RGB, "depth": _DEPTH, "ir": _IR, "all": INK}
 CAMERA_NAMES = {"rgb": "RGB", "depth": "depth", "ir": "IR", "all": "all three"}
-TITLES = CAMERA_NAMES | {"depth": "depth,\nstretched"}  # of pictures, as ``picture`` shows them
 _CYAN, _ORANGE, _BROWN, _PINK = "#33BBEE", "#EE7733", "#7F5539", "#EE99AA"
 NETWORK_COLOURS = {"A": _CYAN, "B": _ORANGE, "C": _BROWN, "D": _PINK, "ensemble": INK}
 NETWORK_COLOURS |= {
@@ -139,6 +138,8 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
         ax.plot(row.ratio, y, "|", color=INK, ms=9, mew=1.6, label="mean, 95% interval")
         if study.population is not None and np.isfinite(here[row.claim]):
             ax.plot(here[row.claim], y, "D", ms=5, color=_CYAN, mec=INK, mew=0.6, label="this world")
+    if summary.empty:
+        ax.text(0.5, 0.5, "networks of this study are missing", transform=ax.transAxes, ha="center")
     ax.axvline(1, color=INK, lw=0.8)
     for margin in (1 / MARGIN, MARGIN):
         ax.axvline(margin, color=GREY, lw=0.6, ls="--")
@@ -224,24 +225,18 @@ def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     return fig
 
 
-def picture(image: np.ndarray, name: str, channels: Mapping[str, int], stretch: bool = True) -> np.ndarray:
+def picture(image: np.ndarray, name: str, channels: Mapping[str, int]) -> np.ndarray:
     """What one camera (rgb, depth, ir) sees of a frame: uint8 (H, W, 3) or (H, W), to be shown from 0 to 255.
 
-    The image is uint8 (C, H, W) in the order of ``channels``, modality -> number of channels. A stored depth map, which
-    networks get, uses some thirty of its 256 grey levels, in which the eye sees nothing: ``stretch`` makes its nearest
-    points white, its farthest 15% dark. Depth is red where the face has none.
+    The image is uint8 (C, H, W) in the order of ``channels``, modality -> number of channels. Depth is red where the face
+    has none.
     """
     parts = dict(zip(channels, np.split(image, np.cumsum(list(channels.values()))[:-1]), strict=True))
     part = parts[name]
     if name != "depth":
         return part.transpose(1, 2, 0) if len(part) == 3 else part[0]
-    depth, there = part[0], part[0] > 0
-    if stretch and there.any():
-        low, high = np.percentile(depth[there], [15, 99.7])
-        grey = 40 + (depth.astype(float) - low) / max(high - low, 8.0) * 215
-        depth = np.where(there, np.clip(grey, 20, 255), 0).astype(np.uint8)
-    hole = ~there & (parts["rgb"].any(0) | parts["ir"].any(0))
-    return np.where(hole[..., None], np.array((204, 51, 17), np.uint8), depth[..., None])
+    hole = (part[0] == 0) & (parts["rgb"].any(0) | parts["ir"].any(0))
+    return np.where(hole[..., None], np.array((204, 51, 17), np.uint8), part[0][..., None])
 
 
 def larger_images(source: Source, samples: Sequence[str], size: int = 224) -> np.ndarray | None:
@@ -273,7 +268,7 @@ def frame_columns(images: Sequence, labels: Sequence[str], channels: Mapping[str
             if j == 0:
                 ax.set_title(label, fontsize=7, pad=2, loc="left")
             if row == down - 1 or number == len(images) - 1:
-                ax.set_xlabel(TITLES[name].replace("\n", " "), fontsize=7, labelpad=3)
+                ax.set_xlabel(CAMERA_NAMES[name], fontsize=7, labelpad=3)
     return fig
 
 

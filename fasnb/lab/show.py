@@ -104,12 +104,16 @@ class Show:
 def readable(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     """A table's cells and column names as people read them, all text; columns without any value are left out.
 
-    Floats have ``digits`` decimals, missing values a dash, experiments their names; an FPR is written 1e-4.
+    Floats have ``digits`` decimals, missing values a dash, experiments their names; an FPR is written 1e-4. The limits
+    ``low`` and ``high`` stand in brackets behind the number that they are of, ``measured`` or ``ratio``.
     """
-    table = table.loc[:, table.notna().any()] if len(table) else table
     cells = {name: [_text(value, str(name), digits) for value in table[name]] for name in table}
-    titles = {name: label_of(str(name)).replace("_", "-") for name in table}
-    return pd.DataFrame(cells, columns=table.columns, dtype=object).rename(columns=titles)
+    number = next((name for name in ("measured", "ratio") if name in cells), None)
+    if number and {"low", "high"} <= set(cells):
+        limits = zip(cells[number], cells.pop("low"), cells.pop("high"), strict=True)
+        cells[number] = [at if low == high == DASH else f"{at} [{low}, {high}]" for at, low, high in limits]
+    kept = {name: texts for name, texts in cells.items() if not len(table) or table[name].notna().any()}
+    return pd.DataFrame(kept, dtype=object).rename(columns=lambda name: label_of(str(name)).replace("_", "-"))
 
 
 def _text(value, column: str, digits: int) -> str:
