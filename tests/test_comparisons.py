@@ -127,6 +127,8 @@ def test_a_claim_of_several_pairs_is_that_of_its_weakest_in_each_world():
     table = in_worlds(best=[-3.0, -3.0], A=[-2.0, -1.0], B=[-1.0, -2.5])
     each = metrics.ratios([claim(("best", "A"), ("best", "B"))], table)
     assert np.log(each["ratio"]).tolist() == pytest.approx([1.0, 0.5]) and list(each["world"]) == [0, 1]
+    without = table[(table["world"] == 0) | (table["experiment"] != "B")]  # the claim lacks a pair in world 1
+    assert list(metrics.ratios([claim(("best", "A"), ("best", "B"))], without)["world"]) == [0]
 
 
 def test_seeds_of_one_world_count_as_one():

@@ -15,18 +15,18 @@ PACKAGE = Path(fasnb.__file__).parent
 
 ROOMS = {
     "tools": 301,
-    "paper": 400,
+    "paper": 427,
     "data": 1009,
     "model": 625,
     "training": 935,
-    "metrics": 690,
-    "lab": 805,
-    "command": 893,
+    "metrics": 660,
+    "lab": 860,
+    "command": 918,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 5659, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 5742, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

@@ -49,7 +49,7 @@ def ratios(claims: Sequence[tuple], errors: pd.DataFrame) -> pd.DataFrame:
     for claim, section, pairs in claims:
         if {name for pair in pairs for name in pair} <= {*error}:
             gains = [pd.DataFrame({"ratio": error[b] - error[a], "room": error[b] - least[a]}) for a, b in pairs]
-            worst = pd.concat(gains).dropna().groupby(level="world", sort=False).min()
+            worst = pd.concat(gains).groupby(level="world", sort=False).min(skipna=False).dropna()
             found.append(np.exp(worst).reset_index().assign(claim=claim, section=section))
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
