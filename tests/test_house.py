@@ -20,13 +20,13 @@ ROOMS = {
     "model": 625,
     "training": 935,
     "metrics": 660,
-    "lab": 860,
+    "lab": 875,
     "command": 918,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 5742, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 5757, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -207,6 +208,20 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
     ax.xaxis.get_major_locator().set_params(integer=True)
     ends.sort(key=lambda line: -line.get_ydata()[-1])  # names stand in the order in which the lines end
     fig.legend(handles=ends, loc="outside right center", frameon=False)
+    return fig
+
+
+def by_attack(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
+    """Distribution of frame statistics by ``attack`` of a table (0 = bona fide); columns: name -> title with unit."""
+    kinds = sorted(table["attack"].unique())
+    palette = {kind: ATTACK_COLOURS.get(kind, CLASS_COLOURS["bona fide"]) for kind in kinds}
+    fig, axes = plt.subplots(1, len(columns), figsize=(PAGE, 1.9), squeeze=False)
+    for ax, (name, title) in zip(axes[0], columns.items(), strict=True):
+        style = {"legend": False, "fliersize": 0, "linewidth": 0.6}
+        sns.boxplot(table, x="attack", y=name, hue="attack", palette=palette, ax=ax, **style)
+        ax.set_xticks(range(len(kinds)), ["bona\nfide" if kind == 0 else str(kind) for kind in kinds])
+        ax.set(title=title, xlabel="", ylabel="")
+    fig.supxlabel("attack", fontsize=8)
     return fig
 
 
