@@ -277,12 +277,12 @@ def contradicted(study):
 
 
 @exercise("07-2")
-def wrong_alone(study):
-    """In percent: frames with exactly one wrong verdict, over frames with at least one, not over all frames.
+def refused_by_one(study):
+    """In percent: bona fide frames that exactly one model refuses, over those that at least one refuses, not over all.
     The larger this share, the less the models have learned the same, and the more an average has to work with."""
     accepted, bona_fide = verdicts_of(study)
-    errors = (accepted != bona_fide[:, None]).sum(axis=1)
-    return 100 * (errors == 1).sum() / max(1, (errors > 0).sum())
+    refusals = (~accepted[bona_fide]).sum(axis=1)
+    return 100 * (refusals == 1).sum() / max(1, (refusals > 0).sum())
 
 
 @exercise("07-3")
