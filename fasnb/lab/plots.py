@@ -133,9 +133,10 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     for row in summary.itertuples():
         y = len(summary) - 1 - row.Index
         dots = each.loc[each["claim"] == row.claim, "ratio"]
-        ax.plot(dots, [y] * len(dots), "o", ms=3.5, color=GREY, alpha=0.45, mew=0, label="a world")
-        ax.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
-        ax.plot(row.ratio, y, "|", color=INK, ms=9, mew=1.6, label="mean, 95% interval")
+        ax.plot(dots, [y] * len(dots), "o", ms=3.5, color=GREY, alpha=0.6, mew=0, label="a world")
+        if row.worlds > 1:
+            mean = {"color": INK, "lw": 1.2, "ms": 9, "mew": 1.6, "markevery": [1], "label": "mean, 95% interval"}
+            ax.plot([row.low, row.ratio, row.high], [y] * 3, "-|", **mean)
         if study.population is not None and np.isfinite(here[row.claim]):
             ax.plot(here[row.claim], y, "D", ms=5, color=_CYAN, mec=INK, mew=0.6, label="this world")
     if summary.empty:
@@ -143,9 +144,8 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     ax.axvline(1, color=INK, lw=0.8)
     for margin in (1 / MARGIN, MARGIN):
         ax.axvline(margin, color=GREY, lw=0.6, ls="--")
-    ax.set(
-        xscale="log", yticks=range(len(summary)), yticklabels=summary["claim"][::-1], ylim=(-0.6, len(summary) - 0.4)
-    )
+    ax.set(xscale="log", ylim=(-0.6, len(summary) - 0.4))
+    ax.set_yticks(range(len(summary)), summary["claim"][::-1])
     ax.set_xlabel("ratio of errors; right of 1 speaks for the claim")
     log_ticks(ax.xaxis)
     handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
