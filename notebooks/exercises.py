@@ -71,7 +71,7 @@ def may_pass(study):
     """Count the attack frames of validation, take the share of them alone, and mind which way to round.
     The share is of attack frames alone, rounded down: at most the target, never more."""
     attacks = (study.sources["valid"].frames["label"] == 0).sum()
-    return allowed_attacks(study.profile.headline_fpr, attacks)
+    return allowed_attacks(7e-3, attacks)
 
 
 def _attack_cases(study):
