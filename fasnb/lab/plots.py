@@ -13,7 +13,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from fasnb.data import augment
 from fasnb.data.store import Source
@@ -195,14 +195,14 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
     (fig, ax), ends = plt.subplots(figsize=(PAGE * 0.8, max(2.2, 0.22 * len(methods) + 0.6))), []
     for i, (method, parts) in enumerate(methods.items()):
         colour, wide = method_colour(method, i), pd.concat([part[column] for part in parts], axis=1)
-        middle = wide.median(axis=1)
         ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.2, lw=0)
         name = label_of(method) + f" ({len(parts)})" * (len(parts) > 1)
-        ends += ax.plot(middle, ".-", ms=3, color=colour, label=name)
+        ends += ax.plot(wide.median(axis=1), ".-", ms=3, color=colour, label=name)
         for chance in {part["chance"].iloc[0] for part in parts if "chance" in part}:
             ax.axhline(chance, color=colour, lw=0.8, ls=":")
     ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
     if log:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # losses seldom span two powers of ten
         log_ticks(ax.yaxis)
     ax.margins(x=0)
     ax.xaxis.get_major_locator().set_params(integer=True)
