@@ -14,6 +14,8 @@ import pytest
 
 from fasnb.command.results import compiled, write_paper
 from fasnb.command.study import NotebookError, chosen_notebooks, execute, execute_all
+from fasnb.metrics import judge
+from fasnb.paper import OTHER, PRIMARY
 from fasnb.paper.profile import ProfileError, load
 from fasnb.tools.files import DONE, seal, sealed
 from fasnb.tools.machine import OutOfTime, time_limit
@@ -273,3 +275,17 @@ def test_released_notebooks_give_the_papers_rows(released, third_team, tmp_path)
     table3 = pd.read_csv(tmp_path / "tables" / "05-table3.csv").round(2)
     assert table3["measured"].tolist() == table3["published"].tolist() == [99.87, 99.63, 99.33, 98.70, 100.0]
     assert (tmp_path / "report.html").is_file() and str(released) not in (tmp_path / "report.html").read_text()
+
+
+def test_what_chapters_and_readme_say_of_the_published_worlds_is_so():
+    errors = pd.read_csv(PUBLISHED / "small" / "worlds.csv")  # of sixteen worlds
+    chapters = {"5.3": "01", "5.4": "02", "5.5": "03", "5.6": "04", "5.7": "05", "5.9": "05", "5.10": "06"}
+    readme, told = (REPOSITORY / "README.md").read_text(encoding="utf-8"), {}
+    for number in chapters.values():
+        notebook = nbformat.read(next((REPOSITORY / "notebooks").glob(f"{number}_*.ipynb")), as_version=4)
+        told[number] = next(cell.source for cell in notebook.cells if cell.id == f"{number}-published")
+    for row in judge(PRIMARY, errors).itertuples():
+        limits = f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        assert f"{limits}, {row.verdict}" in told[chapters[row.section]] and f"{limits} | {row.verdict}" in readme
+    for row in judge(OTHER, errors, verdicts=False).query("worlds > 0").itertuples():
+        assert f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]" in told[chapters[row.section]]
