@@ -44,13 +44,13 @@ CAPTURE = "x/{}_part/s/{}.rssdk/color/1.jpg"
     ("text", "line", "what", "count"),
     [
         (GOOD + "c-color.jpg,c-depth.jpg,c-ir.jpg,1\n", 3, "does not have the 4 fields", 1),
-        ("a a-depth a-ir 1\n\nb b-depth b-ir 0\n", 2, "does not have the 4 fields", 1),
-        (CSV + "d,,f,0\n", 3, "does not have the 4 fields", 1),
+        ("a a-depth a-ir 1\n\nb b-depth 0\n", 3, "does not have the 4 fields", 1),
+        (CSV + "d,,f,0\n", 3, "has nothing in the column depth", 1),
         (GOOD + "c-color.jpg c-depth.jpg c-ir.jpg 2\nd-color.jpg d-depth.jpg d-ir.jpg 2\n", 3, "'2' is no label", 2),
         (GOOD + GOOD, 3, "'a-color.jpg' is a duplicate sample", 2),
         (GOOD + "../c-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
-        (GOOD + "c-color.jpg c\\depth.jpg c-ir.jpg 1\n", 3, "has a backslash", 1),
-        (GOOD.encode() + b"c\xff-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "has bytes that are not text", 1),
+        (GOOD + "C:\\c-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
+        (GOOD.encode() + b"c\x81-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "has bytes that are not text", 1),
         (GOOD + "c-color.jpg c-ir.jpg c-depth.jpg 1\n", 3, "'c-ir.jpg' stands in the place of depth", 1),
         (GOOD + "v/color/1.jpg v/color/1.jpg v/color/1.jpg 1\n", 3, "'v/color/1.jpg' stands in the place of depth", 1),
         ("v/color/1.jpg 1\nv/rgb/2.jpg 1\nv/3.jpg 0\n", 2, "name all in lines", 2),
@@ -66,15 +66,50 @@ def test_broken_lists_are_refused_whole(tmp_path, text, line, what, count):
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("\n \n", "is empty"), ("rgb,depth,ir,label\n", "no frames"), ("one\n", "format")],
+    [
+        ("\n \n", "is empty"),
+        ("rgb,depth,ir,label\n", "no rows"),
+        ("my data/1 1\n", "have blanks; begin with a line of names"),
+    ],
 )
 def test_what_is_no_list_is_refused(tmp_path, text, what):
     with pytest.raises(ListError, match=what):
         read_list(write(tmp_path, text))
-    with pytest.raises(ListError, match=re.escape(f"{tmp_path} is a folder; name the list file")):
-        read_list(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"gone\.txt: there is no such list"):
-        read_list(tmp_path / "gone.txt")
+    for name in (tmp_path, tmp_path / "gone.txt"):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"{name} does not exist or is a folder")):
+            read_list(name)
+
+
+OWN = "rgb,depth,ir,label,subject,attack,age\né/rgb/1,é/d/1,é/NIR/1,1,anna,,30\nb c/2,b/depth_color/2,b/i/2,0,ben,print,31\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",", ";").replace("rgb;", "﻿Age ; Colour ;").replace(";age", ""),
+        lambda text: text.replace(",", "\t").encode("utf-16"),
+        lambda text: text.replace("\n", "\r\r\n").replace("/", "\\").encode("cp1252"),
+        lambda text: (
+            "# mine\n" + text.replace("label", "Bona-Fide").replace(",1,a", ",1.0,a").replace("print", "PRINT ")
+        ),
+        lambda text: text.replace(",1,anna,", ",bona fide,anna,none").replace(",0,ben", ",Spoof,ben"),
+    ],
+)
+def test_a_table_is_read_by_its_names_however_it_is_written(tmp_path, change):
+    told, plain = [], read_list(write(tmp_path, OWN))
+    assert plain["attack"].to_list() == [pd.NA, "print"] and plain["subject"].to_list() == ["anna", "ben"]
+    text = change(OWN)
+    if text[:5] == "\ufeffAge ":
+        text = re.sub(r"(?m)^(.*?/.*);(\d+)$", r"\2;\1", text)
+    pd.testing.assert_frame_equal(read_list(write(tmp_path, text), say=told.append), plain)
+    assert "1 bona fide, 1 attack, 0 without label; subjects: 2; attack types: print" in told[0] and len(told) == 1
+
+
+def test_subject_and_attack_come_from_whole_paths_of_casia_surf_alone(tmp_path):
+    names = "fake_part/fake_val_part/P1/06_enm_b.rssdk/{}/1.jpg", "fake_part/val/anna/{}/1.jpg"
+    lines = [" ".join(name.format(part) for part in ("color", "depth", "ir")) + " 0\n" for name in names]
+    frames = read_list(write(tmp_path, "".join(lines)))
+    assert frames["subject"].to_list() == ["P1", pd.NA] and frames["attack"].to_list() == [6, pd.NA]
 
 
 def test_quoted_csv_and_blanks_after_commas_are_the_same_list(tmp_path):

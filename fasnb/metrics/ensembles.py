@@ -5,7 +5,8 @@ from itertools import product
 
 import pandas as pd
 
-from fasnb.data.scores import NETWORK, SCORE_COLUMNS, SCORE_TYPES
+from fasnb.data.reader import with_types
+from fasnb.data.scores import NETWORK, SCORE_COLUMNS, SCORE_TYPES, completed
 
 
 class IncompleteError(ValueError):
@@ -71,8 +72,9 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
     The order matters where experiments have different numbers of seeds (Sections 4.1, 4.2, 4.3). The default gives one
     score an experiment; ``over=("fold", "seed", "experiment")`` gives the ensemble; other names are a ValueError.
     ``check_complete`` is called first. In the scores table that is returned, averaged columns are missing, and an
-    averaged experiment is called ``ensemble``.
+    averaged experiment is called ``ensemble``. Columns that the table lacks are ``completed``.
     """
+    scores = completed(scores)
     check_complete(scores, expected)
     keys = ["sample", *NETWORK]
     mean = scores[[*keys, "score"]]
@@ -82,4 +84,4 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
     table = facts(scores).reset_index().merge(mean, on="sample", how="right")
     for name in over:
         table[name] = "ensemble" if name == "experiment" else pd.NA
-    return table[list(SCORE_COLUMNS)].astype(SCORE_TYPES)
+    return with_types(table[list(SCORE_COLUMNS)], SCORE_TYPES)
