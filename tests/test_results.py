@@ -124,7 +124,7 @@ def test_smoke_report_is_one_page_of_its_own(smoke):
     assert all(f'<section id="{name}">' in page for name in chosen_notebooks(load("smoke")))
     pictures = re.findall('<img [^>]*src="data:image/[a-z]+;base64[^>]*>', page)
     assert len(pictures) >= 10 and all('alt="figure, described below it"' in picture for picture in pictures)
-    assert all(part in page for part in ('<iframe class="explorer"', "<math", "What it found", "undecided"))
+    assert all(part in page for part in ('<iframe class="explorer"', "<math", "What it found", "one world"))
     assert not re.findall(r"(?:src|href)=\"(https?://[^\"]+)", page) and not lost_links(smoke / "report.html")
 
 

@@ -98,10 +98,10 @@ def with_mathml(text: str) -> str:
 
 
 def _claims(tables: Path) -> list[dict]:
-    """Claim, section and verdict of each of the paper's claims, from the last chapter's table; empty without it."""
-    tables = (pd.read_csv(path, dtype=str) for path in sorted(tables.glob("08-*.csv")))
-    wanted = ["claim", "section", "verdict"]
-    return next((table[wanted].to_dict("records") for table in tables if {*wanted} <= set(table)), [])
+    """The primary claims, from the last chapter's table, with what the published worlds say; empty without it."""
+    path = tables / "08-findings.csv"
+    table = pd.read_csv(path, dtype={"section": "string"}) if path.is_file() else pd.DataFrame()
+    return table.assign(**{"in all worlds": table.get("in all worlds")}).astype(object).to_dict("records")
 
 
 def _facts(study: Study, seconds: float, spent: Mapping[str, float]) -> dict[str, str]:

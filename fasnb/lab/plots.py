@@ -13,7 +13,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from fasnb.data import augment
 from fasnb.data.store import Source
@@ -133,9 +133,10 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     for row in summary.itertuples():
         y = len(summary) - 1 - row.Index
         dots = each.loc[each["claim"] == row.claim, "ratio"]
-        ax.plot(dots, [y] * len(dots), "o", ms=3.5, color=GREY, alpha=0.45, mew=0, label="a world")
-        ax.plot([row.low, row.high], [y, y], color=INK, lw=1.2)
-        ax.plot(row.ratio, y, "|", color=INK, ms=9, mew=1.6, label="mean, 95% interval")
+        ax.plot(dots, [y] * len(dots), "o", ms=3.5, color=GREY, alpha=0.6, mew=0, label="a world")
+        if row.worlds > 1:
+            mean = {"color": INK, "lw": 1.2, "ms": 9, "mew": 1.6, "markevery": [1], "label": "mean, 95% interval"}
+            ax.plot([row.low, row.ratio, row.high], [y] * 3, "-|", **mean)
         if study.population is not None and np.isfinite(here[row.claim]):
             ax.plot(here[row.claim], y, "D", ms=5, color=_CYAN, mec=INK, mew=0.6, label="this world")
     if summary.empty:
@@ -143,9 +144,8 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     ax.axvline(1, color=INK, lw=0.8)
     for margin in (1 / MARGIN, MARGIN):
         ax.axvline(margin, color=GREY, lw=0.6, ls="--")
-    ax.set(
-        xscale="log", yticks=range(len(summary)), yticklabels=summary["claim"][::-1], ylim=(-0.6, len(summary) - 0.4)
-    )
+    ax.set(xscale="log", ylim=(-0.6, len(summary) - 0.4))
+    ax.set_yticks(range(len(summary)), summary["claim"][::-1])
     ax.set_xlabel("ratio of errors; right of 1 speaks for the claim")
     log_ticks(ax.xaxis)
     handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
@@ -195,14 +195,14 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], column: str, label: s
     (fig, ax), ends = plt.subplots(figsize=(PAGE * 0.8, max(2.2, 0.22 * len(methods) + 0.6))), []
     for i, (method, parts) in enumerate(methods.items()):
         colour, wide = method_colour(method, i), pd.concat([part[column] for part in parts], axis=1)
-        middle = wide.median(axis=1)
         ax.fill_between(wide.index, wide.min(axis=1), wide.max(axis=1), color=colour, alpha=0.2, lw=0)
         name = label_of(method) + f" ({len(parts)})" * (len(parts) > 1)
-        ends += ax.plot(middle, ".-", ms=3, color=colour, label=name)
+        ends += ax.plot(wide.median(axis=1), ".-", ms=3, color=colour, label=name)
         for chance in {part["chance"].iloc[0] for part in parts if "chance" in part}:
             ax.axhline(chance, color=colour, lw=0.8, ls=":")
     ax.set(xlabel="epoch", ylabel=label, yscale="log" if log else "linear")
     if log:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # losses seldom span two powers of ten
         log_ticks(ax.yaxis)
     ax.margins(x=0)
     ax.xaxis.get_major_locator().set_params(integer=True)
