@@ -10,7 +10,7 @@ import click
 import pandas as pd
 
 from fasnb import __version__, metrics
-from fasnb.data import read_list
+from fasnb.data import read_list, write_submission
 from fasnb.data.scores import NETWORK
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
@@ -28,6 +28,8 @@ LIVE = click.option("--bona-fide-label", type=click.IntRange(0, 1), help="The nu
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     status = 2
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # whatever the terminal's encoding lacks
     try:
         return cli.main(arguments, prog_name="fasnb", standalone_mode=False) or 0
     except click.Abort:
@@ -53,8 +55,7 @@ def _plain(text: object) -> str:
 
 
 def _say(understood: str) -> None:
-    """How a file was understood: on stderr, apart from what is found."""
-    click.echo(f"read {_plain(understood)}", err=True)
+    print(f"read {_plain(understood)}", file=sys.stderr)  # apart from what is found
 
 
 def _text(table: pd.DataFrame) -> str:
@@ -131,8 +132,8 @@ def evaluate(scores, fprs, threshold, bona_fide_label, frames, replicates, as_js
     table = metrics.read_scores(scores, bona_fide_label=bona_fide_label, frames=listed, say=_say)
     several = [name for name in NETWORK if name in table and table[name].nunique(dropna=False) > 1]
     if several or ("sample" in table and table["sample"].duplicated().any()):
-        what = f"several values of {', '.join(several)}" if several else "samples more than once (call clips clip)"
-        raise ValueError(f"{scores} holds {what}; give one network's scores, or average them first")
+        what = f"several values of {', '.join(several)}" if several else "samples more than once"
+        raise ValueError(f"{scores} holds {what}; give one network's, average them, or, of clips, call the column clip")
     try:
         given = table["label"], table["score"], fprs or metrics.FPRS, table.get("attack"), table.get("subject")
         report = metrics.evaluate(*given, replicates)
@@ -209,7 +210,6 @@ def released(root, epoch, crop, as_json) -> None:
 def score(checkpoint, frames, root, out, bona_fide_label, submission, device, precision) -> None:
     """Score frames with one trained network."""
     from fasnb.command.checkpoint import score_frames
-    from fasnb.data import write_submission
 
     listed = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say)
     table = score_frames(checkpoint, listed, root, device, precision)

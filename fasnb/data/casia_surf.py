@@ -18,8 +18,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list
-from fasnb.data.reader import with_types
+from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list, with_types
 from fasnb.data.store import Source, broken
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.published import KNOWN

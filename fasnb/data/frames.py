@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from fasnb.data import reader
-from fasnb.data.reader import ListError, refuse
+from fasnb.data.reader import ListError, refuse, with_types
 from fasnb.paper.experiments import MODALITIES
 
 FRAME_COLUMNS = ("sample", *MODALITIES, "label", "subject", "attack", "split")
@@ -31,31 +31,25 @@ _NAMES = reader.NAMES | {
     "ir": "infrared nir ir_path infrared_path nir_path".split(),
     "split": "subset partition".split(),
 }
-_CAPTURE = (  # the whole path of a frame of CASIA-SURF; a folder of the split may stand between, as in real_val_part
-    r"(?:^|/)(?P<part>real|fake)_part/(?:(?:real|fake)_\w+_part/)?(?P<subject>[^/]+)/(?P<kind>real|\d\d_\w+)"
-    r"(?:\.rssdk)?/colou?r/[^/]+$"
-)
+_CAPTURE = r"(?:^|/)(?P<part>real|fake)_part/(?:(?:real|fake)_\w+_part/)?"  # of whole paths of CASIA-SURF
+_CAPTURE += r"(?P<subject>[^/]+)/(?P<kind>real|\d\d_\w+)(?:\.rssdk)?/colou?r/[^/]+$"
 _SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|validation|dev)|(?P<test>test|testing))/"
 _MODALITY = r"(?i)(?:^|[/_-])(?:(?P<rgb>colou?r|rgb)|(?P<depth>depth)|(?P<ir>ir))(?:[_.-][^/]*|/[^/]*)$"
 _COLOUR = r"(?<![^/])color(?=/[^/]*$)|(?<=-)color(?=\.[^/]*$)"  # in whose place depth and IR write their names
 
 
 def read_list(path, root=None, *, bona_fide_label=None, split=None, say: Callable[[str], object] = str) -> pd.DataFrame:
-    """Read one list file into a frame table. ``reader`` finds its separator, encoding and header. A list is
-
-    - a table with a header: columns rgb (or color, path), depth, ir, label, subject, attack and split, as far as they
-      are there; others are kept. Attack types are numbers or words;
-    - or lines ``color depth ir [label]``, as the challenge's organisers wrote, or ``color label``, as the data set's
-      owner did later with reversed labels (0 = bona fide), which the folders ``real_part`` and ``fake_part`` show.
-
-    Labels are words, or numbers of which 1 is bona fide in lists of three files. Where colour alone is named, depth and
-    IR stand in the sibling folders ``depth`` and ``ir``. Without columns for them subject and attack come from paths
-    that have the shape of CASIA-SURF from ``real_part`` or ``fake_part`` on, and are missing elsewhere.
+    """Read one list file into a frame table. ``reader`` finds its separator and encoding, and columns rgb (or color,
+    path), depth, ir, label, subject, attack, split by a header, which may have others, kept as they are. Without one it
+    has lines ``color depth ir [label]``, as of the challenge's organisers, or ``color label``, as of the data set's
+    owner, whose labels are reversed (0 = bona fide), which the folders ``real_part`` and ``fake_part`` show. Labels are
+    words, or numbers of which 1 is bona fide in lists of three files. Where colour alone is named, depth and IR stand in
+    sibling folders ``depth`` and ``ir``. Subject and attack, numbers or words, are missing where neither a column nor a
+    path of CASIA-SURF's shape has them.
 
     Args:
         root: data root; absolute paths below it are made relative to it. Without it absolute paths are refused.
-        bona_fide_label: 0 or 1, the number that means bona fide. Needed where neither the format nor the folder names
-            tell (lines ``color label`` without such folders), and where the two contradict each other.
+        bona_fide_label: 0 or 1, which is bona fide. Needed where the format and the folders do not tell, or disagree.
         split: train, valid or test for all frames; by default read from its column or the folder names.
         say: called with one sentence: how the list was understood.
 
@@ -68,9 +62,8 @@ def read_list(path, root=None, *, bona_fide_label=None, split=None, say: Callabl
     images = _images(path, fields, root, named)
     capture = images["rgb"].str.extract(_CAPTURE)
     label = _labels(path, fields, capture["part"], bona_fide_label) if "label" in fields else None
-    subject, attack = capture["subject"], capture["kind"].map(ATTACK_FOLDERS).mask(capture["part"] == "real", 0)
-    if "subject" in fields:
-        subject = fields["subject"].replace("", None)
+    subject = fields["subject"].replace("", None) if "subject" in fields else capture["subject"]
+    attack = capture["kind"].map(ATTACK_FOLDERS).mask(capture["part"] == "real", 0)
     if "attack" in fields:
         attack = reader.attacks_of(fields["attack"].replace("", None), pd.Series(label, fields.index, dtype=float))
     split = split or _named(fields["split"] + "/" if "split" in fields else images["rgb"], _SPLIT)
@@ -83,21 +76,19 @@ def frame_table(**columns) -> pd.DataFrame:
     """A frame table from its columns; a column may be a list, one value for all rows, or None where unknown."""
     rows = range(len(columns["sample"]))
     table = {name: getattr(columns.get(name), "array", columns.get(name)) for name in FRAME_COLUMNS}
-    return reader.with_types(pd.DataFrame(table, index=rows), FRAME_TYPES)
+    return with_types(pd.DataFrame(table, index=rows), FRAME_TYPES)
 
 
 def _images(path: Path, fields: pd.DataFrame, root: str | Path | None, named: bool) -> pd.DataFrame:
     """The three paths of each frame, below the data root; where only colour is named, depth and IR beside it."""
     written = fields[[name for name in MODALITIES if name in fields]]
     if "rgb" not in written:
-        raise ListError(
-            f"{path} has no column rgb, color or path; found {', '.join(fields)}; name the colour images so"
-        )
+        raise ListError(f"{path} has no column rgb, color or path of the colour images; found {', '.join(fields)}")
     images = written.map(_below, root=root)
     for name in images:
         refuse(path, fields["rgb"][written[name] == ""], f"has nothing in the column {name}")
         refuse(
-            path, written[name][images[name].isna()], "leaves the data root; give paths below it, and it with --root"
+            path, written[name][images[name].isna()], "leaves the data root (fasnb score: --root); name what is below"
         )
     colour = images["rgb"]
     refuse(path, colour[colour.duplicated()], "is a duplicate sample, named in an earlier line too")
@@ -117,8 +108,7 @@ def _below(written: str, root: str | Path | None) -> str | None:
     name = posixpath.normpath(written.replace("\\", "/"))
     if root is not None and os.path.isabs(name):
         name = Path(os.path.relpath(name, root)).as_posix()
-    outside = name == "." or name.split("/")[0] in ("", "..") or re.match("[A-Za-z]:", name)
-    return None if outside else name
+    return None if name.split("/")[0] in ("", ".", "..") or re.match("[A-Za-z]:", name) else name
 
 
 def _named(paths: pd.Series, pattern: str) -> pd.Series:
@@ -136,8 +126,7 @@ def _labels(path: Path, fields: pd.DataFrame, part: pd.Series, given: int | None
     live = given if given is not None else 1 if "depth" in fields else None  # lists of three images write 1
     option = "pass bona_fide_label={0} (fasnb score: --bona-fide-label {0})"
     if live is None and told.empty:
-        why = f"{path}: nothing in its lines 'color label' tells which label means bona fide"
-        raise ListError(f"{why}; {option.format(1)}, or 0 as in the lists of CASIA-SURF's and CeFA's owner")
+        raise ListError(f"{path}: nothing in lines 'color label' tells what is bona fide; {option.format('0 or 1')}")
     live = int(told.iloc[0]) if live is None else live
     clash = f"contradicts its folder: bona fide is {live} by the list, {option.format(1 - live)} if reversed"
     refuse(path, fields["rgb"][told[told != live].index], clash)

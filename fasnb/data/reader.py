@@ -13,15 +13,11 @@ NAMES = {  # column -> what others call it, likeliest first
     "subject": "subject_id person person_id client client_id".split(),
     "attack": "attack_type pai pai_type spoof_type".split(),
 }
-FILES = "path file filename file_name image image_path frame name".split()
-WORDS = dict.fromkeys(("real", "live", "living", "bonafide", "genuine"), 1)
-WORDS |= dict.fromkeys(("fake", "spoof", "attack", "imposter", "impostor"), 0)
+FILES = "path file filename file_name image image_path".split()
+WORDS = dict.fromkeys("real live living bonafide genuine".split(), 1) | dict.fromkeys("fake spoof attack".split(), 0)
 NUMBERS = {"1": 1, "true": 1, "0": 0, "-1": 0, "false": 0}
 _VALUE = re.compile(r"[-+\d.,eE]*\d%?|.*[/\\].*|.*\.\w{3,4}")  # a number or a path, and so no name of a column
-_MARKS = {"\t": "tabs", ";": "semicolons", ",": "commas", None: "blanks"}
-ADVICE = (
-    "begin with a line of names such as rgb,depth,ir,label or sample,label,score, and put commas between the columns"
-)
+ADVICE = "begin with a line of names such as rgb,depth,ir,label or sample,label,score, and put commas between columns"
 
 
 class ListError(ValueError):
@@ -32,13 +28,12 @@ def read_lines(path: Path, names: Mapping, files: Sequence[str], number: str) ->
     """The fields of a file as text, by line number; whether a header names them; how the file was understood.
 
     Columns have the keys of ``names`` in the place of their synonyms, all others their own name in small letters.
-    Without a header what they hold tells: one path or three (``files``), a label, and ``number``. Lines that begin with
-    # before the first, and empty ones, are left out. Raises FileNotFoundError, ListError where a line does not fit.
+    Without a header what they hold tells: one path or three (``files``), a label, and ``number``. Comments before the
+    first line are left out. Raises FileNotFoundError, ListError where a line does not fit.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is a folder; name the file itself")
-    raw = path.read_bytes()
-    encoding = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "UTF-8"
+    encoding = "UTF-16" if (raw := path.read_bytes())[:2] in (b"\xff\xfe", b"\xfe\xff") else "UTF-8"
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError:
@@ -46,10 +41,10 @@ def read_lines(path: Path, names: Mapping, files: Sequence[str], number: str) ->
     lines = pd.Series(re.split(r"\r*\n|\r", text.lstrip("\ufeff")), dtype=object).str.strip(" ")
     lines.index += 1
     refuse(path, lines[~lines.str.replace("\t", " ").map(str.isprintable)], "has bytes that are not text")
-    lines = lines[lines.str.strip() != ""]
-    lines = lines[~lines.str.match(r"#|sep=.$").cummin()]
+    lines = lines[(lines.str.strip() != "") & ~lines.str.match(r"#|sep=.$|\s*$").cummin()]
     between = next((mark for mark in "\t;," if len(lines) and mark in lines.iloc[0]), None)
-    rows = lines.map(lambda line: _split(line, between))
+    rows = lines.map(lambda line: next(csv.reader([line], delimiter=between)) if between else line.split())
+    rows = rows.map(lambda row: [field.strip() for field in row])
     header = _renamed(rows.iloc[0], names) if len(rows) else []
     named = any(name in names for name in header) and not any(map(_VALUE.fullmatch, rows.iloc[0]))
     if len(rows) <= named:
@@ -59,11 +54,9 @@ def read_lines(path: Path, names: Mapping, files: Sequence[str], number: str) ->
     refuse(path, lines[rows.map(len) != len(header)], uneven)
     fields = pd.DataFrame(rows.to_list(), rows.index).iloc[int(named) :]
     header = header if named else _order(path, fields, files, number)
-    how = f"{encoding}, columns between {_MARKS[between]}{'' if named else ', no header'}"
-    renamed = [
-        f", {old} is {new}" * (new in names and old != new) for old, new in zip(rows.iloc[0], header, strict=True)
-    ]
-    return fields.set_axis(header, axis=1), named, how + "".join(renamed) * named
+    how = f"{encoding}, columns between {between or 'blanks'!r}{'' if named else ', no header'}"
+    how += "".join(f", {a} is {b}" for a, b in zip(rows.iloc[0], header, strict=True) if named and a != b in names)
+    return fields.set_axis(header, axis=1), named, how
 
 
 def labels_of(path: Path, written: pd.Series, live: bool = True) -> pd.Series:
@@ -80,8 +73,7 @@ def labels_of(path: Path, written: pd.Series, live: bool = True) -> pd.Series:
 
 
 def attacks_of(written: pd.Series, labels: pd.Series) -> pd.Series:
-    """Attack types as numbers from 1 to 127 where all of attack frames are that; else as words, missing for bona fide
-    frames, with "type 0" for a number, lest it be taken for the 0 of bona fide frames."""
+    """Attack types as whole numbers where all of attacks are 1 to 127; else words such as "type 0", none of bona fide."""
     numbers = pd.to_numeric(written.astype(object), errors="coerce").astype("float64")
     fits = (numbers % 1 == 0) & numbers.between((labels == 0).astype(int), 127)
     if (fits | written.isna() | (labels == 1)).all():
@@ -98,10 +90,10 @@ def with_types(table: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
 
 def summary(table: pd.DataFrame) -> str:
     """How many rows of each class there are, and what is known of subjects and attacks, in some words."""
-    label, known = table["label"], table.reindex(columns=["subject", "attack"])
-    kinds = ", ".join(map(str, sorted(known["attack"][label == 0].dropna().unique())[:9])) or "unknown"
+    count, known = table["label"].value_counts(), table.reindex(columns=["subject", "attack"])
+    kinds = ", ".join(map(str, sorted(known["attack"][table["label"] == 0].dropna().unique())[:9])) or "unknown"
     known = f"subjects: {known['subject'].nunique() or 'unknown'}; attack types: {kinds}"
-    return f"{(label == 1).sum():,} bona fide, {(label == 0).sum():,} attack, {label.isna().sum():,} without label; {known}"
+    return f"{count.get(1, 0):,} bona fide and {count.get(0, 0):,} attack of {len(table):,}; {known}"
 
 
 def refuse(path: Path, bad: pd.Series, what: str) -> None:
@@ -117,17 +109,12 @@ def plain(value: object) -> str:
     return re.sub(r"(?<=\w)[\s_-]+(?=\w)|\.0+$", "", str(value).strip().lower())
 
 
-def _split(line: str, between: str | None) -> list[str]:
-    return line.split() if between is None else [field.strip() for field in next(csv.reader([line], delimiter=between))]
-
-
 def _order(path: Path, fields: pd.DataFrame, files: Sequence[str], number: str) -> list[str]:
     """The columns' names, as what they hold tells; ListError where it does not."""
     labels = fields.map(plain).isin([*WORDS, *NUMBERS]).all()
     numbers = fields.apply(pd.to_numeric, errors="coerce").notna().all()
-    names = ["label" if labels[i] else number if numbers[i] else "" for i in fields]
-    paths = iter(files if names.count("") == len(files) else files[:1])
-    names = [name or next(paths, "") for name in names]
+    paths = iter(files if (~labels & ~numbers).sum() == len(files) else files[:1])
+    names = ["label" if labels[i] else number if numbers[i] else next(paths, "") for i in fields]
     if "" in names or len(set(names)) < len(names):
         raise ListError(f"{path}, line {fields.index[0]}: not a known format, or paths have blanks; {ADVICE}")
     return names

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fasnb.data import reader
-from fasnb.data.reader import refuse
+from fasnb.data.reader import refuse, with_types
 from fasnb.tools.files import replace_file
 
 NETWORK = ("experiment", "fold", "seed")
@@ -20,11 +20,10 @@ SCORE_COLUMNS = ("sample", "label", "attack", "subject", *NETWORK, "score")
 SCORE_TYPES = {"sample": "string", "label": "Int8", "attack": "Int8", "subject": "string"}
 SCORE_TYPES |= {"experiment": "string", "fold": "Int64", "seed": "Int64", "score": "float64"}
 
-_NAMES = reader.NAMES | {"sample": "rgb color colour video".split() + reader.FILES}
+_NAMES = reader.NAMES | {"sample": "rgb color colour".split() + reader.FILES}
 _NAMES["score"] = (
-    "scores liveness liveness_score real_score live_score prob_real p_real real_prob prob_live p_live".split()
+    "scores liveness liveness_score real_score prob_real p_real prob_live p_live real live bonafide".split()
 )
-_NAMES["score"] += "live_prob probability prediction real live bonafide".split()
 
 
 def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: int) -> pd.DataFrame:
@@ -35,14 +34,14 @@ def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: i
         raise ValueError(f"{experiment} fold {fold} seed {seed}: {wrong}")
     table = frames[["sample", "label", "attack", "subject"]].reset_index(drop=True)
     table = table.assign(experiment=experiment, fold=fold, seed=seed, score=score)
-    return reader.with_types(table[list(SCORE_COLUMNS)], SCORE_TYPES)
+    return with_types(table[list(SCORE_COLUMNS)], SCORE_TYPES)
 
 
 def completed(scores: pd.DataFrame) -> pd.DataFrame:
     """The table with all ``SCORE_COLUMNS``, for averages: rows without a sample are frames, their scores one method's."""
     missing = {"sample": [f"row {i}" for i in range(1, len(scores) + 1)], "experiment": "scores"}
     missing = {name: missing.get(name, pd.NA) for name in SCORE_COLUMNS if name not in scores}
-    return reader.with_types(scores.assign(**missing), SCORE_TYPES)
+    return with_types(scores.assign(**missing), SCORE_TYPES)
 
 
 def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
@@ -63,8 +62,8 @@ def read_scores(path, *, bona_fide_label=None, frames=None, say: Callable[[str],
     """Read a table with at least ``label`` and ``score`` from text (as ``reader`` says) or parquet; all columns are kept.
 
     Without a header the order must be clear: a path or none, a label, a score. Labels are words, or numbers of which
-    ``bona_fide_label`` (default 1) is bona fide; scores may have a decimal comma or be percent. What is lacking of label, subject
-    and attack is taken from ``frames``, a frame table. ``say`` is called with one sentence: how it was understood.
+    ``bona_fide_label`` (default 1) is bona fide; scores may have a decimal comma or be percent. ``frames``, a frame
+    table, has labels, subjects and attacks that the file lacks. ``say`` is called with how the file was understood.
 
     Raises FileNotFoundError or ValueError: one sentence that names the file and what is wrong.
     """
@@ -76,9 +75,8 @@ def read_scores(path, *, bona_fide_label=None, frames=None, say: Callable[[str],
         table = table.assign(**{n: known[n].array for n in ("label", "subject", "attack") if n not in table})
     missing = " and no ".join(f"column {name}" for name in ("label", "score") if name not in table)
     if missing or table.empty:
-        found = f"found {', '.join(map(str, table.columns))} and {len(table)} rows"
         advice = "a score is P(bona fide); a list of the frames may give the labels (fasnb evaluate --frames LIST)"
-        raise ValueError(f"{path} has no {missing or 'rows'}; {found}; {advice}")
+        raise ValueError(f"{path} has no {missing or 'rows'}; found {', '.join(map(str, table.columns))}; {advice}")
     labels = reader.labels_of(path, table["label"], live=bona_fide_label != 0)
     table["label"] = labels if labels.isna().any() else labels.astype("int64")
     table["score"] = _numbers(path, table["score"])
@@ -106,7 +104,7 @@ def _numbers(path: Path, written: pd.Series) -> pd.Series:
     """Scores as float64; text such as 0,91 or 91 % too."""
     if written.dtype.kind == "f":
         return written.astype("float64")
-    text = written.astype(object).map(lambda value: str(value).strip().replace(",", "."))
+    text = written.astype(object).astype(str).str.strip().str.replace(",", ".")
     values = text.str.removesuffix("%").str.strip()
     good = pd.to_numeric(values, errors="coerce").notna()
     refuse(path, written[~good & written.notna()], "is not a number, as a score must be")

@@ -19,8 +19,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from fasnb.data.frames import FRAME_TYPES
-from fasnb.data.reader import with_types
+from fasnb.data.frames import FRAME_TYPES, with_types
 from fasnb.tools.files import Damaged, locked, replace_file, seal, sealed, whole
 from fasnb.tools.machine import parallel
 

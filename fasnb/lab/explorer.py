@@ -49,8 +49,7 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, scores: pd.DataFrame, source: Source | None = None, fprs=(1e-2, 1e-3, 1e-4), fpr=None):
         self.fpr = min(fprs) if fpr is None else fpr
         self.fprs, self.source = sorted({*fprs, self.fpr}, reverse=True), source
-        scores = completed(scores)
-        self.methods, self.singles = methods_of(scores)
+        self.methods, self.singles = methods_of(scores := completed(scores))
         known, columns = facts(scores), self.methods.join(self.singles)
         at = {name: [threshold_at_fpr(known["label"], columns[name], fpr) for fpr in self.fprs] for name in columns}
         self.thresholds = pd.DataFrame(at, index=self.fprs)

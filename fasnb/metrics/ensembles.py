@@ -5,8 +5,7 @@ from itertools import product
 
 import pandas as pd
 
-from fasnb.data.reader import with_types
-from fasnb.data.scores import NETWORK, SCORE_COLUMNS, SCORE_TYPES, completed
+from fasnb.data.scores import NETWORK, SCORE_COLUMNS, completed
 
 
 class IncompleteError(ValueError):
@@ -57,7 +56,7 @@ def check_complete(scores: pd.DataFrame, expected: Iterable[tuple[str, int, int]
     for name in ("label", "attack", "subject"):
         values = scores[["sample", name]].drop_duplicates()["sample"]
         if values.duplicated().any():
-            raise ValueError(f"{values[values.duplicated()].iloc[0]} has more than one {name}; score one set of frames")
+            raise ValueError(f"{values[values.duplicated()].iloc[0]} has more than one {name}; name frames, not clips")
     frames = scores["sample"].nunique()
     counts = scores.groupby(list(NETWORK), observed=True, dropna=False)["sample"].agg(["size", "nunique"])
     uneven = counts.loc[(counts != frames).any(axis=1), "size"]
@@ -84,4 +83,4 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
     table = facts(scores).reset_index().merge(mean, on="sample", how="right")
     for name in over:
         table[name] = "ensemble" if name == "experiment" else pd.NA
-    return with_types(table[list(SCORE_COLUMNS)], SCORE_TYPES)
+    return completed(table[list(SCORE_COLUMNS)])

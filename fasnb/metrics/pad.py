@@ -75,11 +75,10 @@ def apcer_by_attack(labels, scores, threshold: float, attacks=None) -> dict[int 
         raise ValueError("the threshold is NaN; give a number")
     given = pd.Series(pd.Series(np.ones(labels.size) if attacks is None else attacks).to_numpy()[~labels])
     kinds = pd.to_numeric(given, errors="coerce").to_numpy()
-    words = np.isnan(kinds).any() and given.notna().all()
-    if not words and not ((kinds >= 1) & (kinds % 1 == 0)).all():
-        raise ValueError("the attack type of an attack frame is missing or no whole number from 1 on; nor is it a word")
-    kinds, accepted = given.astype(str).to_numpy() if words else kinds.astype(int), scores[~labels] >= threshold
-    return {kind: float(np.mean(accepted[kinds == kind])) for kind in np.unique(kinds).tolist()}
+    if given.isna().any() or not (np.isnan(kinds) | (kinds >= 1) & (kinds % 1 == 0)).all():
+        raise ValueError("the attack type of an attack frame is missing or no whole number from 1 on, and no word")
+    kinds = given.astype(str).to_numpy() if np.isnan(kinds).any() else kinds.astype(int)
+    return {kind: float(np.mean(scores[~labels][kinds == kind] >= threshold)) for kind in np.unique(kinds).tolist()}
 
 
 def apcer(labels, scores, threshold: float) -> float:

@@ -241,8 +241,7 @@ def _notes(points: Sequence[OperatingPoint], attack: int, people: int | None, ar
     """What a reader of the limits must know: sentences on units, and on what the data do not resolve."""
     unknown, few = "subjects unknown: the unit is the frame, so all intervals are too narrow", "fewer than 10 subjects"
     notes = [unknown] if people is None else [f"{few}: no interval can be trusted"] if people < 10 else []
-    turned = "a score must rise with P(bona fide): take 1 - score, or --bona-fide-label 0 if 0 is bona fide"
-    notes = [f"AUC {area:.3f} is below 0.5: scores look reversed; {turned}"] * (area < 0.5) + notes
+    notes += [f"AUC {area:.3f} < 0.5: scores look reversed; take 1 - score, or --bona-fide-label 0"] * (area < 0.5)
     for point in points:
         at = f"FPR = {fpr_name(point.fpr)}"
         if point.fpr * attack < 1:
