@@ -83,21 +83,21 @@ def test_a_threshold_set_on_one_file_serves_another(scores_file, capsys):
     assert at["bpcer"] == pytest.approx(1 - point["tpr"]) and at["acer"] == at["hter"]
     assert evaluated(capsys, scores_file, "--fpr", "1")["tpr_at_fpr"][0]["threshold"] is None  # every frame may pass
     table = pd.read_csv(scores_file)
-    table.assign(attack=np.where(table["label"] == 1, 0, np.arange(500) % 3 + 1)).to_csv(scores_file, index=False)
+    words = np.array(["print", "replay", "mask"])[np.arange(500) % 3]
+    table.assign(attack=np.where(table["label"] == 1, "", words)).to_csv(scores_file, index=False)
     at = evaluated(capsys, scores_file, "--threshold", "0.6")["at_threshold"]
     assert at["apcer_max"] == max(at["apcer_by_attack"].values()) > at["apcer"]
-    assert at["acer"] == pytest.approx((at["apcer_max"] + at["bpcer"]) / 2)
+    assert at["acer"] == pytest.approx((at["apcer_max"] + at["bpcer"]) / 2) and "mask" in at["apcer_by_attack"]
+    assert "scores look reversed" in str(evaluated(capsys, scores_file, "--bona-fide-label", "0")["notes"])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("label,scores\n1,0.5\n", "has no column score"),
-        ("label,score\n1,high\n0,0.1\n", "score 'high' is not a number"),
-        ("label,score\n3,0.5\n0,0.2\n", "label 3 is neither"),
-        ("label,score,seed\n1,0.5,1\n0,0.2,2\n", "several values of seed"),
+        ("label,fake\n1,0.5\n", "has no column score"), ("label,score\n1,high\n0,0.1\n", "line 2: 'high' is not a number"),
+        ("label,score\n3,0.5\n0,0.2\n", "'3' is no label"), ("label,score,seed\n1,0.5,1\n0,0.2,2\n", "several values of seed"),
     ],
-)
+)  # fmt: skip
 def test_evaluate_refuses_a_broken_file_by_name(tmp_path, capsys, content, message):
     path = tmp_path / "a\u202eb\x1b[31m.csv"  # a name that hides what follows it
     path.write_text(content)

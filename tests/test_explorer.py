@@ -59,6 +59,9 @@ def test_one_method_alone_will_do_without_pictures_attacks_and_subjects(averaged
     assert list(explorer.methods) == ["A"] and explorer.singles.empty
     header, _ = unpacked(explorer.write_page(tmp_path / "page.html").read_text())
     assert not header["images"] and header["attacks"] == {} and header["subjects"] == []
+    explorer = Explorer(pd.DataFrame({"label": [1, 0, 0], "score": [1.0, 0.2, 0.3], "attack": [None, "print", "mask"]}))
+    header, _ = unpacked(explorer.write_page(tmp_path / "own.html").read_text())
+    assert header["attacks"] == {"1": "mask", "2": "print"} and header["attack"] == [-1, 2, 1]
 
 
 def test_a_page_holds_every_score_to_the_last_bit_and_no_markup_from_names(tmp_path):

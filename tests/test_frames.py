@@ -44,13 +44,12 @@ CAPTURE = "x/{}_part/s/{}.rssdk/color/1.jpg"
     ("text", "line", "what", "count"),
     [
         (GOOD + "c-color.jpg,c-depth.jpg,c-ir.jpg,1\n", 3, "does not have the 4 fields", 1),
-        ("a a-depth a-ir 1\n\nb b-depth b-ir 0\n", 2, "does not have the 4 fields", 1),
-        (CSV + "d,,f,0\n", 3, "does not have the 4 fields", 1),
+        ("a a-depth a-ir 1\n\nb b-depth 0\n", 3, "have the 4 fields", 1), (CSV + "d,,f,0\n", 3, "in the column depth", 1),
         (GOOD + "c-color.jpg c-depth.jpg c-ir.jpg 2\nd-color.jpg d-depth.jpg d-ir.jpg 2\n", 3, "'2' is no label", 2),
         (GOOD + GOOD, 3, "'a-color.jpg' is a duplicate sample", 2),
         (GOOD + "../c-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
-        (GOOD + "c-color.jpg c\\depth.jpg c-ir.jpg 1\n", 3, "has a backslash", 1),
-        (GOOD.encode() + b"c\xff-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "has bytes that are not text", 1),
+        (GOOD + "C:\\c-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "leaves the data root", 1),
+        (GOOD.encode() + b"c\x81-color.jpg c-depth.jpg c-ir.jpg 1\n", 3, "has bytes that are not text", 1),
         (GOOD + "c-color.jpg c-ir.jpg c-depth.jpg 1\n", 3, "'c-ir.jpg' stands in the place of depth", 1),
         (GOOD + "v/color/1.jpg v/color/1.jpg v/color/1.jpg 1\n", 3, "'v/color/1.jpg' stands in the place of depth", 1),
         ("v/color/1.jpg 1\nv/rgb/2.jpg 1\nv/3.jpg 0\n", 2, "name all in lines", 2),
@@ -66,37 +65,44 @@ def test_broken_lists_are_refused_whole(tmp_path, text, line, what, count):
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("\n \n", "is empty"), ("rgb,depth,ir,label\n", "no frames"), ("one\n", "format")],
+    [("\n \n", "is empty"), ("rgb,depth,ir,label\n", "no rows"), ("my data/1 1\n", "paths have blanks; begin with")],
 )
 def test_what_is_no_list_is_refused(tmp_path, text, what):
     with pytest.raises(ListError, match=what):
         read_list(write(tmp_path, text))
-    with pytest.raises(ListError, match=re.escape(f"{tmp_path} is a folder; name the list file")):
-        read_list(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"gone\.txt: there is no such list"):
-        read_list(tmp_path / "gone.txt")
+    for name in (tmp_path, tmp_path / "gone.txt"):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"{name} does not exist or is a folder")):
+            read_list(name)
 
 
-def test_quoted_csv_and_blanks_after_commas_are_the_same_list(tmp_path):
-    plain = "rgb,depth,ir,label\na-color.jpg,a-depth.jpg,a-ir.jpg,1\nb c-color.jpg,b c-depth.jpg,b c-ir.jpg,0\n"
-    frames = read_list(write(tmp_path, plain))
-    assert frames["sample"].to_list() == ["a-color.jpg", "b c-color.jpg"]
-    quoted = "\n".join(",".join(f'"{field}"' for field in line.split(",")) for line in plain.splitlines())
-    for same in (quoted, plain.replace(",", ", "), "\ufeff" + plain.replace("\n", "\r\n")):
-        pd.testing.assert_frame_equal(frames, read_list(write(tmp_path, same)))
+def test_a_table_is_read_by_its_names_however_it_is_written(tmp_path):
+    plain = "rgb,depth,ir,label,subject,attack,age\né/rgb/1,é/d/1,é/NIR/1,1,anna,,30\nb c/2,depth_color/2,i/2,0,ben,print,31\n"
+    frames, rows, told = read_list(write(tmp_path, plain)), plain.splitlines(), []
+    assert frames["attack"].to_list() == [pd.NA, "print"] and frames["subject"].to_list() == ["anna", "ben"]
+    for same in (
+        "\n".join(";".join(row.split(",")[::-1]) for row in rows).replace("rgb\n", " Colour \n").encode("utf-16"),
+        "\n".join(",".join(f'"{field}"' for field in row.split(",")) for row in rows),
+        "\ufeff" + plain.replace("\n", "\r\r\n").replace(",", "\t"),
+        plain.replace("/", "\\").replace(",", ", ").encode("cp1252"),
+        "# mine\n" + plain.replace("label", "Bona-Fide").replace("1,a", "1.0,a").replace("print", "PRINT "),
+        plain.replace(",1,anna,", ",bona fide,anna,none").replace(",0,ben", ",Spoof,ben"),
+    ):
+        pd.testing.assert_frame_equal(read_list(write(tmp_path, same), say=told.append), frames)
+    assert len(told) == 6 and all("attack of 2; subjects: 2; attack types: print" in line for line in told)
 
 
 @pytest.mark.parametrize(("header", "between"), [("", " "), ("rgb,depth,ir,label\n", ",")])
 def test_reversed_labels_of_three_images_are_taken_only_on_request(tmp_path, header, between):
     """The format says 1 = bona fide, the folders say 0."""
-    folders = {"real_part/s/real": "0", "fake_part/s/04_en_b": "1", "fake_part/s/09_zz": "1"}
-    rows = [[*(f"Training/{f}.rssdk/{m}/1.jpg" for m in ("color", "depth", "ir")), v] for f, v in folders.items()]
+    folders = "real_part/s/real fake_part/fake_val_part/s/04_en_b fake_part/s/09_zz fake_part/x/y".split()
+    parts = ("color", "depth", "ir")
+    rows = [[*(f"Training/{f}.rssdk/{m}/1.jpg" for m in parts), v] for f, v in zip(folders, "0111", strict=True)]
     path = write(tmp_path, header + "".join(between.join(row) + "\n" for row in rows))
     with pytest.raises(ListError, match=r"line [12]: .* bona fide is 1 by .* pass bona_fide_label=0 .*3 bad lines"):
         read_list(path)
     frames = read_list(path, bona_fide_label=0)
-    assert frames["label"].to_list() == [1, 0, 0] and frames["attack"].to_list() == [0, 4, pd.NA]
-    assert set(frames["subject"]) == {"s"} and set(frames["split"]) == {"train"}
+    assert frames["label"].to_list() == [1, 0, 0, 0] and frames["attack"].to_list() == [0, 4, pd.NA, pd.NA]
+    assert frames["subject"].to_list() == ["s", "s", "s", pd.NA] and set(frames["split"]) == {"train"}
 
 
 def test_label_convention_has_no_silent_default(tmp_path):

@@ -16,17 +16,17 @@ PACKAGE = Path(fasnb.__file__).parent
 ROOMS = {
     "tools": 301,
     "paper": 427,
-    "data": 1009,
+    "data": 1141,
     "model": 625,
     "training": 935,
-    "metrics": 660,
-    "lab": 875,
-    "command": 918,
+    "metrics": 661,
+    "lab": 878,
+    "command": 929,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 5757, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 5905, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

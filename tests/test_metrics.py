@@ -117,7 +117,7 @@ def test_what_no_metric_is_defined_for_is_refused(labels, scores, message):
         (lambda: metrics.tpr_at_fpr([0, 1], [0.1, 0.2], 1.5), r"must lie in \[0, 1\]"),
         (lambda: metrics.tpr_at_fpr([1, 0], [0.5, 0.2], "1e-2"), "fpr is '1e-2'"),
         (lambda: metrics.apcer([1, 0], [0.5, 0.2], np.nan), "the threshold is NaN"),
-        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [4, None]), "missing or no whole number"),
+        (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, ["print", None]), "missing or no whole number"),
         (lambda: metrics.apcer_by_attack([1, 0], [0.5, 0.2], 0.3, [0, 0]), "no whole number from 1 on"),
     ],
 )

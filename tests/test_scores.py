@@ -36,14 +36,12 @@ def test_scores_survive_a_file(tmp_path, ending):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("label,score\n0,1,0.9\n1,0,0.1\n", "cannot be read"),
-        ("label,score,score\n0,1,0.9\n", "has the column score twice"),
-        ("label,score\n1,2020-01-01\n", "row 1: score '2020-01-01' is not a number"),
-        ("label,liveness\n1,0.5\n", "has no column score; found label, liveness"),
-        ("label,score\n", "no rows"),
-        ("", "cannot be read"),
+        ("label,score\n0,1,0.9\n1,0,0.1\n", "does not have the 2 fields"), ("label,score,score\n0,1,0.9\n", "names a column twice"),
+        ("label,score\n1,2020-01-01\n", "line 2: '2020-01-01' is not a number"), ("label,score\n", "no rows"), ("", "is empty"),
+        ("label,fake\n1,0.5\n", "has no column score; found label, fake"), ("label,score\n2,0.1\n1,0.2\n", "line 2: '2' is no label"),
+        ("a.jpg 0.3\nb.jpg 1e-5\n", "has no column label; .*fasnb evaluate --frames LIST"), ("1 0\n0 1\n", "begin with a line of"),
     ],
-)
+)  # fmt: skip
 def test_tables_that_are_no_scores_are_refused(tmp_path, text, what):
     (tmp_path / "s.csv").write_text(text)
     with pytest.raises(ValueError, match=what) as error:
@@ -51,8 +49,20 @@ def test_tables_that_are_no_scores_are_refused(tmp_path, text, what):
     assert str(tmp_path / "s.csv") in str(error.value)
 
 
-@pytest.mark.parametrize("value", [[1, 2], pd.Timestamp("2020-01-01")], ids=str)
-@pytest.mark.parametrize("name", ["label", "score"])
+@pytest.mark.parametrize(
+    "text",
+    ["Label, Score\n1, 0.91\n0, 0.12\n", "sep=;\nlabel;liveness\nreal;0,91\nfake;0,12", "0-color.jpg 0.91\n1-color.jpg 0.12",
+     "# net\n\nscore\tis_live\n91%\tTrue\n12 %\tFalse", "label,prob_fake,prob_real\n1.0,0.09,0.91\n-1.0,0.88,0.12",
+     "a-color.jpg a-depth.jpg a-ir.jpg 0.91 1\nb-color.jpg b-depth.jpg b-ir.jpg 0.12 0\n"],
+)  # fmt: skip
+def test_tables_of_others_are_read(tmp_path, text):
+    (tmp_path / "s.txt").write_bytes(text.encode("utf-16"))
+    frames = table([0, 0]).assign(label=[1, 0], rgb="") if text[0] == "0" else None
+    found = scores.read_scores(tmp_path / "s.txt", frames=frames)
+    assert found["label"].to_list() == [1, 0] and found["score"].to_list() == [0.91, 0.12]
+
+
+@pytest.mark.parametrize(("name", "value"), [("label", [1, 2]), ("score", pd.Timestamp("2020-01-01"))], ids=str)
 def test_cells_that_hold_no_number_are_refused(tmp_path, name, value):
     pd.DataFrame({"label": [1, 0], "score": [0.9, 0.1]} | {name: [value] * 2}).to_parquet(tmp_path / "s.parquet")
     with pytest.raises(ValueError, match=r"s\.parquet"):
@@ -61,12 +71,9 @@ def test_cells_that_hold_no_number_are_refused(tmp_path, name, value):
 
 @pytest.mark.parametrize(
     ("label", "score"),
-    [
-        (["1", "0"], np.array([0.5, 0.25], np.float32)),
-        ([True, False], ["0.5", "0.25"]),
-        (pd.array([1, 0], "Int8"), pd.array([0.5, 0.25], "Float32")),
-    ],
-)
+    [(["1", "0"], np.array([0.5, 0.25], np.float32)), ([True, False], ["0.5", "0.25"]),
+     (pd.array([1, 0], "Int8"), pd.array([0.5, 0.25], "Float32"))],
+)  # fmt: skip
 def test_numbers_in_any_form_are_read(tmp_path, label, score):
     pd.DataFrame({"label": label, "score": score}).to_parquet(tmp_path / "s.parquet")
     found = scores.read_scores(tmp_path / "s.parquet")

@@ -10,6 +10,7 @@ import click
 import pandas as pd
 
 from fasnb import __version__, metrics
+from fasnb.data import read_list, write_submission
 from fasnb.data.scores import NETWORK
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
@@ -21,11 +22,14 @@ NOTES = (
     "low, high: 95% limits of the method's TPR@FPR, threshold set anew (bootstrap)",
 )
 FILE = click.Path(path_type=Path)
+LIVE = click.option("--bona-fide-label", type=click.IntRange(0, 1), help="The number that means bona fide: 1 or 0.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     status = 2
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # whatever the terminal's encoding lacks
     try:
         return cli.main(arguments, prog_name="fasnb", standalone_mode=False) or 0
     except click.Abort:
@@ -48,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plain(text: object) -> str:
     """Characters that cannot be seen, or that move others (controls, escape sequences, marks of direction), as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _say(understood: str) -> None:
+    print(f"read {_plain(understood)}", file=sys.stderr)  # apart from what is found
 
 
 def _text(table: pd.DataFrame) -> str:
@@ -114,15 +122,18 @@ def run(only, from_scores, minutes, **chosen) -> None:
 @click.argument("scores", type=FILE)
 @click.option("--fpr", "fprs", type=click.FloatRange(0, 1), multiple=True, help="Target; default 1e-2, 1e-3, 1e-4.")
 @click.option("--threshold", type=float, metavar="T", help="Also the errors at this threshold, set elsewhere.")
+@LIVE
+@click.option("--frames", type=FILE, help="List of the frames: labels, subjects and attacks that SCORES lacks.")
 @click.option("--replicates", type=click.IntRange(min=10), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(scores, fprs, threshold, replicates, as_json) -> None:
+def evaluate(scores, fprs, threshold, bona_fide_label, frames, replicates, as_json) -> None:
     """TPR@FPR and other metrics of a scores file."""
-    table = metrics.read_scores(scores)
+    listed = None if frames is None else read_list(frames, bona_fide_label=bona_fide_label, say=_say)
+    table = metrics.read_scores(scores, bona_fide_label=bona_fide_label, frames=listed, say=_say)
     several = [name for name in NETWORK if name in table and table[name].nunique(dropna=False) > 1]
     if several or ("sample" in table and table["sample"].duplicated().any()):
         what = f"several values of {', '.join(several)}" if several else "samples more than once"
-        raise ValueError(f"{scores} holds {what}; give one network's scores, or average them first")
+        raise ValueError(f"{scores} holds {what}; give one network's, average them, or, of clips, call the column clip")
     try:
         given = table["label"], table["score"], fprs or metrics.FPRS, table.get("attack"), table.get("subject")
         report = metrics.evaluate(*given, replicates)
@@ -192,15 +203,15 @@ def released(root, epoch, crop, as_json) -> None:
 @click.option("--frames", type=FILE, required=True, help="List of frames, in any format that a list may have.")
 @click.option("--root", type=FILE, default=Path(), help="Folder that the list's paths are relative to.")
 @click.option("--out", type=FILE, default=Path("scores.csv"), help="Scores table, CSV or parquet.")
+@LIVE
 @click.option("--submission", type=FILE, help="Also write the challenge's submission file.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is faster and less exact.")
-def score(checkpoint, frames, root, out, submission, device, precision) -> None:
+def score(checkpoint, frames, root, out, bona_fide_label, submission, device, precision) -> None:
     """Score frames with one trained network."""
     from fasnb.command.checkpoint import score_frames
-    from fasnb.data import read_list, write_submission
 
-    listed = read_list(frames, root)
+    listed = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say)
     table = score_frames(checkpoint, listed, root, device, precision)
     metrics.write_scores(table, out)
     print(f"{len(table):,} frames scored: {out}; {NOTES[0]}")
@@ -323,7 +334,7 @@ def check(root) -> None:
     from fasnb.data import casia_surf
 
     layout = casia_surf.find(root)
-    counts, problems = casia_surf.check(layout.frames(list(layout.lists)), root)
+    counts, problems = casia_surf.check(layout.frames(list(layout.lists), say=_say), root)
     notes = [f"note: {sentence}" for sentence in layout.missing.values()]
     print("\n".join([*notes, counts.to_string(index=False, na_rep="unknown"), *problems[:10]]))
     if problems:

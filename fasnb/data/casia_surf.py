@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list
+from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list, with_types
 from fasnb.data.store import Source, broken
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.published import KNOWN
@@ -46,13 +46,13 @@ class Layout(NamedTuple):
     lists: dict[str, Path]
     missing: dict[str, str]
 
-    def frames(self, splits: Iterable[str] = tuple(LISTS)) -> pd.DataFrame:
-        """The frame table of these splits, in list order; FileNotFoundError says what to lay where for one it lacks."""
+    def frames(self, splits: Iterable[str] = tuple(LISTS), **reading) -> pd.DataFrame:
+        """The frame table of these splits, in list order, by ``read_list``; FileNotFoundError says what lies nowhere."""
         absent = [self.missing[split] for split in splits if split not in self.lists]
         if absent:
             raise FileNotFoundError("; ".join(absent))
-        tables = [read_list(self.lists[split], split=split) for split in splits]
-        return pd.concat(tables, ignore_index=True).astype(FRAME_TYPES)
+        tables = [read_list(self.lists[split], split=split, **reading) for split in splits]
+        return with_types(pd.concat(tables, ignore_index=True), FRAME_TYPES)
 
 
 def find(root: str | Path, authors: str | Path | None = None) -> Layout:

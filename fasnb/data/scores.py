@@ -4,18 +4,26 @@ One row a frame and network, columns ``SCORE_COLUMNS``; ``score`` is P(bona fide
 authors' released scores become the same table, so that one notebook serves all sources.
 """
 
-import warnings
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fasnb.data import reader
+from fasnb.data.reader import refuse, with_types
 from fasnb.tools.files import replace_file
 
 NETWORK = ("experiment", "fold", "seed")
 SCORE_COLUMNS = ("sample", "label", "attack", "subject", *NETWORK, "score")
 SCORE_TYPES = {"sample": "string", "label": "Int8", "attack": "Int8", "subject": "string"}
 SCORE_TYPES |= {"experiment": "string", "fold": "Int64", "seed": "Int64", "score": "float64"}
+
+_NAMES = reader.NAMES | {"sample": "rgb color colour".split() + reader.FILES}
+_NAMES["score"] = (
+    "scores liveness liveness_score real_score prob_real p_real prob_live p_live real live bonafide".split()
+)
 
 
 def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: int) -> pd.DataFrame:
@@ -26,7 +34,14 @@ def score_table(frames: pd.DataFrame, score, experiment: str, fold: int, seed: i
         raise ValueError(f"{experiment} fold {fold} seed {seed}: {wrong}")
     table = frames[["sample", "label", "attack", "subject"]].reset_index(drop=True)
     table = table.assign(experiment=experiment, fold=fold, seed=seed, score=score)
-    return table[list(SCORE_COLUMNS)].astype(SCORE_TYPES)
+    return with_types(table[list(SCORE_COLUMNS)], SCORE_TYPES)
+
+
+def completed(scores: pd.DataFrame) -> pd.DataFrame:
+    """The table with all ``SCORE_COLUMNS``, for averages: rows without a sample are frames, their scores one method's."""
+    missing = {"sample": [f"row {i}" for i in range(1, len(scores) + 1)], "experiment": "scores"}
+    missing = {name: missing.get(name, pd.NA) for name in SCORE_COLUMNS if name not in scores}
+    return with_types(scores.assign(**missing), SCORE_TYPES)
 
 
 def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
@@ -43,39 +58,54 @@ def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
     return replace_file(path, lambda to: scores.to_parquet(to, index=False, **options))
 
 
-def read_scores(path: str | Path) -> pd.DataFrame:
-    """Read a table with at least ``label`` and ``score`` from CSV or parquet; other columns are kept as they are.
+def read_scores(path, *, bona_fide_label=None, frames=None, say: Callable[[str], object] = str) -> pd.DataFrame:
+    """Read a table with at least ``label`` and ``score`` from text (as ``reader`` says) or parquet; all columns are kept.
+
+    Without a header the order must be clear: a path or none, a label, a score. Labels are words, or numbers of which
+    ``bona_fide_label`` (default 1) is bona fide; scores may have a decimal comma or be percent. ``frames``, a frame
+    table, has labels, subjects and attacks that the file lacks. ``say`` is called with how the file was understood.
 
     Raises FileNotFoundError or ValueError: one sentence that names the file and what is wrong.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist or is a folder; give a scores file, CSV or parquet")
+    table, how = _read_table(path)
+    if frames is not None and "sample" in table:
+        known = frames.set_index("sample").reindex(table["sample"])
+        refuse(path, table["sample"][known["rgb"].isna().to_numpy()], "is not in the list of frames")
+        table = table.assign(**{n: known[n].array for n in ("label", "subject", "attack") if n not in table})
+    missing = " and no ".join(f"column {name}" for name in ("label", "score") if name not in table)
+    if missing or table.empty:
+        advice = "a score is P(bona fide); a list of the frames may give the labels (fasnb evaluate --frames LIST)"
+        raise ValueError(f"{path} has no {missing or 'rows'}; found {', '.join(map(str, table.columns))}; {advice}")
+    labels = reader.labels_of(path, table["label"], live=bona_fide_label != 0)
+    table["label"] = labels if labels.isna().any() else labels.astype("int64")
+    table["score"] = _numbers(path, table["score"])
+    if "attack" in table:
+        table["attack"] = reader.attacks_of(table["attack"], labels)
+    say(f"{path}: {reader.summary(table)}; {how}")
+    return table.reset_index(drop=True)
+
+
+def _read_table(path: Path) -> tuple[pd.DataFrame, str]:
+    """Columns by their names, those that a reader knows as text, and how the file was understood."""
+    if not path.is_file() or path.read_bytes()[:4] != b"PAR1":
+        fields, _, how = reader.read_lines(path, _NAMES, ("sample", "depth", "ir"), "score")
+        text, kinds = io.StringIO(fields.to_csv(index=False)), dict.fromkeys([*_NAMES, "experiment"], object)
+        return pd.read_csv(text, dtype=kinds).set_axis(fields.index), how
     try:
-        table = _read_table(path)
+        table = pd.read_parquet(path, page_checksum_verification=True)
+        return table.set_axis(range(1, len(table) + 1)), "parquet"
     except Exception as error:  # a damaged file can raise nearly anything in a reader
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be read as a table ({reason}); give CSV or parquet") from None
-    missing = [name for name in ("label", "score") if name not in table]
-    if missing or table.empty:
-        lacks = f"no column {' and no column '.join(missing)}" if missing else "a header and no rows"
-        raise ValueError(f"{path} has {lacks}; found {', '.join(map(str, table.columns))}")
-    for name in ("label", "score"):
-        numbers = pd.to_numeric(table[name].astype(object), errors="coerce")  # of objects: dates would become numbers
-        bad = table[name][numbers.isna() & table[name].notna()]
-        if len(bad):
-            raise ValueError(f"{path}, row {bad.index[0] + 1}: {name} {bad.iloc[0]!r} is not a number")
-        table[name] = numbers.astype("int64" if numbers.dtype.kind in "iub" else "float64")
-    return table
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """Rows as wide as the header, which names no column twice."""
-    if path.read_bytes()[:4] == b"PAR1":
-        return pd.read_parquet(path, page_checksum_verification=True).reset_index(drop=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are wider than the header
-        names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
-        if names.duplicated().any():
-            raise ValueError(f"it has the column {names[names.duplicated()].iloc[0]} twice")
-        return pd.read_csv(path, index_col=False)
+def _numbers(path: Path, written: pd.Series) -> pd.Series:
+    """Scores as float64; text such as 0,91 or 91 % too."""
+    if written.dtype.kind == "f":
+        return written.astype("float64")
+    text = written.astype(object).astype(str).str.strip().str.replace(",", ".")
+    values = text.str.removesuffix("%").str.strip()
+    good = pd.to_numeric(values, errors="coerce").notna()
+    refuse(path, written[~good & written.notna()], "is not a number, as a score must be")
+    return values.where(good, "nan").map(float) / text.str.endswith("%").map({True: 100, False: 1})

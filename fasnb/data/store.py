@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from fasnb.data.frames import FRAME_TYPES
+from fasnb.data.frames import FRAME_TYPES, with_types
 from fasnb.tools.files import Damaged, locked, replace_file, seal, sealed, whole
 from fasnb.tools.machine import parallel
 
@@ -55,7 +55,7 @@ class Store:
         self.fingerprint: str = about["fingerprint"]
         self.channels: dict[str, int] = about["channels"]
         self.size: int = about["size"]
-        self.frames = pd.read_parquet(whole(self.folder, "frames.parquet", ABOUT)).astype(FRAME_TYPES)
+        self.frames = with_types(pd.read_parquet(whole(self.folder, "frames.parquet", ABOUT)), FRAME_TYPES)
         self._shape = about["frames"], sum(self.channels.values()), self.size, self.size
         self._chunk, self._checksums = about["chunk"], about["checksums"]
         self._compared: set[int] = set()
@@ -149,7 +149,7 @@ def _write(source: Source, folder: Path, workers: int, progress: bool) -> Path:
         first = [problems[row] for row in sorted(problems)[:10]]
         what = f"{len(problems):,} of {count:,} frames cannot be read; replace their files or take them off the list"
         raise ValueError(f"{what}, the first {len(first)}: {'; '.join(first)}")
-    replace_file(folder / "frames.parquet", partial(source.frames.astype(FRAME_TYPES).to_parquet, index=False))
+    replace_file(folder / "frames.parquet", partial(with_types(source.frames, FRAME_TYPES).to_parquet, index=False))
     about = {"format": FORMAT, "fingerprint": source.fingerprint, "frames": count, "channels": dict(source.channels)}
     about |= {"size": int(source.size), "chunk": CHUNK, "checksums": [checksums[chunk] for chunk in chunks]}
     seal(folder, about, ["frames.parquet"], ABOUT)

@@ -16,6 +16,7 @@ import traitlets
 from IPython import get_ipython
 from PIL import Image
 
+from fasnb.data.scores import completed
 from fasnb.data.store import Source
 from fasnb.lab.plots import CAMERA_NAMES, CLASS_COLOURS, label_of, picture
 from fasnb.metrics.ensembles import average, facts, matrix
@@ -48,7 +49,7 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, scores: pd.DataFrame, source: Source | None = None, fprs=(1e-2, 1e-3, 1e-4), fpr=None):
         self.fpr = min(fprs) if fpr is None else fpr
         self.fprs, self.source = sorted({*fprs, self.fpr}, reverse=True), source
-        self.methods, self.singles = methods_of(scores)
+        self.methods, self.singles = methods_of(scores := completed(scores))
         known, columns = facts(scores), self.methods.join(self.singles)
         at = {name: [threshold_at_fpr(known["label"], columns[name], fpr) for fpr in self.fprs] for name in columns}
         self.thresholds = pd.DataFrame(at, index=self.fprs)
@@ -83,7 +84,9 @@ class Explorer(anywidget.AnyWidget):
         """
         columns, known = (self.thresholds if singles else self.methods).columns, self.table
         thresholds = self.thresholds[columns].astype(object)
-        attacks, scores = known["attack"].fillna(-1), known[columns].to_numpy()
+        words = sorted(known["attack"].dropna().unique()) if known["attack"].dtype == "string" else []
+        attacks = known["attack"].map(lambda kind: words.index(kind) + 1 if words else kind, na_action="ignore")
+        attacks, scores = attacks.fillna(-1).astype(int), known[columns].to_numpy()
         subject, subjects = pd.factorize(known["subject"], sort=True)
         at_hand = any(self.picture_of(frame, PAGE_PIXELS) for frame in self.telling()[:3])
         header = {
@@ -98,7 +101,7 @@ class Explorer(anywidget.AnyWidget):
             "samples": [str(sample) for sample in known.index],
             "label": known["label"].tolist(),
             "attack": attacks.tolist(),
-            "attacks": {int(kind): attack_name(kind) for kind in sorted(set(attacks)) if kind > 0},
+            "attacks": dict(enumerate(words, 1)) or {k: attack_name(k) for k in sorted(set(attacks)) if k > 0},
             "subject": subject.tolist(),
             "subjects": [str(name) for name in subjects],
             "colours": CLASS_COLOURS,

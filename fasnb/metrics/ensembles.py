@@ -5,7 +5,7 @@ from itertools import product
 
 import pandas as pd
 
-from fasnb.data.scores import NETWORK, SCORE_COLUMNS, SCORE_TYPES
+from fasnb.data.scores import NETWORK, SCORE_COLUMNS, completed
 
 
 class IncompleteError(ValueError):
@@ -56,7 +56,7 @@ def check_complete(scores: pd.DataFrame, expected: Iterable[tuple[str, int, int]
     for name in ("label", "attack", "subject"):
         values = scores[["sample", name]].drop_duplicates()["sample"]
         if values.duplicated().any():
-            raise ValueError(f"{values[values.duplicated()].iloc[0]} has more than one {name}; score one set of frames")
+            raise ValueError(f"{values[values.duplicated()].iloc[0]} has more than one {name}; name frames, not clips")
     frames = scores["sample"].nunique()
     counts = scores.groupby(list(NETWORK), observed=True, dropna=False)["sample"].agg(["size", "nunique"])
     uneven = counts.loc[(counts != frames).any(axis=1), "size"]
@@ -71,8 +71,9 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
     The order matters where experiments have different numbers of seeds (Sections 4.1, 4.2, 4.3). The default gives one
     score an experiment; ``over=("fold", "seed", "experiment")`` gives the ensemble; other names are a ValueError.
     ``check_complete`` is called first. In the scores table that is returned, averaged columns are missing, and an
-    averaged experiment is called ``ensemble``.
+    averaged experiment is called ``ensemble``. Columns that the table lacks are ``completed``.
     """
+    scores = completed(scores)
     check_complete(scores, expected)
     keys = ["sample", *NETWORK]
     mean = scores[[*keys, "score"]]
@@ -82,4 +83,4 @@ def average(scores: pd.DataFrame, over: Sequence[str] = NETWORK[1:], expected=No
     table = facts(scores).reset_index().merge(mean, on="sample", how="right")
     for name in over:
         table[name] = "ensemble" if name == "experiment" else pd.NA
-    return table[list(SCORE_COLUMNS)].astype(SCORE_TYPES)
+    return completed(table[list(SCORE_COLUMNS)])

@@ -65,20 +65,20 @@ def tpr_at_fpr(labels, scores, fpr: float) -> float:
     return float(np.mean(scores[labels] >= threshold_at_fpr(labels, scores, fpr)))
 
 
-def apcer_by_attack(labels, scores, threshold: float, attacks=None) -> dict[int, float]:
-    """APCER of each attack type (n,), whole numbers from 1 on; all are 1 where ``attacks`` is None.
+def apcer_by_attack(labels, scores, threshold: float, attacks=None) -> dict[int | str, float]:
+    """APCER of each attack type (n,), whole numbers from 1 on or words; all are 1 where ``attacks`` is None.
 
     ISO/IEC 30107-3 judges a system by the largest of them. The types of bona fide frames are not looked at.
     """
     labels, scores = checked_scores(labels, scores)
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN; give a number")
-    given = pd.Series(np.ones(labels.size) if attacks is None else attacks).to_numpy()[~labels]
-    kinds = pd.to_numeric(pd.Series(given), errors="coerce").to_numpy()
-    if not ((kinds >= 1) & (kinds % 1 == 0)).all():
-        raise ValueError("the attack type of an attack frame is missing or no whole number from 1 on")
-    accepted = scores[~labels] >= threshold
-    return {int(kind): float(np.mean(accepted[kinds == kind])) for kind in np.unique(kinds)}
+    given = pd.Series(pd.Series(np.ones(labels.size) if attacks is None else attacks).to_numpy()[~labels])
+    kinds = pd.to_numeric(given, errors="coerce").to_numpy()
+    if given.isna().any() or not (np.isnan(kinds) | (kinds >= 1) & (kinds % 1 == 0)).all():
+        raise ValueError("the attack type of an attack frame is missing or no whole number from 1 on, and no word")
+    kinds = given.astype(str).to_numpy() if np.isnan(kinds).any() else kinds.astype(int)
+    return {kind: float(np.mean(scores[~labels][kinds == kind] >= threshold)) for kind in np.unique(kinds).tolist()}
 
 
 def apcer(labels, scores, threshold: float) -> float:

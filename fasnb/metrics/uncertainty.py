@@ -147,7 +147,7 @@ class OperatingPoint:
     effective_bona_fide: float  # frames divided by the design effect of subjects, where these are known
     effective_attack: float  # the same of attack frames
     false_positives: int
-    apcer_by_attack: dict[int, float] | None  # None where types are unknown
+    apcer_by_attack: dict[int | str, float] | None  # None where types are unknown
     apcer_max: float | None
 
 
@@ -234,13 +234,14 @@ def evaluate(labels, scores, fprs=FPRS, attacks=None, groups=None, replicates: i
     worst = None if attacks is None else max(pad.apcer_by_attack(labels, scores, at_eer, attacks).values())
     counts = int(labels.sum()), int((~labels).sum()), None if subjects is None else int(subjects.max()) + 1
     areas = pad.auc(labels, scores), pad.eer(labels, scores), pad.acer(labels, scores, at_eer, attacks)
-    return Report(*counts, points, *areas, worst, tuple(_notes(points, *counts[1:])))
+    return Report(*counts, points, *areas, worst, tuple(_notes(points, *counts[1:], areas[0])))
 
 
-def _notes(points: Sequence[OperatingPoint], attack: int, people: int | None) -> list[str]:
+def _notes(points: Sequence[OperatingPoint], attack: int, people: int | None, area: float) -> list[str]:
     """What a reader of the limits must know: sentences on units, and on what the data do not resolve."""
     unknown, few = "subjects unknown: the unit is the frame, so all intervals are too narrow", "fewer than 10 subjects"
     notes = [unknown] if people is None else [f"{few}: no interval can be trusted"] if people < 10 else []
+    notes += [f"AUC {area:.3f} < 0.5: scores look reversed; take 1 - score, or --bona-fide-label 0"] * (area < 0.5)
     for point in points:
         at = f"FPR = {fpr_name(point.fpr)}"
         if point.fpr * attack < 1:
