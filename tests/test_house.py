@@ -20,13 +20,13 @@ ROOMS = {
     "model": 625,
     "training": 935,
     "metrics": 661,
-    "lab": 878,
-    "command": 929,
+    "lab": 880,
+    "command": 924,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 5905, "synthsurf": 1900, "tests": 5016, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 5902, "synthsurf": 1900, "tests": 5016, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

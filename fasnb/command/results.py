@@ -49,14 +49,9 @@ def publish(study: Study) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         made = Path(folder) / "made"
         several = study.profile.worlds > 1
+        whole_kinds = (".html",) if several else (".html", ".ipynb", ".csv")
         for path in files:
-            if (
-                path.suffix in (".html", ".csv")
-                or path.suffix == ".ipynb"
-                and not several
-                or path.suffix == ".png"
-                and SHOWN_ALONE.search(path.name)
-            ):
+            if path.suffix in whole_kinds or path.suffix in (".png", ".csv") and SHOWN_ALONE.search(path.name):
                 to = made / path.relative_to(study.out)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)

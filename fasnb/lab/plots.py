@@ -147,7 +147,9 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     ax.set(xscale="log", ylim=(-0.6, len(summary) - 0.4))
     ax.set_yticks(range(len(summary)), summary["claim"][::-1])
     ax.set_xlabel("ratio of errors; right of 1 speaks for the claim")
-    log_ticks(ax.xaxis)
+    ticks = [tick for tick in (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100) if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
     handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
     fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
     return fig
