@@ -24,9 +24,7 @@ from fasnb.tools.files import DONE, replace_file, seal, sealed, whole, write_tex
 from fasnb.tools.machine import commit_name, home
 from fasnb.training.archive import is_done, load_scores, write_published
 
-SHOWN_ALONE = re.compile(
-    r"table\d|figure2|00-attacks|08-worlds"
-)  # figures published as files; others stand in notebooks
+SHOWN_ALONE = re.compile(r"table\d|figure2|00-attacks|08-|claims")  # published as files; others stand in notebooks
 SPREADS = 2.0  # deviations between worlds; on the same frames a number moves less
 
 
