@@ -36,6 +36,7 @@ def write_report(study: Study, seconds: float, spent: Mapping[str, float]) -> Pa
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True).from_string(template)
     style = HtmlFormatter().get_style_defs(".highlight")
+    made |= {"linked": study.profile.worlds == 1}  # of several worlds the notebooks are not published
     text = page.render(name=study.profile.name, source=study.profile.source, shown=SOURCES, style=style, **made)
     return write_text(study.out / "report.html", text)
 
