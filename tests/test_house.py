@@ -26,7 +26,7 @@ ROOMS = {
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 5901, "synthsurf": 1900, "tests": 5016, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 5901, "synthsurf": 1900, "tests": 5017, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 
