@@ -79,23 +79,14 @@ GAINS = np.array([0.5, 0.9, 0.7, 0.2, 0.6, 0.4])
 
 def test_a_ratio_by_hand():
     """Paired Student's t on the differences of log errors, Wilcoxon's test beside it."""
-    base = np.array([-3.0, -2.0, -4.0, -3.5, -2.5, -3.0])
+    base, mean = np.array([-3.0, -2.0, -4.0, -3.5, -2.5, -3.0]), GAINS.mean()
     row = metrics.judge([claim(("A", "B"))], in_worlds(A=base - GAINS, B=base)).loc[0]
-    mean, error = GAINS.mean(), GAINS.std(ddof=1) / 6**0.5
-    low, high = stats.t.interval(0.95, 5, mean, error)
+    low, high = stats.t.interval(0.95, 5, mean, GAINS.std(ddof=1) / 6**0.5)
     assert np.log(row[["ratio", "low", "high"]].astype(float)).tolist() == pytest.approx([mean, low, high])
     assert row["p"] == pytest.approx(stats.ttest_rel(base, base - GAINS).pvalue)
     assert row["Wilcoxon p"] == pytest.approx(stats.wilcoxon(GAINS).pvalue)
     assert np.log(row["room"]) == pytest.approx(base.mean() - np.log(1e-4))
     assert (row["worlds"], row["verdict"]) == (6, "shown")
-
-
-def test_what_is_detectable_is_detected_in_four_of_five_cases():
-    rng = np.random.default_rng(0)
-    studies = [in_worlds(A=rng.normal(0, 1, 16), B=rng.normal(0, 1, 16)) for _ in range(100)]
-    found = [metrics.judge([claim(("A", "B"))], study).loc[0, "detectable"] for study in studies]
-    logs = rng.normal(np.log(found).mean(), 2**0.5, (4000, 16))
-    assert (stats.ttest_1samp(logs, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.03)
 
 
 def test_verdicts():
@@ -113,7 +104,7 @@ def test_verdicts():
 def test_one_world_gives_a_ratio_and_no_verdict():
     row = metrics.judge([claim(("A", "B"))], in_worlds(A=[-3.0], B=[-2.0])).loc[0]
     assert row["ratio"] == pytest.approx(np.e) and row[["low", "high", "p", "detectable"]].isna().all()
-    assert (row["worlds"], row["verdict"]) == (1, "one world")
+    assert row["verdict"] == "one world" and row["worlds"] == 1
 
 
 def test_a_verdict_counts_all_claims():

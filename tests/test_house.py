@@ -19,14 +19,14 @@ ROOMS = {
     "data": 1141,
     "model": 625,
     "training": 935,
-    "metrics": 661,
-    "lab": 880,
-    "command": 923,
+    "metrics": 662,
+    "lab": 843,
+    "command": 924,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 5901, "synthsurf": 1900, "tests": 5017, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 5866, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

@@ -144,14 +144,6 @@ def test_every_figure_carries_its_source_and_becomes_png_and_pdf(tmp_path, capsy
     assert files[".png"].startswith(b"\x89PNG") and files[".pdf"].startswith(b"%PDF") and b"One" in files[".txt"]
 
 
-def test_intervals_end_half_a_frame_away_from_0_and_100():
-    table = pd.DataFrame({"method": ["a", "b"], "measured": [100.0, 50.0], "low": [90.0, None], "high": [100.0, 70.0]})
-    ax = plots.intervals(table.assign(published=[99.9, np.nan]), bona_fide=200).axes[0]
-    labels = [text.get_text() for text in ax.get_xticklabels()]
-    assert ax.lines[0].get_xdata()[0] == 1 - 0.5 / 200 and (labels[0], labels[-1]) == ("0", "100")
-    assert any("upward alone" in name for name in ax.get_legend_handles_labels()[1])
-
-
 def test_a_bpcer_of_zero_is_not_drawn_as_a_line():
     labels, rng = np.arange(400) % 2, np.random.default_rng(0)
     table = pd.DataFrame({"A": np.where(labels == 1, 0.9, 0.1) + 0.05 * rng.random(400), "B": rng.random(400)})

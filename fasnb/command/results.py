@@ -32,8 +32,9 @@ def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
     That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores,
-    of runs and of histories; of a study of several worlds report, tables, and the errors of every world. Raises ValueError where the study is not whole or was not made by the present commit,
-    Damaged where something of it is not what was written.
+    of runs and of histories; of a study of several worlds its report, the tables of its claims and the errors of every
+    world. Raises ValueError where the study is not whole or was not made by the present commit, Damaged where something
+    of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")
@@ -47,9 +48,9 @@ def publish(study: Study) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         made = Path(folder) / "made"
         several = study.profile.worlds > 1
-        whole_kinds = (".html",) if several else (".html", ".ipynb", ".csv")
+        always = (".html",) if several else (".html", ".ipynb", ".csv")
         for path in files:
-            if path.suffix in whole_kinds or path.suffix in (".png", ".csv") and SHOWN_ALONE.search(path.name):
+            if path.suffix in always or path.suffix in (".png", ".csv") and SHOWN_ALONE.search(path.name):
                 to = made / path.relative_to(study.out)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)

@@ -1,7 +1,7 @@
-"""What several notebooks draw, in one style: intervals, curves, pictures of frames.
+"""What several notebooks draw, in one style: worlds, curves, pictures of frames.
 
-Class, camera and network have a palette each, no two of which share a colour; "measured" is a filled dot, "published"
-an open diamond. The colours (Paul Tol's, ColorBrewer's PRGn) stay apart for colour-blind readers.
+Class, camera and network have a palette each, no two of which share a colour. The colours (Paul Tol's, ColorBrewer's
+PRGn) stay apart for colour-blind readers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,9 +44,6 @@ NETWORK_COLOURS |= {"resnet34-face": _CYAN, "face34-random": GREY, "face34-gener
 NETWORK_COLOURS |= {"A-rgb": _RGB, "A-ir": _IR, "A-depth": _DEPTH, "RGB": _RGB, "IR": _IR, "Depth": _DEPTH}
 NETWORK_COLOURS |= {"RGB+IR+Depth": INK, "all": INK}
 
-PUBLISHED = {"marker": "D", "mfc": "w", "mec": GREY, "ls": "none"}  # options of ``ax.plot``
-INTERVAL = {"elinewidth": 1.0, "capsize": 2, "capthick": 1.0}  # and of ``ax.errorbar``
-
 
 def use_style() -> None:
     """Make the style the default of all figures of this process."""
@@ -76,46 +73,12 @@ def plain(ax: Axes) -> Axes:
     return ax
 
 
-def spread(table: pd.DataFrame) -> np.ndarray:
-    """Lengths (2, n) of intervals, ``low`` to ``high`` around ``measured``, for ``errorbar``; 0 where a limit lacks."""
-    lengths = np.array([table["measured"] - table["low"], table["high"] - table["measured"]], dtype=float)
-    return np.clip(np.nan_to_num(lengths), 0, None)
-
-
 def log_ticks(*axes) -> None:
     """Powers of ten as 0.01, 1, 100 on each ``Axis``, whose limits are set; more within a factor of ten."""
     for axis in axes:
         low, high = sorted(axis.get_view_interval())
         axis.set_major_formatter("{x:,g}")  # matplotlib's own would show its markup, as text.parse_math is off
         axis.set_minor_formatter("{x:,g}" if high < 10 * low else NullFormatter())
-
-
-def intervals(table: pd.DataFrame, bona_fide: int, published: str = "published", label: str = "TPR (%)") -> Figure:
-    """Measured values (dots) with 95% intervals beside the published ones (open diamonds), one row a method.
-
-    The axis is one of log-odds, on which 99, 99.9 and 100 percent lie as far apart as the errors behind them; 0 and 100
-    are drawn half a frame, of ``bona_fide``, away from what they are. A row without a lower limit has an arm upward
-    alone. The table has ``method``, ``measured``, ``low``, ``high`` (percent) and, if any, the column ``published``.
-    """
-    width = PAGE if table["method"].str.len().max() > 30 else PAGE * 0.75  # long names leave little for the axis
-    fig, ax = plt.subplots(figsize=(width, 0.75 + 0.24 * len(table)))
-    y, ends = np.arange(len(table))[::-1], 0.5 / bona_fide
-    columns = [name for name in ("measured", "low", "high", published) if name in table]
-    at = pd.DataFrame({name: (table[name].astype(float) / 100).clip(ends, 1 - ends) for name in columns})
-    no_low = " (upward alone: no lower limit)" if (table["low"].isna() & table["measured"].notna()).any() else ""
-    style = {"fmt": "o", "ms": 4, "color": INK, "label": f"measured, 95% interval{no_low}"} | INTERVAL
-    ax.errorbar(at["measured"], y, xerr=spread(at), **style)
-    if published in table:
-        ax.plot(at[published], y, ms=4, label="published: real data, FPR = 1e-4", **PUBLISHED)
-    ax.set(xscale="logit", yticks=y, yticklabels=table["method"], xlabel=f"{label}, stretched towards 0 and 100")
-    shares = [0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 0.9999]
-    ticks = {share: f"{100 * share:.6g}" for share in shares if 2 * ends < share < 1 - 2 * ends}
-    ax.set_xticks([ends, *ticks, 1 - ends], ["0", *ticks.values(), "100"])
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set(ylim=(-0.6, len(table) - 0.4), xlim=(at.min().min() / 1.3, 1 - (1 - at.max().max()) / 1.3))
-    ax.grid(axis="x", lw=0.4, alpha=0.5)
-    fig.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=1.2)
-    return fig
 
 
 def worlds(study, *sections: str, others: bool = False) -> Figure:

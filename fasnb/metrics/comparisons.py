@@ -62,7 +62,8 @@ def judge(claims: Sequence[tuple], errors: pd.DataFrame, verdicts: bool = True) 
     ``detectable``, the ratio that so many worlds show in four of five cases at the strictest level of Holm's
     correction; ``room``, the ratio if the first were perfect; and, unless they are not wanted, ``verdict``: shown or
     opposite (the ratio differs from 1 after Holm's correction over all ``claims``), equivalent (the 90% limits lie
-    within ``MARGIN``, and there is more room than that), undecided; one world gives a ratio and no verdict, nothing is "not measured".
+    within ``MARGIN``, and there is more room than that), undecided; of one world there is a ratio and no verdict, and
+    of none "not measured".
     """
     found, rows = ratios(claims, errors).groupby("claim"), []
     for claim, section, _ in claims:
