@@ -4,6 +4,7 @@ Class, camera and network have a palette each, no two of which share a colour. T
 PRGn) stay apart for colour-blind readers.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -85,14 +86,15 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     """Ratios of errors of the claims of some sections: a dot a world, mean and 95% interval, this world's as a diamond.
 
     The worlds are those published of the study's population, where it has one, else the study's own. Between the
-    dashed lines errors count as equal.
+    dashed lines errors count as equal. On the right stand the mean ratio and, of several worlds, the verdict.
     """
-    claims = [claim for claim in (OTHER if others else PRIMARY) if not sections or claim[1] in sections]
+    claims = OTHER if others else PRIMARY
     errors = study.errors if study.population is None else study.population
-    each, summary = ratios(claims, errors), judge(claims, errors)
-    summary = summary[summary["worlds"] > 0].reset_index(drop=True)
+    each, summary = ratios(claims, errors), judge(claims, errors, verdicts=not others)  # Holm counts all of them
+    shown = (summary["worlds"] > 0) & (summary["section"].isin(sections) | (not sections))
+    summary = summary[shown].reset_index(drop=True)
     here = judge(claims, study.errors).set_index("claim")["ratio"]
-    fig, ax = plt.subplots(figsize=(PAGE, 0.8 + 0.3 * len(summary)))
+    fig, ax = plt.subplots(figsize=(5.0, 1 + 0.36 * len(summary)))  # narrow: it is read on phones too
     for row in summary.itertuples():
         y = len(summary) - 1 - row.Index
         dots = each.loc[each["claim"] == row.claim, "ratio"]
@@ -108,8 +110,13 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     for margin in (1 / MARGIN, MARGIN):
         ax.axvline(margin, color=GREY, lw=0.6, ls="--")
     ax.set(xscale="log", ylim=(-0.6, len(summary) - 0.4))
-    ax.set_yticks(range(len(summary)), summary["claim"][::-1])
-    ax.set_xlabel("ratio of errors; right of 1 speaks for the claim")
+    ax.set_yticks(range(len(summary)), [textwrap.fill(claim, 29) for claim in summary["claim"][::-1]])
+    said = [f"{row.ratio:.2f} {getattr(row, 'verdict', '')}" for row in summary[::-1].itertuples()]
+    right = ax.secondary_yaxis("right")
+    right.set_yticks(range(len(summary)), said)
+    right.tick_params(length=0)
+    right.spines["right"].set_visible(False)
+    ax.set_xlabel("← against the claim     ratio of errors     for it →")
     ticks = [tick for tick in (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100) if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
