@@ -1,20 +1,26 @@
 """One self-contained HTML page of all executed notebooks: prose, lessons, tables, figures and explorer."""
 
+import io
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 from nbformat import NotebookNode
+from PIL import Image
 
 from fasnb.lab.explorer import frame
 from fasnb.lab.session import NOTEBOOKS, Study
-from fasnb.lab.show import SOURCES
+from fasnb.lab.show import DASH, SOURCES, readable
+from fasnb.metrics.pad import fpr_name
 from fasnb.paper.profile import PLACES
 from fasnb.tools.files import write_text
 from fasnb.tools.machine import choose_device, environment
 from fasnb.training.archive import is_done, load_facts
+
+PICTURES = ("00-cameras", "09-snapshots")  # figures for the first page; the first that a study has
 
 _FORMULA = re.compile(
     r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<line>[^\s$](?:[^$]*?[^\s$])?)\$(?!\w)",
@@ -33,6 +39,8 @@ def write_report(study: Study, seconds: float, spent: Mapping[str, float]) -> Pa
     paths = [study.out / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS]
     chapters = [_chapter(path.stem, nbformat.read(path, as_version=4), study.out) for path in paths if path.is_file()]
     made = {"chapters": chapters, "claims": _claims(study.out / "tables"), "facts": _facts(study, seconds, spent)}
+    made |= {"picture": _picture(study.out / "figures"), "beside": _beside(study.out / "tables")}
+    made |= {"fpr": fpr_name(study.profile.headline_fpr)}
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True).from_string(template)
     style = HtmlFormatter().get_style_defs(".highlight")
@@ -103,6 +111,31 @@ def _claims(tables: Path) -> list[dict]:
     path = tables / "08-findings.csv"
     table = pd.read_csv(path, dtype={"section": "string"}) if path.is_file() else pd.DataFrame()
     return table.assign(**{"in all worlds": table.get("in all worlds")}).astype(object).to_dict("records")
+
+
+def _picture(figures: Path) -> dict | None:
+    """The picture of the first page: its bytes in base64, and its caption; None where no chapter has drawn one."""
+    for path in (figures / f"{name}.png" for name in PICTURES):
+        if path.is_file():
+            Image.open(path).convert("RGB").save(file := io.BytesIO(), "webp", quality=85)
+            told = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
+            return {"webp": b64encode(file.getvalue()).decode(), "told": told}
+    return None
+
+
+def _beside(tables: Path) -> dict[int, list[dict]]:
+    """Rows of Tables 3 and 5, published beside measured, as texts: ``name`` and the columns that there are."""
+    found = {}
+    for number in (3, 5):
+        path = tables / f"08-table{number}.csv"
+        rows = readable(pd.read_csv(path, dtype={"FPR": float})).to_dict("records") if path.is_file() else []
+        for row in rows:
+            row.setdefault("measured", DASH)
+            parts = [row.get(part, DASH) for part in ("method", "initialization", "fold", "modality", "FPR")]
+            named = ", ".join(part for part in parts if part not in (DASH, "attack 3-fold"))
+            row["name"] = named.replace("stand-in for ", "")  # the page says so once
+        found |= {number: rows} if rows else {}
+    return found
 
 
 def _facts(study: Study, seconds: float, spent: Mapping[str, float]) -> dict[str, str]:
