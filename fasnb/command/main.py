@@ -276,7 +276,7 @@ def compare(folder) -> None:
 @cli.command()
 @profile_options
 def publish(**chosen) -> None:
-    """Copy what the repository shows to results/published."""
+    """Copy what the repository shows to results/published, and the report to docs."""
     from fasnb.command.results import publish
 
     print(f"published: {publish(_study(**chosen))}")

@@ -20,21 +20,21 @@ from fasnb.metrics.ensembles import average
 from fasnb.metrics.pad import fpr_name, tpr_at_fpr
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
-from fasnb.tools.files import DONE, replace_file, seal, sealed, whole, write_text
+from fasnb.tools.files import DONE, file_sha256, replace_file, seal, sealed, whole, write_text
 from fasnb.tools.machine import commit_name, home
 from fasnb.training.archive import is_done, load_scores, write_published
 
-SHOWN_ALONE = re.compile(r"table\d|figure2|00-attacks|08-|claims")  # published as files; others stand in notebooks
+SHOWN_ALONE = re.compile(r"table\d|figure2|00-cameras|08-|claims")  # published as files; others stand in notebooks
 SPREADS = 2.0  # deviations between worlds; on the same frames a number moves less
 
 
 def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
-    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores,
-    of runs and of histories; of a study of several worlds its report, the tables of its claims and the errors of every
-    world. Raises ValueError where the study is not whole or was not made by the present commit, Damaged where something
-    of it is not what was written.
+    That is the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores, of runs and
+    of histories; of a study of several worlds the tables of its claims and the errors of every world. The report goes
+    to ``docs/<profile>.html`` and is sealed with the rest. Raises ValueError where the study is not whole or was not made
+    by the present commit, Damaged where something of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")
@@ -48,7 +48,7 @@ def publish(study: Study) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         made = Path(folder) / "made"
         several = study.profile.worlds > 1
-        always = (".html",) if several else (".html", ".ipynb", ".csv")
+        always = () if several else (".ipynb", ".csv")
         for path in files:
             if path.suffix in always or path.suffix in (".png", ".csv") and SHOWN_ALONE.search(path.name):
                 to = made / path.relative_to(study.out)
@@ -58,11 +58,20 @@ def publish(study: Study) -> Path:
             replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
         elif study.plan.networks:
             write_published(study.plan.networks, made)
-        seal(made, {}, (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE))
+        shown = _to_docs(study.out / "report.html", target.name)
+        hashes = {f"../../../docs/{shown.name}": file_sha256(shown)}  # as seen from the published folder
+        seal(made, {"sha256": hashes}, (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE))
         if target.exists():
             target.rename(Path(folder) / "before")
         made.rename(target)
     return target
+
+
+def _to_docs(report: Path, name: str) -> Path:
+    """Copy a report to ``docs``, which a web server can show; its links lead to the published notebooks."""
+    (home() / "docs").mkdir(exist_ok=True)
+    there = f'href="../results/published/{name}/notebooks/'
+    return write_text(home() / "docs" / f"{name}.html", report.read_text("utf-8").replace('href="notebooks/', there))
 
 
 def compare(folder: Path) -> pd.DataFrame:
