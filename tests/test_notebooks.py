@@ -90,6 +90,7 @@ def test_a_chapter_asks_explains_and_lets_predict(notebook):
     assert re.search(r"\bpredict", words, re.IGNORECASE), "nothing to predict"
     assert "What this does not show" in words and "Exercise" in words
     assert len(words.split()) <= WORDS, f"{len(words.split())} words"
+    assert not re.search(r"\\sqrt\{\\frac|matrix\}", words), "browsers without a font for mathematics draw this wrong"
 
 
 def test_the_parameters_are_literals_each_explained_and_used(notebook):

@@ -1,4 +1,4 @@
-"""README's table, and what is said of two teams' scores and of the test frames, recomputed by sorting and plain means."""
+"""The table in results/README.md, and what is said of two teams' scores and of the test frames, recomputed by sorting and plain means."""
 
 from itertools import combinations
 from pathlib import Path
@@ -43,8 +43,8 @@ def threes(labels, scores):
     return [refused(labels, scores[:, list(of)].mean(axis=1)) for of in combinations(range(scores.shape[1]), 3)]
 
 
-def test_readme_shows_what_the_files_give(labels, networks, depth):
-    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_results_shows_what_the_files_give(labels, networks, depth):
+    text = (Path(__file__).resolve().parent.parent / "results" / "README.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.count("|") == 5][2:]
     for column, epoch in ((2, 31), (3, 50)):
         scores = networks[epoch, "valid"]

@@ -17,7 +17,7 @@ from fasnb.command.study import NotebookError, chosen_notebooks, execute, execut
 from fasnb.metrics import judge
 from fasnb.paper import OTHER, PRIMARY
 from fasnb.paper.profile import ProfileError, load
-from fasnb.tools.files import DONE, seal, sealed
+from fasnb.tools.files import DONE, seal, sealed, whole
 from fasnb.tools.machine import OutOfTime, time_limit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -111,10 +111,12 @@ def test_nothing_executed_carries_paths_of_this_machine(smoke):
 
 
 def lost_links(page: Path) -> list[str]:
-    """Links of a page to files and places that are not there."""
-    text = re.sub(r'srcdoc="[^"]*"', "", page.read_text())
-    links = [link for link in re.findall(r'href="([^"]*)"', text) if "://" not in link]
-    places = {f"#{name}" for name in re.findall(r'id="([^"]*)"', text)}
+    """Links of a page, HTML or Markdown, to files and places that are not there."""
+    text = re.sub(r'srcdoc="[^"]*"', "", page.read_text(encoding="utf-8"))
+    links = re.findall(r'(?:href|src)="([^"]*)"' + r"|\]\(([^)]*)\)" * (page.suffix == ".md"), text)
+    links = [link for link in map("".join, links) if "://" not in link and not link.startswith("data:")]
+    heads = [head.lower().replace(" ", "-") for head in re.findall(r"(?m)^#+ (.*)", text)]
+    places = {f"#{name}" for name in [*re.findall(r'id="([^"]*)"', text), *heads]}
     return [link for link in links if not (link in places or (page.parent / link.partition("#")[0]).is_file())]
 
 
@@ -125,7 +127,13 @@ def test_smoke_report_is_one_page_of_its_own(smoke):
     assert 0 < len(lessons) == page.count('<div class="highlight hl-ipython3">')  # other code is not shown
     assert all(f'<section id="{name}">' in page for name in chosen_notebooks(load("smoke")))
     pictures = re.findall('<img [^>]*src="data:image/[a-z]+;base64[^>]*>', page)
-    assert len(pictures) >= 10 and all('alt="figure, described below it"' in picture for picture in pictures)
+    assert len(pictures) >= 10 and all('alt="figure, described be' in picture for picture in pictures)
+    first, table3 = page.partition("<section")[0], pd.read_csv(smoke / "tables" / "08-table3.csv")
+    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", first)]
+    measured = {row[0]: row[2] for row in rows if len(row) == 3 and "," in row[0]}
+    a = table3[table3["method"].str.startswith("A.")].iloc[0]
+    assert measured[f"{a['method']}, CASIA-WebFace"].startswith(f"{a['measured']:.2f}")
+    assert pictures[0] in first and page.count('<nav class="') == 2 and page.count("<details open") == 0
     assert all(part in page for part in ('<iframe class="explorer"', "<math", "What it found", "one world"))
     assert not re.findall(r"(?:src|href)=\"(https?://[^\"]+)", page) and not lost_links(smoke / "report.html")
 
@@ -189,9 +197,11 @@ def published(clone):
 
 def test_what_is_published_is_small_and_whole(published):
     files = {path.relative_to(published).as_posix(): path.stat().st_size for path in published.rglob("*.*")}
-    assert {"report.html", "scores.parquet", "runs.csv", "history.csv", DONE} <= set(files)
-    assert set(sealed(published)["sha256"]) == set(files) - {DONE} and not lost_links(published / "report.html")
-    assert {Path(name).suffix for name in files} == {".html", ".parquet", ".csv", ".png", ".ipynb", ".json"}
+    assert {"scores.parquet", "runs.csv", "history.csv", DONE, "figures/00-cameras.png"} <= set(files)
+    report = published.parents[2] / "docs" / "smoke.html"
+    assert set(sealed(published)["sha256"]) == set(files) - {DONE} | {"../../../docs/smoke.html"}
+    assert not lost_links(report) and 'href="../results/published/smoke/notebooks/00_data.ipynb"' in report.read_text()
+    assert {Path(name).suffix for name in files} == {".parquet", ".csv", ".png", ".ipynb", ".json"}
     assert len(files) <= 150 and sum(files.values()) < 10e6
     runs, scores = pd.read_csv(published / "runs.csv"), pd.read_parquet(published / "scores.parquet")
     assert len(runs) == 64 and runs["key"].is_unique and set(scores["key"]) == set(runs["key"])
@@ -237,8 +247,8 @@ def test_notebooks_open_on_published_scores_and_leave_the_repository_as_it_was(c
 
 
 def test_only_a_whole_study_of_the_present_commit_is_published(clone, published):
-    before, table = (published / "report.html").stat().st_mtime_ns, clone / "results/smoke/tables/08-table3.csv"
-    text = table.read_text()
+    table = clone / "results/smoke/tables/08-table3.csv"
+    before, text = (published / DONE).stat().st_mtime_ns, table.read_text()
     (clone / "notebooks" / "note.txt").write_text("changed")
     dirty = fasnb(clone, "publish", "--profile", "smoke")
     (clone / "notebooks" / "note.txt").unlink()
@@ -249,7 +259,8 @@ def test_only_a_whole_study_of_the_present_commit_is_published(clone, published)
     said = "commit, then run the study", "08-table3.csv is not what was written", "finish the study first"
     for done, sentence in zip((dirty, damaged, missing), said, strict=True):
         assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.strip().splitlines()) == 1
-    assert (published / "report.html").stat().st_mtime_ns == before
+    assert (published / DONE).stat().st_mtime_ns == before
+    whole(published, "../../../docs/smoke.html")
 
 
 def test_a_second_run_trains_nothing(clone):
@@ -263,9 +274,19 @@ def test_a_second_run_trains_nothing(clone):
 
 
 def test_the_repository_shows_little_and_its_links_lead_somewhere():
-    files = [path for path in PUBLISHED.rglob("*") if path.is_file()]
+    pages = [*(REPOSITORY / "docs").glob("*.html")]
+    files = [*pages, *(path for path in PUBLISHED.rglob("*") if path.is_file())]
     assert 0 < len(files) <= 150 and sum(path.stat().st_size for path in files) < 10e6
-    assert not sum(map(lost_links, PUBLISHED.glob("*/report.html")), [])
+    assert len(pages) == 4 and not sum(map(lost_links, pages), [])
+
+
+def test_readme_is_short_and_leads_somewhere():
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").split()) <= 900
+    pages = [
+        REPOSITORY / "README.md",
+        *(REPOSITORY / folder / "README.md" for folder in ("results", "data", "benchmarks")),
+    ]
+    assert not sum(map(lost_links, pages), [])
 
 
 def test_released_notebooks_give_the_papers_rows(released, third_team, tmp_path):
@@ -280,13 +301,16 @@ def test_released_notebooks_give_the_papers_rows(released, third_team, tmp_path)
 def test_what_chapters_and_readme_say_of_the_published_worlds_is_so():
     errors = pd.read_csv(PUBLISHED / "small" / "worlds.csv")  # of sixteen worlds
     chapters = {"5.3": "01", "5.4": "02", "5.5": "03", "5.6": "04", "5.7": "05", "5.9": "05", "5.10": "06"}
-    readme, told = (REPOSITORY / "README.md").read_text(encoding="utf-8"), {}
+    readme, results = ((REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "results/README.md"))
+    told, known = {}, set()
     for number in chapters.values():
         notebook = nbformat.read(next((REPOSITORY / "notebooks").glob(f"{number}_*.ipynb")), as_version=4)
         cell = next(cell for cell in notebook.cells if cell.id == f"{number}-published")
         told[number] = " ".join(cell.source.split())
     for row in judge(PRIMARY, errors).itertuples():
         limits = f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]"
-        assert f"{limits}, {row.verdict}" in told[chapters[row.section]] and f"{limits} | {row.verdict}" in readme
+        assert f"{limits}, {row.verdict}" in told[chapters[row.section]] and f"{limits} | {row.verdict}" in results
+        known.add(limits)
+    assert {*re.findall(r"\d\.\d\d \[[^]]*\]", readme)} <= known
     for row in judge(OTHER, errors, verdicts=False).query("worlds > 0").itertuples():
         assert f"{row.ratio:.2f} [{row.low:.2f}, {row.high:.2f}]" in told[chapters[row.section]]

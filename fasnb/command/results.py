@@ -60,7 +60,11 @@ def publish(study: Study) -> Path:
             write_published(study.plan.networks, made)
         shown = _to_docs(study.out / "report.html", target.name)
         hashes = {f"../../../docs/{shown.name}": file_sha256(shown)}  # as seen from the published folder
-        seal(made, {"sha256": hashes}, (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE))
+        seal(
+            made,
+            {"sha256": hashes},
+            (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE),
+        )
         if target.exists():
             target.rename(Path(folder) / "before")
         made.rename(target)
