@@ -94,7 +94,7 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
     shown = (summary["worlds"] > 0) & (summary["section"].isin(sections) | (not sections))
     summary = summary[shown].reset_index(drop=True)
     here = judge(claims, study.errors).set_index("claim")["ratio"]
-    fig, ax = plt.subplots(figsize=(5.0, 1 + 0.36 * len(summary)))  # narrow: it is read on phones too
+    fig, ax = plt.subplots(figsize=(5.4, 1.2 + 0.4 * len(summary)))  # narrow: it is read on phones too
     for row in summary.itertuples():
         y = len(summary) - 1 - row.Index
         dots = each.loc[each["claim"] == row.claim, "ratio"]
@@ -108,20 +108,21 @@ def worlds(study, *sections: str, others: bool = False) -> Figure:
         ax.text(0.5, 0.5, "networks of this study are missing", transform=ax.transAxes, ha="center")
     ax.axvline(1, color=INK, lw=0.8)
     for margin in (1 / MARGIN, MARGIN):
-        ax.axvline(margin, color=GREY, lw=0.6, ls="--")
+        ax.axvline(margin, color=GREY, lw=0.6, ls="--", label=f"a factor of {MARGIN:g}")
     ax.set(xscale="log", ylim=(-0.6, len(summary) - 0.4))
     ax.set_yticks(range(len(summary)), [textwrap.fill(claim, 29) for claim in summary["claim"][::-1]])
     said = [f"{row.ratio:.2f} {getattr(row, 'verdict', '')}" for row in summary[::-1].itertuples()]
     right = ax.secondary_yaxis("right")
     right.set_yticks(range(len(summary)), said)
-    right.tick_params(length=0)
+    right.tick_params(length=0, labelsize=9)
+    ax.tick_params(labelsize=9)
     right.spines["right"].set_visible(False)
-    ax.set_xlabel("← against the claim     ratio of errors     for it →")
+    ax.set_xlabel("← against the claim     ratio of errors     for it →", fontsize=9)
     ticks = [tick for tick in (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100) if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
     handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return fig
 
 
