@@ -28,6 +28,9 @@ PAPER = {".pdf"} if shutil.which("pdflatex") else set()
 
 # One notebook
 
+UNSEEN = """import matplotlib.pyplot as plt; from fasnb.lab import Show; from fasnb.paper import load
+plt.switch_backend("agg"); Show(load("smoke"), None)(plt.figure(), "00-x", "One")"""
+
 
 @pytest.fixture
 def lone(tmp_path, monkeypatch):
@@ -47,8 +50,7 @@ def lone(tmp_path, monkeypatch):
     return write
 
 
-def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, tmp_path, monkeypatch):
-    monkeypatch.setenv("MPLBACKEND", "Agg")  # the kernel draws into the notebook all the same
+def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, tmp_path):
     draw = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show(); print(profile, settings['data_root'] != '')"
     given = lone((draw, []), ("1", ["synthetic", "casia-surf"]), ("1 / 0", ["released"]), ("1 / 0", ["third-team"]))
     assert dict(execute_all(["00_data"], {"synthetic"}, given, tmp_path / "out"))["00_data"] > 0
@@ -68,6 +70,7 @@ def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, 
     [
         ("raise KeyError('x')", "00_data, cell 2: KeyError: 'x'; see out/notebooks/00_data.failed.ipynb"),
         ("import os; os._exit(1)", "00_data: DeadKernelError: Kernel died"),
+        (UNSEEN, "00_data: 00-x left no picture"),
     ],
 )
 def test_a_notebook_that_fails_is_named_and_an_earlier_copy_stays(lone, tmp_path, cell, message):

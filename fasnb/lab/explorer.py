@@ -31,22 +31,16 @@ PAGE_PICTURES = 160  # frames whose pictures a page holds
 
 
 class Walk(NamedTuple):
-    """A guided walk of an explorer: a button that sets the controls and says in a sentence what to look at.
-
-    ``frames`` (samples) are selected, if any; ``method`` is by default the explorer's last experiment or the ensemble, what
-    it is scattered ``against`` the disagreement. ``label`` 1 shows bona fide alone, 0 attacks; ``errors`` is "any" for
-    frames on which some method errs, "split" for those on which methods disagree; ``order`` is "disagreement",
-    "distance" (nearest to the threshold first) or "error" (the largest error of the method first).
-    """
+    """A guided walk of an explorer: a button that sets every control and says in one sentence what to look at."""
 
     title: str
     look: str
-    frames: Sequence[str] = ()
-    method: str | None = None
-    against: str = ""
-    label: int | str = ""
-    errors: str = ""
-    order: str = "disagreement"
+    frames: Sequence[str] = ()  # samples that are selected
+    method: str | None = None  # by default the ensemble, where there is one
+    against: str = ""  # another method in the scatter; else the disagreement
+    label: int | str = ""  # 0 shows attacks alone, 1 bona fide
+    errors: str = ""  # "any": frames on which some method errs; "split": on which methods disagree
+    order: str = "disagreement"  # or "distance", nearest to the threshold first; or "error", the method's largest first
 
 
 class Explorer(anywidget.AnyWidget):
@@ -60,8 +54,7 @@ class Explorer(anywidget.AnyWidget):
         scores: scores table with labels, one row a frame and network.
         source: where the frames' pictures come from; None shows none. Its ``sample`` names are those of the scores.
         fprs, fpr: target FPRs to choose from, in [0, 1]; the one to begin with, by default the smallest.
-        walks: guided walks; a link of the document whose title is that of a walk begins it. ValueError where one names a
-            method or frame that the scores lack, or an order or kind of errors that there is not.
+        walks: guided walks; a link of the document that has the title of one begins it. ValueError for unknown values.
     """
 
     _esm, _css = SCRIPT, STYLE
@@ -170,8 +163,10 @@ class Explorer(anywidget.AnyWidget):
         self.send({"kind": "pictures", "pictures": pictures})
 
     def telling(self) -> list[int]:
-        """Rows of ``table`` whose pictures a page holds: of walks; the most disagreed, and nearest to a threshold, in turns."""
-        keys = [-self.table["disagreement"]]
+        """Rows of ``table`` whose pictures a page holds: those of walks; then, in turns, the most disagreed, the nearest to a
+        threshold, and the attacks of highest and bona fide frames of lowest score."""
+        score, label = self.table[self.methods.columns[-1]], self.table["label"]
+        keys = [-self.table["disagreement"], -score.where(label == 0, -np.inf), score.where(label == 1, np.inf)]
         keys += [(self.table[name] - self.thresholds.loc[self.fpr, name]).abs() for name in self.methods]
         turns = np.stack([np.argsort(key.to_numpy(), kind="stable")[:PAGE_PICTURES] for key in keys], axis=1)
         chosen = [row for walk in self.walks for row in walk["frames"]]
