@@ -17,15 +17,12 @@ from fasnb.lab import Explorer, Study, plots
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = sorted([*ROOT.glob("fasnb/**/*.py"), *ROOT.glob("synthsurf/*.py"), *ROOT.glob("notebooks/*.py")])
-NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-GUIDES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md"), ROOT / "Makefile"])
-OTHERS = set(  # options of git, pip, nbval and papermill
-    "--depth --porcelain --quiet --disable-pip-version-check --no-compile --nbval-lax --nbval-current-env"
-    " --nbval-cell-timeout --inject-output-path".split()
-)
+GUIDES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md"), ROOT / "Makefile", *ROOT.glob("notebooks/*.ipynb")])
+OTHERS = "--depth --porcelain --quiet --disable-pip-version-check --no-compile --nbval-lax --nbval-current-env"
+OTHERS = {*OTHERS.split(), "--nbval-cell-timeout", "--help", "--version"}  # of git, pip, nbval; of every command
 OTHERS |= {o for path in ROOT.glob("benchmarks/*.py") for o in re.findall(r'"(--[a-z-]+)"', path.read_text())}
 NO_COMMAND = {"import", "needs", "synthsurf"}  # words that follow "fasnb" elsewhere
-OBJECTS = {"study": {*dir(Study), *vars(Study("smoke"))}, "explorer": dir(Explorer)}  # as notebooks call them
+OBJECTS = {"study": {*dir(Study), *vars(Study("smoke"))}, "explorer": {*dir(Explorer), "js"}}  # as notebooks call them
 OBJECTS |= {"plots": dir(plots), "metrics": dir(metrics), "check": ["solution"]}
 
 
@@ -38,17 +35,12 @@ def commands(group: click.Group, before: str = "") -> dict[str, set[str]]:
     return found
 
 
-COMMANDS = commands(cli)
-OPTIONS = set.union({"--help", "--version"}, OTHERS, *COMMANDS.values())
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
-
-
-def texts(path: Path) -> Iterator[str]:
-    """What a file tells people: literals of code, docstrings among them; a guide; the text of a notebook."""
+def texts(path: Path, kind: str = "markdown") -> Iterator[str]:
+    """What a file tells people: literals of code, docstrings among them; a guide; a notebook's cells of a kind."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
-        yield from (cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "markdown")
-    elif path.suffix == ".py":
+        yield from (cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == kind)
+    elif path.suffix == ".py" and kind == "markdown":
         nodes = list(ast.walk(ast.parse(text)))
         yield from (ast.unparse(node) for node in nodes if isinstance(node, ast.JoinedStr))
         yield from (n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
@@ -56,44 +48,34 @@ def texts(path: Path) -> Iterator[str]:
         yield text
 
 
-def defined() -> set[str]:
-    """Names of every function and class of the package and of notebooks' cells, and Python's own."""
-    cells = [cell.source for path in NOTEBOOKS for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-    trees = [ast.parse(text) for text in (*(path.read_text(encoding="utf-8") for path in CODE), *cells)]
-    kinds = ast.FunctionDef | ast.ClassDef
-    return {*dir(builtins)} | {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, kinds)}
-
-
-DEFINED = defined()
+COMMANDS = commands(cli)
+SOURCES = [text for path in [*CODE, *ROOT.glob("notebooks/*.ipynb")] for text in texts(path, "code")]
+DEFINED = {*dir(builtins), *(name for text in SOURCES for name in re.findall(r"(?:def|class) (\w+)", text))}
+OPTION, CALL = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]"), re.compile(r"(?<!`)`([a-z_]\w*)\(")
+DOTTED = re.compile(rf"(?<![\w./])(?:fasnb|{'|'.join(OBJECTS)})(?:\.[A-Za-z_]\w*)+(?!-)\b")
 
 
 def is_there(name: str) -> bool:
     """Whether a dotted name leads to something: fasnb.metrics.errors to its end, study.plan.of as far as ``study.plan``."""
     root, first, *_ = name.split(".")
-    if root in OBJECTS:
-        return first in OBJECTS[root]
     try:
-        pkgutil.resolve_name(name)
+        return first in OBJECTS[root] if root in OBJECTS else pkgutil.resolve_name(name) is not None
     except (ImportError, AttributeError):
         return False
-    return True
 
 
 def lost(text: str) -> list[str]:
     """What a text tells to type and is not there."""
-    found = [option for option in OPTION.findall(text) if option not in OPTIONS]
+    found = [option for option in OPTION.findall(text) if option not in OTHERS.union(*COMMANDS.values())]
     for first, second, rest in re.findall(r"\bfasnb ([a-z]+)(?: ([a-z]+))?([^`\n;]*)", text):
         name = f"{first} {second}" if f"{first} {second}" in COMMANDS else first
-        if name in COMMANDS:
-            found += [f"{name} {o}" for o in OPTION.findall(rest) if o not in COMMANDS[name] | {"--help"}]
-        elif first not in NO_COMMAND:
-            found.append(f"fasnb {first}")
-    dotted = rf"(?<![\w./])(?:fasnb|{'|'.join(OBJECTS)})(?:\.[A-Za-z_]\w*)+(?!-)\b"
-    found += [name for name in re.findall(dotted, text) if name != "explorer.js" and not is_there(name)]
-    return found + [name for name in re.findall(r"(?<!`)`([a-z_]\w*)\(", text) if name not in DEFINED]
+        found += [f"{name} {option}" for option in OPTION.findall(rest) if option not in COMMANDS.get(name, OTHERS)]
+        found += [f"fasnb {first}"] if name not in COMMANDS and first not in NO_COMMAND else []
+    found += [name for name in DOTTED.findall(text) if not is_there(name)]
+    return found + [name for name in CALL.findall(text) if name not in DEFINED]
 
 
-@pytest.mark.parametrize("path", [*CODE, *NOTEBOOKS, *GUIDES], ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", [*CODE, *GUIDES], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_what_people_are_told_to_type_is_there(path):
     assert not [name for text in texts(path) for name in lost(text)]
 

@@ -33,10 +33,10 @@ SPREADS = 2.0  # deviations between worlds; on the same frames a number moves le
 def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
-    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, ``paper.pdf`` of ``write_paper``
-    where there is LaTeX, and one table each of scores, of runs and of histories; of a study of several worlds its report, the tables of its claims and the errors of every
-    world. Raises ValueError where the study is not whole or was not made by the present commit, Damaged where something
-    of it is not what was written.
+    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, ``paper.pdf`` where there is
+    LaTeX, and one table each of scores, of runs and of histories; of a study of several worlds its report, the tables of
+    its claims and the errors of every world. Raises ValueError where the study is not whole or was not made by the present
+    commit, or LaTeX is missing that was here before; Damaged where something of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")
@@ -60,8 +60,8 @@ def publish(study: Study) -> Path:
             replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
         else:
             _publish_paper(study, made / "paper.pdf", target / "paper.pdf")
-        if not several and study.plan.networks:
-            write_published(study.plan.networks, made)
+            if study.plan.networks:
+                write_published(study.plan.networks, made)
         seal(made, {}, (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE))
         if target.exists():
             target.rename(Path(folder) / "before")
@@ -135,7 +135,6 @@ def _errors(study: Study, here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFra
 
 # a table wider than the page is drawn smaller
 _FIT = r"\resizebox{\ifdim\width>\columnwidth\columnwidth\else\width\fi}{!}{\begin{tabular}"
-_MISSING = {"released": "They show frames and networks, of which the authors released neither"}
 
 
 def write_paper(study: Study) -> Path:
@@ -157,12 +156,11 @@ def write_paper(study: Study) -> Path:
     drawn = [(number, *_drawn(path, folder / f"figure{number}.pdf")) for number, path in sorted(figures.items())]
     missing = [f"Table {number}" for number in range(1, 6) if number not in tables]
     missing += [f"Figure {number}" for number in range(1, 5) if number not in figures]
-    why = _MISSING.get(study.profile.source, "Their chapters were not run, or the frames are not on this machine")
     marks = {"block_start_string": "<%", "block_end_string": "%>", "comment_start_string": "<#", "trim_blocks": True}
     template = Path(__file__).with_name("page.tex.j2").read_text(encoding="utf-8")
     page = Template(template, variable_start_string="<<", variable_end_string=">>", **marks)
-    told = {"name": latex_text(study.profile.name), "source": SOURCES[study.profile.source], "why": why}
-    text = page.render(tables=sorted(tables), figures=drawn, missing=", ".join(missing), **told)
+    about = {"name": latex_text(study.profile.name), "source": study.profile.source, "sources": SOURCES}
+    text = page.render(tables=sorted(tables), figures=drawn, missing=missing, **about)
     return compiled(write_text(folder / "page.tex", text))
 
 

@@ -124,8 +124,8 @@ def execute(name: str, here: set[str], parameters: dict, out: Path) -> float:
     """Execute one notebook, without the cells of other sources; the copy is ``out/notebooks/<name>.ipynb``.
 
     ``here`` is as of ``tags_of``; ``parameters`` are values of the notebook's parameters cell. Returns the seconds it
-    took. Raises NotebookError where a cell failed, timed out, killed the kernel or left no picture: the broken copy is kept beside as
-    ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
+    took. Raises NotebookError where a cell failed, timed out, killed the kernel or left no picture of a figure: the broken
+    copy is kept beside as ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
     """
     folder, started = out / "notebooks", time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,9 +139,7 @@ def execute(name: str, here: set[str], parameters: dict, out: Path) -> float:
         outputs = cell.get("outputs", ())
         figures = [f for output in outputs if (f := output.get("metadata", {}).get("fasnb", {}).get("figure"))]
         if len(figures) > sum("image/png" in output.get("data", ()) for output in outputs):
-            raise NotebookError(
-                f"{name}: {figures[0]} left no picture; set no other backend of matplotlib in the notebook"
-            )
+            raise NotebookError(f"{name}: {figures[0]} left no picture; let matplotlib draw inline in the notebook")
     # where data lie is another place for whoever reads the copy
     kept = parameters | {"settings": {k: v for k, v in parameters["settings"].items() if k not in PLACES}}
     _fill_in(notebook, kept)

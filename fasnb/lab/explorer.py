@@ -54,16 +54,14 @@ class Explorer(anywidget.AnyWidget):
         scores: scores table with labels, one row a frame and network.
         source: where the frames' pictures come from; None shows none. Its ``sample`` names are those of the scores.
         fprs, fpr: target FPRs to choose from, in [0, 1]; the one to begin with, by default the smallest.
-        walks: guided walks; a link of the document that has the title of one begins it. ValueError for unknown values.
+        walks: ``Walk``s to choose from; a link whose title is that of one begins it. ValueError for unknown values.
     """
 
     _esm, _css = SCRIPT, STYLE
     data = traitlets.Bytes().tag(sync=True)
     picked = traitlets.List(traitlets.Int()).tag(sync=True)
 
-    def __init__(
-        self, scores, source: Source | None = None, fprs=(1e-2, 1e-3, 1e-4), fpr=None, walks: Sequence[Walk] = ()
-    ):
+    def __init__(self, scores, source: Source | None = None, fprs=(1e-2, 1e-3, 1e-4), fpr=None, walks=()):
         self.fpr = min(fprs) if fpr is None else fpr
         self.fprs, self.source = sorted({*fprs, self.fpr}, reverse=True), source
         self.methods, self.singles = methods_of(scores := completed(scores))
@@ -163,8 +161,8 @@ class Explorer(anywidget.AnyWidget):
         self.send({"kind": "pictures", "pictures": pictures})
 
     def telling(self) -> list[int]:
-        """Rows of ``table`` whose pictures a page holds: those of walks; then, in turns, the most disagreed, the nearest to a
-        threshold, and the attacks of highest and bona fide frames of lowest score."""
+        """Rows of ``table`` whose pictures a page holds: of walks; then the most disagreed, the worst, and the nearest to
+        a threshold, in turns."""
         score, label = self.table[self.methods.columns[-1]], self.table["label"]
         keys = [-self.table["disagreement"], -score.where(label == 0, -np.inf), score.where(label == 1, np.inf)]
         keys += [(self.table[name] - self.thresholds.loc[self.fpr, name]).abs() for name in self.methods]
