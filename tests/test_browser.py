@@ -19,6 +19,7 @@ import pytest
 from conftest import REPOSITORY
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+from test_explorer import unpacked
 
 from fasnb.data.frames import frame_table
 from fasnb.data.scores import score_table
@@ -152,8 +153,10 @@ def first_by(key: pd.Series) -> list[str]:
 
 
 def threshold_of(scope) -> float:
-    text = scope.get_by_test_id("threshold").input_value()
-    return float(text) if text else -np.inf
+    """The threshold as it is; what is shown has fewer digits."""
+    exact, shown = scope.get_by_test_id("threshold").evaluate("(field) => [field.dataset.exact, field.value]")
+    assert shown == "" or (len(shown) <= 9 and abs(float(shown) - float(exact)) < 1e-4) or shown == exact
+    return float(exact)
 
 
 def drive(scope, page, table: pd.DataFrame, fprs) -> None:
@@ -190,6 +193,8 @@ def filters(scope, table, threshold, position) -> None:
     for testid, (value, mask) in keep.items():
         choose(scope, testid, value)
         assert counts(scope) == expected(table, "ensemble", threshold, mask)
+        assert scope.locator(".of-all").first.is_hidden()  # an FPR of a part of the frames is none
+        assert "APCER" not in scope.get_by_test_id("by-attack").inner_text()
         choose(scope, testid, "")
 
 
@@ -232,12 +237,50 @@ def brush(scope, page, table) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 30, steps=4)
     page.mouse.up()
+    shaded = """(canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+        .filter((alpha, k) => k % 4 === 3 && alpha === 34).length"""
+    assert scatter.evaluate(shaded) > 200  # the box stays
     inside = table[table["ensemble"] > score]
     assert frames(scope) == first_by(-inside["disagreement"])[:12]
     assert scope.get_by_test_id("heading").inner_text().startswith(f"{len(inside)} selected frames")
     scope.get_by_test_id("frame").first.focus()
     scope.get_by_test_id("clear").click()
-    assert "selected" not in scope.get_by_test_id("heading").inner_text()
+    assert "selected" not in scope.get_by_test_id("heading").inner_text() and scatter.evaluate(shaded) < 100
+
+
+def walk(scope, page, explorer, smoke: Path) -> None:
+    """Every guided walk of the chapter, each begun from other settings; and the links below Figures 3 and 4."""
+    header, _ = unpacked((smoke / "explorer" / "07-explorer.html").read_text())
+    table, methods = explorer.table, list(explorer.methods)
+    borders = explorer.thresholds.loc[header["fpr"], methods]
+    wrong = (table[methods] >= borders).ne(table["label"] == 1, axis=0)
+    assert len(header["walks"]) == 5
+    for k, taken in enumerate(header["walks"]):
+        choose(scope, "filter-class", str(k % 2))
+        choose(scope, "target-fpr", "1e-1")
+        scope.get_by_role("button", name=taken["title"], exact=True).click()
+        controls = taken["controls"]
+        assert scope.get_by_test_id("look").inner_text() == taken["look"]
+        assert {name: scope.get_by_test_id(name).input_value() for name in controls} == controls
+        assert threshold_of(scope) == borders[controls["method"]]
+        score, border = table[controls["method"]], borders[controls["method"]]
+        keys = {"disagreement": -table["disagreement"], "distance": (score - border).abs()}
+        keys["error"] = (border - score).where(table["label"] == 0, score - border)
+        keep = table.index.isin(table.index[taken["frames"]]) if taken["frames"] else np.ones(len(table), dtype=bool)
+        if controls["filter-error"]:
+            keep &= wrong.any(axis=1) & ~wrong.all(axis=1)
+        if controls["filter-class"]:
+            keep &= table["label"] == int(controls["filter-class"])
+        assert frames(scope) == first_by(keys[controls["sort"]][keep])[:12] != []
+    for number in (3, 4):
+        link = page.locator(f"a[title='Frames of Figure {number}']")
+        link.scroll_into_view_if_needed()
+        page.wait_for_timeout(1000)  # until the browser has painted what came into sight
+        link.click()
+        pressed = scope.locator("button[aria-pressed=true]")
+        pressed.filter(has_text=f"Frames of Figure {number}").wait_for()
+        assert "selected" in scope.get_by_test_id("heading").inner_text()
+    scope.get_by_test_id("clear").click()
 
 
 def exported(scope, page, path: Path) -> list[list[str]]:
@@ -248,7 +291,7 @@ def exported(scope, page, path: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_a_notebook_runs_in_jupyterlab(lab, name, explorer):
+def test_a_notebook_runs_in_jupyterlab(lab, name, explorer, smoke):
     lab.errors.clear()
     notebook = lab.page.evaluate(OPEN, f"{name}.ipynb")
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -256,14 +299,14 @@ def test_a_notebook_runs_in_jupyterlab(lab, name, explorer):
     assert not failed, failed[0]["evalue"]
     assert all(cell["execution_count"] for cell in cells if "".join(cell["source"]).strip())
     if name == "07_disagreement":
-        explore_in_lab(lab, explorer)
+        explore_in_lab(lab, explorer, smoke)
     lab.page.screenshot(path=PICTURES / f"lab-{name}.png")
     lab.page.evaluate(CLOSE)
     assert not lab.errors, lab.errors
     assert not [url for url in lab.asked if not url.startswith((lab.url, "data:", "blob:"))]
 
 
-def explore_in_lab(lab, explorer) -> None:
+def explore_in_lab(lab, explorer, smoke) -> None:
     scope = lab.page.locator(".fasnb-explorer")
     scope.wait_for()
     drawn = "[...document.querySelectorAll('.fasnb-explorer .tile img')].filter((i) => i.naturalWidth).length == 12"
@@ -271,6 +314,7 @@ def explore_in_lab(lab, explorer) -> None:
     lab.page.wait_for_function(drawn)
     lab.page.screenshot(path=PICTURES / "lab-explorer.png")
     drive(scope, lab.page, explorer.table, explorer.fprs)
+    walk(scope, lab.page, explorer, smoke)
 
 
 def test_the_report_explores_without_a_kernel(browser, smoke, explorer, tmp_path):
@@ -282,7 +326,11 @@ def test_the_report_explores_without_a_kernel(browser, smoke, explorer, tmp_path
     watched.page.wait_for_timeout(1000)  # a frame that was out of sight is painted a moment later
     watched.page.screenshot(path=PICTURES / "report-explorer.png")
     drive(scope, watched.page, explorer.table.drop(columns=explorer.singles.columns), explorer.fprs)  # of methods alone
-    choose(scope, "filter-class", "0")
+    walk(scope, watched.page, explorer, smoke)
+    for k in range(5):
+        scope.get_by_test_id("walks").locator("button").nth(k).click()
+        assert scope.locator(".tile").count() and not scope.locator(".tile .none").count()  # every picture is here
+    choose(scope, "sort", "disagreement")
     rows = exported(scope, watched.page, tmp_path / "frames.csv")
     attacks = explorer.table.loc[first_by(-explorer.table["disagreement"])].query("label == 0")
     assert [row[0] for row in rows[1:]] == list(attacks.index)

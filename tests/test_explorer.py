@@ -11,7 +11,7 @@ import pytest
 
 from fasnb.data.frames import frame_table
 from fasnb.data.scores import score_table
-from fasnb.lab.explorer import Explorer, frame
+from fasnb.lab.explorer import Explorer, Walk, frame
 from fasnb.metrics import average, threshold_at_fpr
 
 NAMES = ["</script><script>alert(1)</script>", *(f"{i}-color.jpg" for i in range(39))]
@@ -90,6 +90,16 @@ def test_a_page_holds_every_score_to_the_last_bit_and_no_markup_from_names(tmp_p
 def test_what_cannot_be_counted_is_refused(change, options, reason):
     with pytest.raises(ValueError, match=reason):
         Explorer(change(table()), **options)
+
+
+@pytest.mark.parametrize(
+    "change", [{"frames": ["x"]}, {"method": "C"}, {"against": "C"}, {"errors": "few"}, {"order": ""}]
+)
+def test_a_walk_names_what_the_explorer_has(change):
+    walks = Explorer(table(), walks=[Walk("One", "Look.", [NAMES[3]], against="B", label=0)]).walks
+    assert walks[0]["frames"] == [3] and walks[0]["controls"]["method"] == "ensemble"
+    with pytest.raises(ValueError, match="the walk 'One' names"):
+        Explorer(table(), walks=[Walk("One", "Look.", **change)])
 
 
 def test_where_nothing_shows_widgets_there_is_a_sentence_and_no_widget():

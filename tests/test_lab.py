@@ -4,6 +4,8 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import matplotlib
+import nbclient
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,6 +144,17 @@ def test_every_figure_carries_its_source_and_becomes_png_and_pdf(tmp_path, capsy
         assert [text.get_text() for text in fig.texts] == [MARKS[load(source).source]]
     files = {path.suffix: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     assert files[".png"].startswith(b"\x89PNG") and files[".pdf"].startswith(b"%PDF") and b"One" in files[".txt"]
+
+
+@pytest.mark.parametrize("backend", ["Agg", "TkAgg"])
+def test_pictures_are_there_whatever_backend_the_caller_has_set(backend, tmp_path, monkeypatch):
+    """Without the command: papermill, nbconvert and jupyter execute all run a notebook with nbclient."""
+    monkeypatch.setenv("MPLBACKEND", backend)
+    opened = f"from fasnb.lab import open_study; study, show, check = open_study('smoke', out={str(tmp_path)!r})"
+    sources = opened, "from matplotlib import pyplot as plt; show(plt.subplots()[0], 'x', 'One')", "plt.plot([1, 2])"
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbclient.execute(notebook := nbformat.v4.new_notebook(cells=cells))
+    assert all(any("image/png" in output.get("data", ()) for output in cell.outputs) for cell in notebook.cells[1:])
 
 
 def test_a_bpcer_of_zero_is_not_drawn_as_a_line():

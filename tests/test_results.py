@@ -14,6 +14,7 @@ import pytest
 
 from fasnb.command.results import compiled, write_paper
 from fasnb.command.study import NotebookError, chosen_notebooks, execute, execute_all
+from fasnb.lab import Study
 from fasnb.metrics import judge
 from fasnb.paper import OTHER, PRIMARY
 from fasnb.paper.profile import ProfileError, load
@@ -22,9 +23,13 @@ from fasnb.tools.machine import OutOfTime, time_limit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PUBLISHED = REPOSITORY / "results" / "published"
+PAPER = {".pdf"} if shutil.which("pdflatex") else set()
 
 
 # One notebook
+
+UNSEEN = """import matplotlib.pyplot as plt; from fasnb.lab import Show; from fasnb.paper import load
+plt.switch_backend("agg"); Show(load("smoke"), None)(plt.figure(), "00-x", "One")"""
 
 
 @pytest.fixture
@@ -45,8 +50,7 @@ def lone(tmp_path, monkeypatch):
     return write
 
 
-def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, tmp_path, monkeypatch):
-    monkeypatch.setenv("MPLBACKEND", "Agg")  # the kernel draws into the notebook all the same
+def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, tmp_path):
     draw = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show(); print(profile, settings['data_root'] != '')"
     given = lone((draw, []), ("1", ["synthetic", "casia-surf"]), ("1 / 0", ["released"]), ("1 / 0", ["third-team"]))
     assert dict(execute_all(["00_data"], {"synthetic"}, given, tmp_path / "out"))["00_data"] > 0
@@ -66,6 +70,7 @@ def test_a_notebook_keeps_what_it_was_run_with_and_nothing_of_the_machine(lone, 
     [
         ("raise KeyError('x')", "00_data, cell 2: KeyError: 'x'; see out/notebooks/00_data.failed.ipynb"),
         ("import os; os._exit(1)", "00_data: DeadKernelError: Kernel died"),
+        (UNSEEN, "00_data: 00-x left no picture"),
     ],
 )
 def test_a_notebook_that_fails_is_named_and_an_earlier_copy_stays(lone, tmp_path, cell, message):
@@ -141,15 +146,26 @@ def test_smoke_report_is_one_page_of_its_own(smoke):
 def test_tables_and_figures_of_a_paper(smoke, tmp_path):
     for name in ("tables", "figures"):
         shutil.copytree(smoke / name, tmp_path / name)
-    page, folder = write_paper(tmp_path), tmp_path / "paper"
+    page, folder = write_paper(Study("smoke", out=tmp_path)), tmp_path / "paper"
     names = {path.name for path in folder.iterdir()}
     assert {*(f"table{n}.tex" for n in range(1, 6)), *(f"figure{n}.pdf" for n in range(1, 5)), "page.tex"} <= names
     text = (folder / "page.tex").read_text()
-    assert text.count("\\input{table") == 5 and text.count("\\includegraphics") == 4
-    assert "08-table3" in (folder / "table3.tex").read_text()
+    assert text.count("\\input{table") == 5 and text.count("\\includegraphics") == 4 and "Not here" not in text
+    assert (
+        "profile smoke" in text
+        and "a synthetic stand-in" in text
+        and "08-table3" in (folder / "table3.tex").read_text()
+    )
+    for name in ("07-figure4.pdf", "07-figure3.pdf"):
+        (tmp_path / "figures" / name).unlink()
     if shutil.which("pdflatex") is None:
         pytest.skip("no LaTeX on this machine: what was written is not compiled")
     assert page.suffix == ".pdf" and "Overfull" not in page.with_suffix(".log").read_text(errors="replace")
+    before = page.read_bytes()
+    assert len(before) < 500_000 and compiled(folder / "page.tex").read_bytes() == before
+    write_paper(Study("smoke", out=tmp_path))  # without pictures the scores of Figure 3 take its place
+    text = (folder / "page.tex").read_text()
+    assert "Not here: Figure 4. Their chapters were not run" in text and "Scores of the frames of Figure 3" in text
     (folder / "page.tex").write_text("\\documentclass{article}\\begin{document}\\nothing\\end{document}")
     with pytest.raises(RuntimeError, match="does not compile: ! Undefined"):
         compiled(folder / "page.tex")
@@ -163,8 +179,8 @@ def git(folder: Path, *command: str) -> str:
     return subprocess.run([*who, *command], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def fasnb(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    places = {"env": os.environ | {"PYTHONPATH": str(folder)}, "cwd": folder, "timeout": 600}
+def fasnb(folder: Path, *command: str, **changed: str) -> subprocess.CompletedProcess:
+    places = {"env": os.environ | {"PYTHONPATH": str(folder)} | changed, "cwd": folder, "timeout": 600}
     return subprocess.run([sys.executable, "-m", "fasnb", *command], capture_output=True, text=True, **places)
 
 
@@ -201,11 +217,22 @@ def test_what_is_published_is_small_and_whole(published):
     report = published.parents[2] / "docs" / "smoke.html"
     assert set(sealed(published)["sha256"]) == set(files) - {DONE} | {"../../../docs/smoke.html"}
     assert not lost_links(report) and 'href="../results/published/smoke/notebooks/00_data.ipynb"' in report.read_text()
-    assert {Path(name).suffix for name in files} == {".parquet", ".csv", ".png", ".ipynb", ".json"}
+    assert {Path(name).suffix for name in files} == {".parquet", ".csv", ".png", ".ipynb", ".json"} | PAPER
     assert len(files) <= 150 and sum(files.values()) < 10e6
     runs, scores = pd.read_csv(published / "runs.csv"), pd.read_parquet(published / "scores.parquet")
     assert len(runs) == 64 and runs["key"].is_unique and set(scores["key"]) == set(runs["key"])
     assert scores.groupby("split")["score"].size().to_dict() == {"valid": 64 * 120, "test": 24 * 120}
+
+
+def test_a_paper_that_was_published_is_not_lost_for_want_of_latex(clone, published, tmp_path):
+    (tmp_path / "git").symlink_to(shutil.which("git"))
+    (published / "paper.pdf").write_bytes(b"as published")
+    done = fasnb(clone, "publish", "--profile", "smoke", PATH=str(tmp_path))
+    assert done.returncode == 2 and "there is no pdflatex here" in done.stderr
+    assert (published / "paper.pdf").read_bytes() == b"as published"
+    (published / "paper.pdf").unlink()
+    done = fasnb(clone, "publish", "--profile", "smoke", PATH=str(tmp_path))
+    assert done.returncode == 0 and "paper.pdf is left out" in done.stdout
 
 
 def test_ones_own_study_equals_what_it_was_published_from(clone, published):

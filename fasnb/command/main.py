@@ -288,7 +288,7 @@ def paper(**chosen) -> None:
     """Tables and figures of a study as LaTeX and PDF."""
     from fasnb.command.results import write_paper
 
-    print(f"tables, figures and one page of them: {write_paper(_study(**chosen).out)}")
+    print(f"tables, figures and one page of them: {write_paper(_study(**chosen))}")
 
 
 @cli.command()

@@ -11,10 +11,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 from jinja2 import Template
+from PIL import Image
 
 from fasnb.data.scores import NETWORK
 from fasnb.lab.session import Study
-from fasnb.lab.show import latex_text
+from fasnb.lab.show import SOURCES, latex_text
 from fasnb.metrics.comparisons import errors
 from fasnb.metrics.ensembles import average
 from fasnb.metrics.pad import fpr_name, tpr_at_fpr
@@ -25,16 +26,18 @@ from fasnb.tools.machine import commit_name, home
 from fasnb.training.archive import is_done, load_scores, write_published
 
 SHOWN_ALONE = re.compile(r"table\d|figure2|00-cameras|08-|claims")  # published as files; others stand in notebooks
+LARGE = 100_000  # bytes of a figure's PDF; pictures of frames take more, plots less
 SPREADS = 2.0  # deviations between worlds; on the same frames a number moves less
 
 
 def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
-    That is the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores, of runs and
-    of histories; of a study of several worlds the tables of its claims and the errors of every world. The report goes
-    to ``docs/<profile>.html`` and is sealed with the rest. Raises ValueError where the study is not whole or was not made
-    by the present commit, Damaged where something of it is not what was written.
+    That is the executed notebooks, tables as CSV, the paper's figures as PNG, ``paper.pdf`` where there is LaTeX, and
+    one table each of scores, of runs and of histories; of a study of several worlds the tables of its claims and the
+    errors of every world. The report goes to ``docs/<profile>.html`` and is sealed with the rest. Raises ValueError where
+    the study is not whole or was not made by the present commit, or LaTeX is missing that was here before; Damaged where
+    something of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")
@@ -56,15 +59,14 @@ def publish(study: Study) -> Path:
                 shutil.copyfile(path, to)
         if several:
             replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
-        elif study.plan.networks:
-            write_published(study.plan.networks, made)
+        else:
+            _publish_paper(study, made / "paper.pdf", target / "paper.pdf")
+            if study.plan.networks:
+                write_published(study.plan.networks, made)
         shown = _to_docs(study.out / "report.html", target.name)
         hashes = {f"../../../docs/{shown.name}": file_sha256(shown)}  # as seen from the published folder
-        seal(
-            made,
-            {"sha256": hashes},
-            (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE),
-        )
+        files = [path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE]
+        seal(made, {"sha256": hashes}, files)
         if target.exists():
             target.rename(Path(folder) / "before")
         made.rename(target)
@@ -76,6 +78,17 @@ def _to_docs(report: Path, name: str) -> Path:
     (home() / "docs").mkdir(exist_ok=True)
     there = f'href="../results/published/{name}/notebooks/'
     return write_text(home() / "docs" / f"{name}.html", report.read_text("utf-8").replace('href="notebooks/', there))
+
+
+def _publish_paper(study: Study, to: Path, before: Path) -> None:
+    """The page of the study's tables and figures, where there is LaTeX. ValueError where one published before would go."""
+    page = write_paper(study)
+    if page.suffix == ".pdf":
+        shutil.copyfile(page, to)
+    elif before.is_file():
+        raise ValueError(f"there is no pdflatex here, and {before} would be lost; install LaTeX, then publish")
+    else:
+        print("paper.pdf is left out: there is no pdflatex here")
 
 
 def compare(folder: Path) -> pd.DataFrame:
@@ -131,31 +144,44 @@ def _errors(study: Study, here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFra
     return both.assign(verdict=np.select(verdicts, ["equal", "within"], "outside"))
 
 
-# a table wider than a column is drawn smaller
+# a table wider than the page is drawn smaller
 _FIT = r"\resizebox{\ifdim\width>\columnwidth\columnwidth\else\width\fi}{!}{\begin{tabular}"
 
 
-def write_paper(out: Path) -> Path:
-    """Write ``paper/`` of a finished study: what it has of Tables 1 to 5 (.tex) and Figures 1 to 4 (.pdf), ``page.tex``.
+def write_paper(study: Study) -> Path:
+    """Write ``paper/`` of a finished study: what it has of Tables 1 to 5 (.tex) and Figures 1 to 4 (.pdf), and a page of all.
 
-    Of several tables of one number that of the last chapter is taken. Returns ``page.pdf``, or ``page.tex`` where there is
-    no pdflatex. Raises FileNotFoundError where the study has no tables, RuntimeError where pdflatex refuses the page.
+    Of several tables of one number that of the last chapter is taken; for Figure 3 without pictures its scores stand in.
+    The page holds figures of frames as JPEG, and says what is not there. Returns ``page.pdf``, or ``page.tex`` where there
+    is no pdflatex. FileNotFoundError where the study has no tables, RuntimeError where pdflatex refuses the page.
     """
+    out, folder = study.out, study.out / "paper"
     tables = {int(path.stem[-1]): path for path in sorted((out / "tables").glob("*-table[1-5].tex"))}
-    figures = {int(path.stem[-1]): path for path in sorted((out / "figures").glob("*-figure[1-4].pdf"))}
+    paths = sorted((out / "figures").glob("*-figure[1-4]*.pdf"))  # figure3-scores before figure3, which takes its place
+    figures = {int(re.search(r"figure(\d)", path.stem)[1]): path for path in paths}
     if not tables:
         raise FileNotFoundError(f"{out} has no tables; run the study first with fasnb run")
     for number, path in tables.items():
         text = path.read_text(encoding="utf-8").replace(r"\begin{tabular}", _FIT)
-        write_text(out / "paper" / f"table{number}.tex", text.replace(r"\end{tabular}", r"\end{tabular}}"))
-    for number, path in figures.items():
-        shutil.copyfile(path, out / "paper" / f"figure{number}.pdf")
-    told = {number: path.with_suffix(".txt").read_text(encoding="utf-8").strip() for number, path in figures.items()}
-    captions = {number: latex_text(told[number]) for number in sorted(told)}
+        write_text(folder / f"table{number}.tex", text.replace(r"\end{tabular}", r"\end{tabular}}"))
+    drawn = [(number, *_drawn(path, folder / f"figure{number}.pdf")) for number, path in sorted(figures.items())]
+    missing = [f"Table {number}" for number in range(1, 6) if number not in tables]
+    missing += [f"Figure {number}" for number in range(1, 5) if number not in figures]
     marks = {"block_start_string": "<%", "block_end_string": "%>", "comment_start_string": "<#", "trim_blocks": True}
     template = Path(__file__).with_name("page.tex.j2").read_text(encoding="utf-8")
     page = Template(template, variable_start_string="<<", variable_end_string=">>", **marks)
-    return compiled(write_text(out / "paper" / "page.tex", page.render(tables=sorted(tables), captions=captions)))
+    about = {"name": latex_text(study.profile.name), "source": study.profile.source, "sources": SOURCES}
+    text = page.render(tables=sorted(tables), figures=drawn, missing=missing, **about)
+    return compiled(write_text(folder / "page.tex", text))
+
+
+def _drawn(path: Path, to: Path) -> tuple[str, str]:
+    """Name of the file that shows a figure on the page, and its caption; the figure itself is copied."""
+    shutil.copyfile(path, to)
+    if path.stat().st_size > LARGE:  # of frames
+        picture = Image.open(path.with_suffix(".png")).convert("RGB")
+        picture.save(to := to.with_suffix(".jpg"), quality=75, optimize=True)
+    return to.name, latex_text(path.with_suffix(".txt").read_text(encoding="utf-8").strip())
 
 
 def compiled(page: Path) -> Path:

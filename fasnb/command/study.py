@@ -4,7 +4,6 @@ Of each notebook a copy is kept that says how it was made and nothing of this ma
 """
 
 import io
-import os
 import re
 import tempfile
 import time
@@ -112,7 +111,6 @@ def execute_all(names: Sequence[str], here: set[str], parameters: dict, out: Pat
 
     Where one fails, or the loop over them is left, those at work are waited for and the others are not begun.
     """
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # of the kernels, whatever it was here
     with ThreadPoolExecutor(min(cores(), AT_ONCE)) as pool:
         running = {pool.submit(execute, name, here, parameters, out): name for name in names}
         try:
@@ -126,8 +124,8 @@ def execute(name: str, here: set[str], parameters: dict, out: Path) -> float:
     """Execute one notebook, without the cells of other sources; the copy is ``out/notebooks/<name>.ipynb``.
 
     ``here`` is as of ``tags_of``; ``parameters`` are values of the notebook's parameters cell. Returns the seconds it
-    took. Raises NotebookError where a cell failed, timed out or killed the kernel: the broken copy is kept beside as
-    ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
+    took. Raises NotebookError where a cell failed, timed out, killed the kernel or left no picture of a figure: the broken
+    copy is kept beside as ``<name>.failed.ipynb``, an earlier whole copy stays as it was.
     """
     folder, started = out / "notebooks", time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +135,11 @@ def execute(name: str, here: set[str], parameters: dict, out: Path) -> float:
     notebook.cells = [cell for cell, tags in tagged if all(here & tags & kind for kind in TAGS if tags & kind)]
     _fill_in(notebook, parameters)
     notebook = _run(name, notebook, failed)
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", ())
+        figures = [f for output in outputs if (f := output.get("metadata", {}).get("fasnb", {}).get("figure"))]
+        if len(figures) > sum("image/png" in output.get("data", ()) for output in outputs):
+            raise NotebookError(f"{name}: {figures[0]} left no picture; let matplotlib draw inline in the notebook")
     # where data lie is another place for whoever reads the copy
     kept = parameters | {"settings": {k: v for k, v in parameters["settings"].items() if k not in PLACES}}
     _fill_in(notebook, kept)

@@ -2,59 +2,51 @@
 // A notebook calls `render` through anywidget; the page of the report calls `startPage` with the same data inside it.
 // Names come from data: they enter the page as text nodes and attributes only, never as markup.
 
-const BINS = 80;
-const FRAMES_A_PAGE = 12;
+const BINS = 80, FRAMES_A_PAGE = 12;
 const STRETCH = 14; // log-odds at the ends of the stretched axis; scores beyond are drawn at its ends
 const LEFT = 52, RIGHT = 14, TOP = 10, BOTTOM = 34; // pixels around a plot
 const CLASSES = ["attack", "bona fide"]; // by label
-
-// ---------------------------------------------------------------------------------------------------- small elements
+const CHOICES = ["method", "against", "sort", "filter-class", "filter-attack", "filter-subject", "filter-error"];
 
 const choice = (text, id) => `<label>${text}<select data-testid="${id}"></select></label>`;
 const button = (text, id) => `<button type="button" data-testid="${id}">${text}</button>`;
+const plot = (id, text) => `<canvas class="${id}" role="img" data-testid="${id}" aria-label="${text}"></canvas>`;
 const counted = (text, count, rate) =>
   `<tr><th scope="row">${text}</th><td data-testid="${count}"></td><td data-testid="${rate}"></td></tr>`;
 
 /** What the explorer consists of, without any data. Elements are found by their test ids. */
 const PARTS = `
+<div class="walks" role="group" aria-label="guided walks" data-testid="walks"></div>
+<p class="look" aria-live="polite" data-testid="look"></p>
 <div class="controls">
   ${choice("Method", "method")}${choice("Target FPR, all methods", "target-fpr")}
   <label>Threshold of this method<input type="number" step="any" data-testid="threshold"></label>
   ${choice("Scatter against", "against")}
   <label class="check"><input type="checkbox" data-testid="stretch">stretch the ends</label>
 </div>
-<div class="views">
-  <div class="plots">
-    <canvas class="histogram" role="img" data-testid="histogram"
-      aria-label="histogram of the scores; a click sets the threshold"></canvas>
-    <canvas class="scatter" role="img" data-testid="scatter"
-      aria-label="scatter of the scores; drag over it to select frames, click to select one"></canvas>
+<div class="views"><div class="plots">
+    ${plot("histogram", "histogram of the scores; a click sets the threshold")}
+    ${plot("scatter", "scatter of the scores; drag over it to select frames, click to select one")}
     <div class="handle" role="slider" tabindex="0" data-testid="handle"
       aria-label="threshold; arrow keys move it, with shift in small steps"></div>
-  </div>
-  <div>
-    <table>
-      <caption data-testid="counted"></caption>
+  </div><div>
+    <table><caption data-testid="counted"></caption>
       <tr><th></th><th scope="col">frames</th><th scope="col">rate</th></tr>
       ${counted('<span class="key bona-fide"></span>bona fide', "bona-fide", "")}
       ${counted('accepted <span class="of-all">(TPR)</span>', "true-positives", "tpr")}
       ${counted('refused <span class="of-all">(BPCER)</span>', "false-negatives", "bpcer")}
       ${counted('<span class="key attack"></span>attack', "attacks", "")}
       ${counted('accepted <span class="of-all">(FPR)</span>', "false-positives", "fpr")}
-    </table>
-    <table data-testid="by-attack"></table>
+    </table><table data-testid="by-attack"></table>
   </div>
-</div>
-<div class="controls">
+</div><div class="controls">
   ${choice("Class", "filter-class")}${choice("Attack", "filter-attack")}${choice("Subject", "filter-subject")}
   ${choice("Errors", "filter-error")}${choice("Order", "sort")}
-</div>
-<div class="bar">
+</div><div class="bar">
   <p class="heading" aria-live="polite" data-testid="heading"></p>
   ${button("Clear the selection", "clear")}${button("Previous", "previous")}${button("Next", "next")}
   ${button("Export as CSV", "export")}
-</div>
-<div class="grid" data-testid="grid"></div>`;
+</div><div class="grid" data-testid="grid"></div>`;
 
 /** An element; what comes from data is safe as attribute and as child. */
 function h(tag, attributes = {}, ...children) {
@@ -66,14 +58,13 @@ function h(tag, attributes = {}, ...children) {
 
 const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(2)}%` : "none here");
 const grouped = (n) => n.toLocaleString("en");
+/** A score for people, with the more digits the nearer it is to 0 or 1. */
+const short = (n) => Number(n.toFixed(Math.min(15, 4 + Math.ceil(Math.max(0, -Math.log10(Math.abs(n - n * n) || 1))))));
 const clip = (share) => Math.max(0, Math.min(1, share));
 
 /** A field of a CSV file. Text that a spreadsheet would take for a formula begins with an apostrophe. */
-function csvField(value) {
-  if (typeof value === "number") return String(value);
-  const text = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]/.test(value) ? `'${value}` : value;
-  return `"${text.replaceAll('"', '""')}"`;
-}
+const csvField = (value) => typeof value === "number" ? String(value)
+  : `"${/^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]/.test(value) ? "'" : ""}${value.replaceAll('"', '""')}"`;
 
 /** What `fasnb.lab.explorer.Explorer.packed` wrote: the header's values, and scores and deviation as arrays. */
 function unpack(view) {
@@ -89,21 +80,24 @@ class Explorer {
   /** `model` as of anywidget; one without `send` has no kernel behind it. */
   constructor(root, model) {
     const data = unpack(model.get("data"));
-    Object.assign(this, { root, model, data, method: data.chosen, page: 0 });
+    Object.assign(this, { root, model, data, method: data.chosen, page: 0, low: data.ends[0], high: data.ends[1] });
     this.picked = null; // set of frames, or null: no selection
     this.pointed = -1; // the frame that pointer or focus is on
     this.brush = null; // corners of the box that is being drawn in the scatter
-    [this.low, this.high] = data.ends;
+    this.boxed = ""; // the two methods in whose scatter the selection was drawn
     this.build();
     this.listen();
     this.setTarget(data.fpr);
     this.resized = new ResizeObserver(() => this.draw());
     this.resized.observe(this.plots);
     if (model.send) model.on("msg:custom", (this.answer = (message) => this.receive(message)));
+    this.clicked = ({ target }) => this.follow(target.closest?.("a[title]")?.title);
+    document.addEventListener("click", this.clicked, true);
   }
 
   close() {
     this.resized.disconnect();
+    document.removeEventListener("click", this.clicked, true);
     if (this.answer) this.model.off("msg:custom", this.answer);
   }
 
@@ -132,21 +126,20 @@ class Explorer {
       this.ui[id].disabled = list.length < 2;
     }
     this.ui.method.value = methods[this.method][0];
+    this.ui.walks.append(...data.walks.map(({ title }) => h("button", { type: "button", value: title }, title)));
     this.ui.stretch.disabled = this.low < 0 || this.high > 1;
     Object.assign(this.ui.handle, { ariaValueMin: this.low, ariaValueMax: this.high });
   }
 
   listen() {
     const { ui, data } = this, on = (id, event, act) => ui[id].addEventListener(event, act);
-    const restart = () => { this.method = ui.method.selectedIndex; this.page = 0; this.draw(); };
     on("target-fpr", "change", (e) => e.target.value && this.setTarget(data.fprs[e.target.selectedIndex - 1][0]));
     on("threshold", "input", (e) => e.target.value !== "" && this.setThreshold(Number(e.target.value), true));
-    for (const id of ["method", "against", "sort"]) on(id, "change", restart);
-    for (const id of ["class", "attack", "subject", "error"]) on(`filter-${id}`, "change", restart);
+    for (const id of CHOICES) on(id, "change", () => { this.method = ui.method.selectedIndex; this.turn(-this.page); });
     for (const id of ["stretch", "threshold"]) on(id, "change", () => this.draw());
+    on("walks", "click", (e) => this.follow(e.target.value));
     on("clear", "click", () => this.pick([]));
-    on("previous", "click", () => { this.page -= 1; this.draw(); });
-    on("next", "click", () => { this.page += 1; this.draw(); });
+    for (const [id, by] of [["previous", -1], ["next", 1]]) on(id, "click", () => this.turn(by));
     on("export", "click", () => this.save());
     const hold = (e) => { e.target.setPointerCapture(e.pointerId); e.preventDefault(); };
     on("handle", "pointerdown", (e) => { hold(e); ui.handle.focus(); });
@@ -157,6 +150,20 @@ class Explorer {
     on("scatter", "pointermove", (e) => { if (this.brush) { this.brush.to = this.pointAt(e); this.drawScatter(); } });
     on("scatter", "pointerup", () => this.brushed());
     on("scatter", "pointercancel", () => { this.brush = null; this.drawScatter(); });
+  }
+
+  /** Begin the guided walk of this name, if there is one: every control as it says, or as at the beginning. */
+  follow(title) {
+    const { ui, data } = this, walk = data.walks.find((one) => one.title === title);
+    if (!walk) return;
+    const first = { method: data.methods[data.chosen].name, sort: "disagreement" };
+    for (const id of CHOICES) ui[id].value = walk.controls[id] ?? first[id] ?? "";
+    ui.stretch.checked = false;
+    ui.look.textContent = walk.look;
+    for (const one of ui.walks.children) one.ariaPressed = one.value === title;
+    this.method = ui.method.selectedIndex;
+    this.setTarget(data.fpr);
+    this.pick(walk.frames);
   }
 
   /** Threshold of every method at which at most a share of all attack frames is accepted, whatever the filters are. */
@@ -181,22 +188,24 @@ class Explorer {
     this.setThreshold(this.scoreOf(this.share(this.thresholds[this.method]) + moves[event.key]));
   }
 
-  pick(frames) {
+  pick(frames, box = "") {
     this.picked = frames.length ? new Set(frames) : null;
+    this.boxed = box;
     this.model.set("picked", frames);
     this.model.save_changes();
-    this.page = 0;
-    this.draw();
+    this.turn(-this.page);
   }
+
+  turn = (pages) => { this.page += pages; this.draw(); };
 
   /** The end of a brush over the scatter: the frames in it, or the one nearest to a click. */
   brushed() {
     if (!this.brush) return;
-    const { from, to } = this.brush, passing = [...this.passing];
+    const { from, to } = this.brush, passing = [...this.passing], of = `${this.method} ${this.other}`;
     this.brush = null;
     if (Math.abs(from[0] - to[0]) > 4 || Math.abs(from[1] - to[1]) > 4) {
       const between = (value, k) => value >= Math.min(from[k], to[k]) && value <= Math.max(from[k], to[k]);
-      this.pick(passing.filter((i) => between(this.x(i), 0) && between(this.y(i), 1)));
+      this.pick(passing.filter((i) => between(this.x(i), 0) && between(this.y(i), 1)), of);
     } else {
       const distance = (i) => Math.hypot(this.x(i) - to[0], this.y(i) - to[1]);
       const near = passing.filter((i) => distance(i) < 12);
@@ -246,17 +255,13 @@ class Explorer {
     return share <= 0 ? 0 : share >= 1 ? 1 : 1 / (1 + Math.exp(STRETCH * (1 - 2 * share)));
   }
 
-  /** The score below a pointer. */
-  scoreAt(event) {
-    const box = this.plots.getBoundingClientRect();
-    return this.scoreOf((event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT));
-  }
-
-  /** Place of a pointer in the scatter, in pixels. */
+  /** Place of a pointer in the scatter, in pixels; and the score below it, in both plots. */
   pointAt(event) {
     const box = this.ui.scatter.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   }
+
+  scoreAt = (event) => this.scoreOf((this.pointAt(event)[0] - LEFT) / (this.width - LEFT - RIGHT));
 
   // Pixels of a score from the left, and of a share of a plot's height from its top.
   across = (score) => LEFT + this.share(score) * (this.width - LEFT - RIGHT);
@@ -264,14 +269,9 @@ class Explorer {
 
   // Place of a frame in the scatter: its score, and above it its disagreement or the score of the other method.
   x = (i) => this.across(this.data.scores[this.method][i]);
+  up = (i) => this.other < 0 ? this.data.deviation[i] / this.data.mostDeviation
+    : this.share(this.data.scores[this.other][i]);
   y = (i) => this.down(this.up(i), this.ui.scatter.clientHeight);
-
-  up(i) {
-    const { deviation, scores, mostDeviation } = this.data;
-    return this.other < 0 ? deviation[i] / mostDeviation : this.share(scores[this.other][i]);
-  }
-
-  // --------------------------------------------------------------------------------------------------------- drawing
 
   draw(typed = false) {
     const { ui } = this, threshold = this.thresholds[this.method];
@@ -283,13 +283,11 @@ class Explorer {
     this.width = this.plots.clientWidth;
     this.other = ui.against.selectedIndex - 1;
     ui["target-fpr"].value = this.targets[this.method];
-    if (!typed) ui.threshold.value = Number.isFinite(threshold) ? threshold : "";
-    if (this.width) { // not where it is hidden
-      this.drawHistogram();
-      this.drawScatter();
-    }
+    if (!typed) ui.threshold.value = Number.isFinite(threshold) ? short(threshold) : "";
+    ui.threshold.title = ui.threshold.dataset.exact = threshold;
+    if (this.width) { this.drawHistogram(); this.drawScatter(); } // not where it is hidden
     ui.handle.style.left = `${this.across(threshold)}px`;
-    ui.handle.ariaValueNow = Number.isFinite(threshold) ? threshold : this.low;
+    ui.handle.ariaValueNow = Number.isFinite(threshold) ? short(threshold) : this.low;
     this.drawNumbers();
     this.drawGrid();
   }
@@ -353,8 +351,8 @@ class Explorer {
     for (const i of this.passing) {
       const x = this.x(i), y = this.y(i);
       context.fillStyle = data.colours[CLASSES[data.label[i]]] + "80";
-      const shapes = data.label[i] ? [[3, 3]] : [[5, 1], [1, 5]];
-      for (const [wide, high] of shapes) context.fillRect(x - wide / 2, y - high / 2, wide, high);
+      for (const [wide, high] of data.label[i] ? [[3, 3]] : [[5, 1], [1, 5]])
+        context.fillRect(x - wide / 2, y - high / 2, wide, high);
     }
     context.strokeStyle = "#000";
     const ringed = this.picked && this.picked.size <= 500 ? this.listed : this.frames;
@@ -366,10 +364,14 @@ class Explorer {
     }
     context.fillStyle = "#0002";
     if (brush) context.fillRect(...brush.from, brush.to[0] - brush.from[0], brush.to[1] - brush.from[1]);
+    else if (this.picked && this.boxed === `${this.method} ${other}`) { // the box that was drawn, shrunk to its frames
+      const [xs, ys] = [this.x, this.y].map((at) => [...this.picked].map(at)), x = Math.min(...xs), y = Math.min(...ys);
+      context.fillRect(x - 7, y - 7, Math.max(...xs) - x + 14, Math.max(...ys) - y + 14);
+    }
     const beside = other < 0 ? "disagreement" : `score of ${data.methods[other].title}`;
     const [least, most] = other < 0 ? [0, data.mostDeviation] : [this.low, this.high];
     const level = other < 0 ? 0 : this.share(this.thresholds[other]);
-    this.axes(context, height, beside, [[0, least], [1, Number(most.toPrecision(2))]], level);
+    this.axes(context, height, beside, [[0, short(least)], [1, Number(most.toPrecision(2))]], level);
   }
 
   /** Counts of the frames that pass the filters, at the threshold of the method. */
@@ -393,13 +395,14 @@ class Explorer {
     const rows = Object.keys(data.attacks).filter((k) => kinds[k]).map((k) => h("tr", {},
       h("th", { scope: "row" }, data.attacks[k]), h("td", { "data-testid": `accepted-${k}` }, kinds[k].join(" of ")),
       h("td", { "data-testid": `apcer-${k}` }, percent(...kinds[k]))));
-    const caption = rows.length ? "APCER by attack" : "Attack types are not known here.";
+    const caption = rows.length ? `${part ? "accepted" : "APCER"} by attack` : "Attack types are not known here.";
     ui["by-attack"].replaceChildren(h("caption", {}, caption), ...rows);
   }
 
   drawGrid() {
     const { data, page, pages, ui } = this, what = this.picked ? "selected frames" : "frames";
-    const pictures = data.images ? "" : "; no pictures are at hand";
+    const lost = !this.model.send && this.frames.some((i) => !data.pictures.get(i));
+    const pictures = !data.images ? "; no pictures are at hand" : lost ? "; all pictures are in JupyterLab alone" : "";
     ui.heading.textContent = `${grouped(this.listed.length)} ${what}, page ${page + 1} of ${grouped(pages)}${pictures}`;
     ui.clear.hidden = !this.picked;
     ui.previous.disabled = page === 0;
@@ -440,19 +443,16 @@ class Explorer {
     element.append(h("p", {}, h("b", {}, what)), h("p", { class: "sample", title: sample }, sample));
     element.append(h("p", {}, `disagreement ${data.deviation[i].toFixed(4)}`));
     element.append(h("div", { class: "verdicts" }, h("table", {}, ...rows)));
-    const point = (frame) => () => { this.pointed = frame; this.drawScatter(); };
-    for (const event of ["pointerenter", "focus"]) element.addEventListener(event, point(i));
-    for (const event of ["pointerleave", "blur"]) element.addEventListener(event, point(-1));
+    for (const [event, frame] of [["pointerenter", i], ["focus", i], ["pointerleave", -1], ["blur", -1]])
+      element.addEventListener(event, () => { this.pointed = frame; this.drawScatter(); });
     return { frame: i, rows, element };
   }
 
-  /** The picture of a frame; of one that the kernel cannot read, or that is not here, a sentence. */
+  /** The picture of a frame, or that there is none. */
   picture(i) {
     const { data } = this, code = data.pictures.get(i), alt = `${data.cameras.join(", ")} of ${data.samples[i]}`;
-    if (code) return h("img", { src: `data:image/webp;base64,${code}`, alt });
-    const why = code === "" ? "The picture is not on this machine." : this.model.send ? "…"
-      : "This page holds no picture of the frame; notebook 07 in JupyterLab shows it.";
-    return h("p", { class: "none", "data-frame": i }, why);
+    return code ? h("img", { src: `data:image/webp;base64,${code}`, alt })
+      : h("p", { class: "none", "data-frame": i }, code === null && this.model.send ? "…" : "no picture here");
   }
 
   /** Pictures that the kernel sent. */
@@ -493,7 +493,8 @@ export async function startPage(root, text) {
   const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const view = new DataView(await new Response(stream).arrayBuffer());
-  new Explorer(root, { get: () => view, set() {}, save_changes() {} });
+  const explorer = new Explorer(root, { get: () => view, set() {}, save_changes() {} });
   const tell = () => window.parent.postMessage({ fasnbHeight: document.body.offsetHeight }, "*");
   if (window.parent !== window) new ResizeObserver(tell).observe(document.body);
+  window.addEventListener("message", ({ data }) => explorer.follow(data?.fasnbWalk)); // a link of the page around it
 }

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import anywidget
 import numpy as np
@@ -29,6 +30,19 @@ LIVE_PIXELS, PAGE_PIXELS = 112, 64  # height and width of a camera's picture in 
 PAGE_PICTURES = 160  # frames whose pictures a page holds
 
 
+class Walk(NamedTuple):
+    """A guided walk of an explorer: a button that sets every control and says in one sentence what to look at."""
+
+    title: str
+    look: str
+    frames: Sequence[str] = ()  # samples that are selected
+    method: str | None = None  # by default the ensemble, where there is one
+    against: str = ""  # another method in the scatter; else the disagreement
+    label: int | str = ""  # 0 shows attacks alone, 1 bona fide
+    errors: str = ""  # "any": frames on which some method errs; "split": on which methods disagree
+    order: str = "disagreement"  # or "distance", nearest to the threshold first; or "error", the method's largest first
+
+
 class Explorer(anywidget.AnyWidget):
     """Scores of networks to look into: ``show(Explorer(scores), name, sentence)``.
 
@@ -40,13 +54,14 @@ class Explorer(anywidget.AnyWidget):
         scores: scores table with labels, one row a frame and network.
         source: where the frames' pictures come from; None shows none. Its ``sample`` names are those of the scores.
         fprs, fpr: target FPRs to choose from, in [0, 1]; the one to begin with, by default the smallest.
+        walks: ``Walk``s to choose from; a link whose title is that of one begins it. ValueError for unknown values.
     """
 
     _esm, _css = SCRIPT, STYLE
     data = traitlets.Bytes().tag(sync=True)
     picked = traitlets.List(traitlets.Int()).tag(sync=True)
 
-    def __init__(self, scores: pd.DataFrame, source: Source | None = None, fprs=(1e-2, 1e-3, 1e-4), fpr=None):
+    def __init__(self, scores, source: Source | None = None, fprs=(1e-2, 1e-3, 1e-4), fpr=None, walks=()):
         self.fpr = min(fprs) if fpr is None else fpr
         self.fprs, self.source = sorted({*fprs, self.fpr}, reverse=True), source
         self.methods, self.singles = methods_of(scores := completed(scores))
@@ -58,8 +73,22 @@ class Explorer(anywidget.AnyWidget):
         self.table = known.assign(disagreement=disagreed.std(axis=1, ddof=0)).join(columns)
         row_of = {} if source is None else dict(zip(source.frames["sample"], range(len(source.frames)), strict=True))
         self._rows = [row_of.get(sample) for sample in self.table.index]
+        self.walks = [self._prepared(walk) for walk in walks]
         super().__init__(data=self.packed())
         self.on_msg(self._answer)
+
+    def _prepared(self, walk: Walk) -> dict:
+        """A walk as explorer.js takes it: rows of its frames, and values of the controls by their test ids."""
+        method = self.methods.columns[-1] if walk.method is None else walk.method
+        known = [(method, self.methods), (walk.against, ["", *self.methods]), (walk.errors, ["", "any", "split"])]
+        known += [(walk.order, ["disagreement", "distance", "error"]), (walk.label, ["", 0, 1])]
+        known += [(sample, self.table.index) for sample in walk.frames]
+        if lost := [name for name, among in known if name not in among]:
+            raise ValueError(f"the walk {walk.title!r} names {lost[0]!r}, which this explorer does not have")
+        controls = {"method": method, "against": walk.against, "sort": walk.order}
+        controls |= {"filter-class": str(walk.label), "filter-error": walk.errors}
+        frames = self.table.index.get_indexer(list(walk.frames)).tolist()
+        return {"title": walk.title, "look": walk.look, "frames": frames, "controls": controls}
 
     @property
     def selection(self) -> pd.DataFrame:
@@ -107,6 +136,7 @@ class Explorer(anywidget.AnyWidget):
             "colours": CLASS_COLOURS,
             "images": at_hand,
             "cameras": [CAMERA_NAMES.get(name, name) for name in self.source.channels] if at_hand else [],
+            "walks": self.walks,
             "pictures": [(frame, self.picture_of(frame, PAGE_PIXELS)) for frame in shown],
         }
         text = json.dumps(header).encode()
@@ -131,11 +161,14 @@ class Explorer(anywidget.AnyWidget):
         self.send({"kind": "pictures", "pictures": pictures})
 
     def telling(self) -> list[int]:
-        """Rows of ``table`` whose pictures a page holds: the most disagreed, and nearest to a threshold, in turns."""
-        keys = [-self.table["disagreement"]]
+        """Rows of ``table`` whose pictures a page holds: of walks; then the most disagreed, the worst, and the nearest to
+        a threshold, in turns."""
+        score, label = self.table[self.methods.columns[-1]], self.table["label"]
+        keys = [-self.table["disagreement"], -score.where(label == 0, -np.inf), score.where(label == 1, np.inf)]
         keys += [(self.table[name] - self.thresholds.loc[self.fpr, name]).abs() for name in self.methods]
         turns = np.stack([np.argsort(key.to_numpy(), kind="stable")[:PAGE_PICTURES] for key in keys], axis=1)
-        return list(dict.fromkeys(turns.ravel().tolist()))[:PAGE_PICTURES]
+        chosen = [row for walk in self.walks for row in walk["frames"]]
+        return list(dict.fromkeys([*chosen, *turns.ravel().tolist()]))[:PAGE_PICTURES]
 
     def write_page(self, path: Path) -> Path:
         """A page of its own with the explorer of the methods, which asks nothing of any kernel or network."""

@@ -74,6 +74,8 @@ def open_study(profile: str, settings: Mapping[str, Any] | None = None, out: str
     """
     keep_time()
     refuse_unknown_parameters()
+    if (shell := get_ipython()) is not None and hasattr(shell, "kernel"):
+        shell.run_line_magic("matplotlib", "inline")  # pictures, whatever MPLBACKEND says
     use_style()
     study = Study(profile, settings, out)
     spec = importlib.util.spec_from_file_location("fasnb_exercises", home() / "notebooks" / "exercises.py")

@@ -71,7 +71,8 @@ class Show:
         folded = f"<summary>where these numbers come from</summary>{html.escape(origin)}"
         page = f'<p class="caption"><em>{html.escape(sentence)}</em></p>\n{body}'
         page += f'<details class="origin" style="font-size:85%;color:#555">{folded}</details>'
-        display({"text/html": page, "text/plain": text + markdown_text(caption)}, raw=True)
+        about = {"fasnb": {"figure": name}} if isinstance(what, Figure) else {}  # to be found beside its picture
+        display({"text/html": page, "text/plain": text + markdown_text(caption)}, raw=True, metadata=about)
 
     def _write(self, folder: str, name: str, text: str) -> None:
         if self.out is not None:
