@@ -92,6 +92,18 @@ def test_a_chapter_asks_explains_and_lets_predict(notebook):
     assert len(words.split()) <= WORDS, f"{len(words.split())} words"
 
 
+def test_each_prediction_has_a_place_to_write_it_and_then_a_folded_answer(chapter, notebook):
+    """In what is executed of a chapter from drawn frames, else of the released scores."""
+    here, elsewhere = NOTEBOOKS[chapter].sources[0], SOURCE_TAGS | {"no-third-team"}
+    cells = [cell for cell in notebook.cells if here in tags(cell) or not tags(cell) & elsewhere]
+    asked = [i for i, cell in enumerate(cells) if "**Predict.**" in cell.source]
+    assert asked
+    for i, following in zip(asked, [*asked[1:], len(cells)], strict=True):
+        assert cells[i + 1].cell_type == "code" and re.search(r"^\w.* = \.\.\.", cells[i + 1].source), cells[i].id
+        text = "\n".join(cell.source for cell in cells[i + 2 : following + 1])
+        assert "<details><summary>After you have looked</summary>\n\n" in text, cells[i].id
+
+
 def test_the_parameters_are_literals_each_explained_and_used(notebook):
     cells = code(notebook)
     given = [cell for cell in cells if "parameters" in tags(cell)]
