@@ -126,6 +126,17 @@ def test_tables_and_figures_carry_the_number_of_their_chapter(chapter, notebook)
                 assert re.fullmatch(rf"{chapter[:2]}-[a-z0-9-]+", name), name
 
 
+def test_the_plan_for_a_class_names_chapters_sections_and_exercises_that_are_there():
+    text = (FOLDER / "TEACHING.md").read_text(encoding="utf-8")
+    assert len([word for word in text.split() if re.search(r"\w", word)]) <= 1200
+    chapters = {name[:2]: (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8") for name in NOTEBOOKS}
+    assert all(f'check(\\"{name}\\"' in chapters[name[:2]] for name in re.findall(r"\d\d-\d\b", text))
+    planned = re.findall(r"^\| \d+–\d+ \| (\d\d), ([^|]+) \|", text, re.MULTILINE)
+    sections = [(number, title) for number, where in planned for title in re.findall(r"\*(.+?)\*", where)]
+    assert len(sections) >= 10
+    assert not [pair for pair in sections if not re.search(rf'"##+ {re.escape(pair[1])}', chapters[pair[0]])]
+
+
 def test_papermill_alone_refuses_a_misspelt_parameter(tmp_path):
     command = [sys.executable, "-m", "papermill", str(FOLDER / "00_data.ipynb"), str(tmp_path / "00.ipynb")]
     given = ["-p", "profil", "smoke", "-p", "out", str(tmp_path)]
