@@ -6,16 +6,18 @@ answer, the second what a right one means.
 """
 
 import inspect
-from itertools import combinations
 
 import numpy as np
 import torch
 
+from fasnb.data import augment
 from fasnb.data.released import read_snapshots
 from fasnb.metrics import allowed_attacks, average, facts, first_seed, matrix, threshold_at_fpr, tpr_at_fpr
-from fasnb.model import build, describe
+from fasnb.model import Architecture, build
+from fasnb.model.weights import load_network
 from fasnb.paper import MEMBERS, PRIMARY
 from fasnb.tools.machine import released_root
+from fasnb.training.archive import is_done
 
 EXERCISES = {}  # name -> answer, cases
 
@@ -31,7 +33,7 @@ def judge(study, name, answer):
         return False, f"{name!r} is no exercise; there are {', '.join(EXERCISES)}."
     wanted, cases = EXERCISES[name]
     if answer is ...:
-        return False, f"Exercise {name} waits for your answer in place of the dots; check.solution({name!r}) shows one."
+        return False, f"Exercise {name} waits for your answer in place of the dots."
     try:
         pairs = ((answer(*case), wanted(*case)) for case in cases(study)) if cases else [(answer, wanted(study))]
         right = all(_same(given, true) for given, true in pairs)
@@ -42,11 +44,9 @@ def judge(study, name, answer):
 
 
 def _same(given, true):
-    """Texts are equal but for capitals, sets as sets of texts, numbers and arrays but for a hundredth."""
-    if isinstance(true, str):
-        return isinstance(given, str) and given.strip().casefold() == true.casefold()
-    if isinstance(true, set):
-        return {str(one) for one in given} == {str(one) for one in true}
+    """Numbers and arrays are equal but for a hundredth, dictionaries if what they have of each key is."""
+    if isinstance(true, dict):
+        return isinstance(given, dict) and given.keys() == true.keys() and all(_same(given[k], true[k]) for k in true)
     given, true = np.asarray(given, dtype=float), np.asarray(true, dtype=float)
     return given.shape == true.shape and bool((abs(given - true) <= 0.01 + 1e-9).all())
 
@@ -81,11 +81,11 @@ def _attack_cases(study):
 
 
 @exercise("00-2", _attack_cases)
-def worst(labels, scores, attacks, threshold):
-    """For each attack type, which share of its frames reaches the threshold? Return the largest; 0 is no attack.
+def by_type(labels, scores, attacks, threshold):
+    """Type -> which share of its frames reaches the threshold, and "worst" -> the largest of them; 0 is no attack.
     The mean over all attack frames would hide it if a rare attack always worked."""
-    accepted = scores >= threshold
-    return max(accepted[attacks == kind].mean() for kind in set(attacks[labels == 0]))
+    found = {int(kind): np.mean(scores[attacks == kind] >= threshold) for kind in set(attacks[labels == 0])}
+    return found | {"worst": max(found.values())}
 
 
 @exercise("00-3")
@@ -113,47 +113,49 @@ def median_for_mean(study):
     return tpr(models.groupby("sample")[["label", "score"]].median(), fpr) - tpr(average(models), fpr)
 
 
-@exercise("01-3")
-def share_of_branches(study):
-    """In percent: add the multiply-adds of all parts whose name begins with branch, and divide by the last line's.
-    Three cameras cost nearly three networks, so the stage of the fusion decides what a frame costs."""
-    network = study.plan.of("resnet34-subject")[0]
-    cost = describe(network.architecture, network.recipe.crop).set_index("part")["multiply_adds"]
-    return 100 * cost[cost.index.str.startswith("branch")].sum() / cost["total"]
+def _untrained(mlfa, numbers):
+    """A small network with random weights, images of four frames, and in turn each number, of a camera or a level."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        network = build(Architecture("resnet18", "se", mlfa, width=0.125, blocks=(1, 1, 1, 1), small_images=True))
+        network.head.weight *= 30  # so that every part shows in the logits
+        images = list(torch.rand(3, 4, 3, 32, 32))
+    return [(network.eval().requires_grad_(False), images, number) for number in numbers]
 
 
-@exercise("02-1")
-def learned_by_both(study):
-    """Member k learns from all frames whose fold is not k; every frame is held out by one of the three members.
-    Two members share the frames that the third holds out: one attack and the living faces of a third of the people."""
-    return (~study.plan.folds["attack"].isin([1, 2])).sum()
+@exercise("01-3", lambda study: _untrained(False, (0, 1, 2)))
+def without_se(network, images, camera):
+    """The last maps of all branches, SE but for one camera, concatenation, shared stages, mean over the map, head.
+    All else was trained for maps with factors: a network that is trained without SE is another experiment."""
+    maps = [branch.levels(image)[-1] for branch, image in zip(network.branches, images, strict=True)]
+    maps = [x if k == camera else network.fusion.excitations[k](x) for k, x in enumerate(maps)]
+    return network.head(network.shared(torch.cat(maps, dim=1)).mean(dim=(2, 3)))
 
 
-@exercise("02-2")
-def never_living(study):
-    """Look at the bona fide frames that fold 2 holds out, those alone, and count people, not frames.
-    About a third of the people; it meets them only behind prints."""
-    frames = study.sources["train"].frames
-    return frames["subject"][(study.plan.folds["attack"] == 2) & (frames["label"] == 1)].nunique()
+def _dealt(study):
+    """Who is on 80 frames, with which attack, and the attack fold that holds each out; and the fold that is asked for."""
+    draw = np.random.default_rng(0)
+    people, attacks = draw.integers(1, 13, 80), draw.choice([0, 4, 5, 6], 80)
+    return [(people, attacks, np.where(attacks == 0, people % 3 + 1, attacks - 3), k) for k in (1, 2, 3)]
 
 
-@exercise("02-3")
-def gain_of_averaging(study):
-    """In points, first seed: the TPR of the mean score over the three folds, less the mean of their three TPRs.
-    The mean of scores is another system than any of its members, and its TPR is no mean of theirs."""
-    models, fpr = first_seed(study.scores("resnet34-attack")), study.profile.headline_fpr
-    return tpr(average(models), fpr) - np.mean([tpr(one, fpr) for _, one in models.groupby("fold")])
+@exercise("02-1", _dealt)
+def met(people, attacks, fold, k):
+    """Of the attack frames with fold == k alone: is their person among those of the bona fide frames with fold != k?
+    With attack folds about two in three; with subject folds none, for they hold people out with all that they have."""
+    alive = people[(attacks == 0) & (fold != k)]
+    return np.isin(people[(attacks != 0) & (fold == k)], alive).mean()
+
+
+@exercise("02-2", _dealt)
+def strict(people, attacks, fold, k):
+    """All frames with fold != k, less the attack frames of those people whose bona fide frames have fold == k.
+    It has a price: about four ninths of the attack frames are left to learn from, where attack folds leave two thirds."""
+    strangers = people[(attacks == 0) & (fold == k)]
+    return (fold != k) & ~np.isin(people, strangers)
 
 
 @exercise("03-1")
-def share_copied(study):
-    """In percent: parameters of the three branches and the shared stage, by the whole; aggregation starts at random.
-    What starts at random in A is mostly the aggregation path, the subject of the next chapter."""
-    parts = describe(study.plan.of("A")[0].architecture, 112).set_index("part")["parameters"]
-    return 100 * parts[parts.index.str.startswith(("branch", "shared"))].sum() / parts["total"]
-
-
-@exercise("03-2")
 def members_from_faces(study):
     """In points, first seed, faces less objects: measure every member at its own threshold, then average over the folds.
     Hold it against the mean scores of the table: a start may give its members more, or less, than their mean."""
@@ -162,28 +164,42 @@ def members_from_faces(study):
     return np.mean(each["resnet34-face"]) - np.mean(each["face34-generic"])
 
 
-@exercise("03-3", lambda study: [(torch.linspace(-9, 9, 36 * width).view(4, width, 3, 3),) for width in (2, 5)])
+@exercise("03-2", lambda study: [(torch.linspace(-9, 9, 36 * width).view(4, width, 3, 3),) for width in (2, 5)])
 def divided(weight):
     """Three times as many input channels as the weight has; three equal inputs must give the sum that one gave.
     The authors' released code does not divide; fine-tuning has to find the scale by itself."""
     return weight.repeat(1, 3, 1, 1) / 3
 
 
-@exercise("04-1")
-def mixing_parameters(study):
-    """From m to n channels: a matrix of n rows and m columns and a bias of n; m is three branches'. No residual stages.
-    Mixing three cameras costs a matrix and a bias a level; most of a block's parameters are in its residual stage."""
-    network = build(study.plan.of("A")[0].architecture)
-    return sum(block.reduce.weight.numel() + block.reduce.bias.numel() for block in network.aggregation)
+@exercise("04-1", lambda study: _untrained(True, (1, 2, 3)))
+def cut(network, images, level):
+    """Step 4's forward pass with the output of one block, not its input, times 0; the blocks above it go on from there.
+    What a cut costs says how much this network relies on the block, not how good one would be that never had it."""
+    levels = [branch.levels(image) for branch, image in zip(network.branches, images, strict=True)]
+    upper, below = network.shared(network.fusion([maps[-1] for maps in levels])).mean(dim=(2, 3)), None
+    for number, block in enumerate(network.aggregation, 1):
+        below = block([maps[number - 1] for maps in levels], below) * (number != level)
+    return network.head(upper + below.mean(dim=(2, 3)))
 
 
 @exercise("04-2")
-def more_refused(study):
-    """Each network has its own TPR at the FPR: count the bona fide frames below; A less the other, first seeds.
-    That is the whole effect in frames: one attack frame more or less above the threshold can move as many."""
-    models, fpr = average(first_seed(study.scores("A", "resnet34-face")), over=["fold"]), study.profile.headline_fpr
-    by = {name: (1 - tpr(part, fpr) / 100) * part["label"].sum() for name, part in models.groupby("experiment")}
-    return round(by["A"] - by["resnet34-face"])
+def tpr_of_cuts(study):
+    """In percent, without block 1, 2 and 3 in this order: scores by the cut network first, then TPR at the headline FPR.
+    Each cut network has a threshold of its own, so what is lost is order among the frames, not a shift of the scores."""
+    planned = study.plan.of("A")[0]
+    if not is_done(planned):
+        raise FileNotFoundError(
+            f"A's weights are not here; fasnb run --profile {study.profile.name} --only 04 makes them"
+        )
+    network, store, found = load_network(planned.weights()), planned.splits["valid"].open(), []
+    rows = np.arange(min(1000, len(store)))
+    images = [store.read(part) for part in np.array_split(rows, 10)]
+    batches = [augment.evaluation(part, planned.recipe, network.architecture.normalisation) for part in images]
+    for level in (1, 2, 3):
+        with torch.inference_mode():
+            score = torch.cat([cut(network, batch, level) for batch in batches]).double().softmax(dim=1)[:, 1]
+        found.append(100 * tpr_at_fpr(store.frames["label"][rows].astype(int), score, study.profile.headline_fpr))
+    return found
 
 
 @exercise("04-3", lambda study: [([(3, 1)],), ([(7, 2), (3, 2), (3, 1), (3, 1)],), ([(3, 1), (1, 2), (3, 2), (3, 1)],)])
@@ -202,27 +218,11 @@ def models_of(study, *experiments):
     return matrix(models)[list(experiments)], facts(models)["label"].to_numpy(dtype=int), study.profile.headline_fpr
 
 
-def refused_by(study, *experiments):
-    """Which bona fide frames (rows) each experiment (columns) refuses at its own threshold for the headline FPR."""
-    scores, labels, fpr = models_of(study, *experiments)
-    return scores.apply(lambda score: score < threshold_at_fpr(labels, score, fpr))[labels == 1]
-
-
-@exercise("05-1")
-def rescued(study):
-    """Bona fide frames that at least one of A to D refuses, and that the mean of the four accepts at its own threshold.
-    The mean brings back what one model misses and the others score well; it may lose frames of its own."""
-    scores, labels, fpr = models_of(study, *MEMBERS)
-    mean, refused = scores.mean(axis=1), refused_by(study, *MEMBERS).any(axis=1)
-    return (refused & (mean >= threshold_at_fpr(labels, mean, fpr))[labels == 1]).sum()
-
-
-@exercise("05-2")
-def tpr_of_mean(study):
-    """In percent: the mean of the two scores of every frame first, not of the two TPRs; then its own threshold.
-    The mean is a system of its own, with its own threshold."""
-    scores, labels, fpr = models_of(study, "A", "D")
-    return 100 * tpr_at_fpr(labels, scores.mean(axis=1), fpr)
+@exercise("05-1", lambda study: [(np.random.default_rng(seed).uniform(0.001, 0.999, (4, 50)),) for seed in range(3)])
+def by_log_odds(scores):
+    """log(s / (1 - s)) of every score, their mean over the models, and back: 1 / (1 + exp(-mean)).
+    A model that is very sure weighs more than in a plain mean: good if it is sure where it is right."""
+    return 1 / (1 + np.exp(-np.log(scores / (1 - scores)).mean(axis=0)))
 
 
 def _made_up_models(study):
@@ -230,7 +230,7 @@ def _made_up_models(study):
     return [(labels, labels * draw.uniform(0, 3, (4, 1)) + draw.normal(size=(4, 400)), 0.05) for draw in draws]
 
 
-@exercise("05-3", _made_up_models)
+@exercise("05-2", _made_up_models)
 def gain_over_best(labels, scores, fpr):
     """The TPR of np.mean(scores, axis=0) less the largest TPR of a single row, between -1 and 1, not in percent.
     It is negative where a weak model drags the mean below the best one: no law says that averaging helps."""
@@ -246,12 +246,11 @@ def any_camera(study):
     return 100 * accepted[labels == 0].any(axis=1).mean()
 
 
-@exercise("06-2")
-def given_to_depth(study):
-    """Among bona fide frames, count those that the network with depth alone refuses and A accepts.
-    These are what the other two cameras give to depth; hold them against the number of frames that A refuses."""
-    refused = refused_by(study, "A-depth", "A")
-    return (refused["A-depth"] & ~refused["A"]).sum()
+@exercise("06-2", lambda study: [(*np.random.default_rng(seed).random((2, 60)), 0.2, 0.7, 0.4) for seed in range(3)])
+def in_two_steps(depth, full, low, high, threshold):
+    """Refuse below low and accept from high on, as depth says; between them the second network decides alone.
+    Where depth is sure, one network suffices; what that costs in errors is to be measured on frames not used to choose."""
+    return np.where(depth < low, False, (depth >= high) | (full >= threshold))
 
 
 @exercise("06-3")
@@ -262,36 +261,37 @@ def fused_outside(study):
     return 100 * tpr_at_fpr(labels, scores.mean(axis=1), fpr)
 
 
-def verdicts_of(study):
-    """Whether A to D accept each frame (frames, 4), each at its own threshold; and which frames are bona fide."""
-    scores, labels, fpr = models_of(study, *MEMBERS)
-    return scores.apply(lambda score: score >= threshold_at_fpr(labels, score, fpr)).to_numpy(), labels == 1
+def _two_groups(study):
+    draws = [np.random.default_rng(seed) for seed in range(3)]
+    labels, people = np.arange(300) % 3 % 2, np.arange(300) // 10
+    return [(labels, labels + draw.normal(size=300), people, draw.permutation(30)[:15], 0.05) for draw in draws]
 
 
-@exercise("07-1")
-def contradicted(study):
-    """A frame counts where its row of verdicts holds both answers, whichever of them is right.
-    Only on these frames can an average of the models be something else than what all of them say."""
-    accepted, _ = verdicts_of(study)
-    return (accepted.any(axis=1) & ~accepted.all(axis=1)).sum()
+@exercise("07-1", _two_groups)
+def carried(labels, scores, people, chosen, fpr):
+    """The threshold from the frames of the chosen people alone; then the APCER and the BPCER of all other frames.
+    The target is kept on the people it was set on; on others the APCER lies now above it, now below."""
+    here = np.isin(people, chosen)
+    accepted = scores[~here] >= threshold_at_fpr(labels[here], scores[here], fpr)
+    return accepted[labels[~here] == 0].mean(), 1 - accepted[labels[~here] == 1].mean()
 
 
 @exercise("07-2")
 def refused_by_one(study):
     """In percent: bona fide frames that exactly one model refuses, over those that at least one refuses, not over all.
     The larger this share, the less the models have learned the same, and the more an average has to work with."""
-    accepted, bona_fide = verdicts_of(study)
-    refusals = (~accepted[bona_fide]).sum(axis=1)
+    scores, labels, fpr = models_of(study, *MEMBERS)
+    refused = scores.apply(lambda score: score < threshold_at_fpr(labels, score, fpr))
+    refusals = refused[labels == 1].sum(axis=1)
     return 100 * (refusals == 1).sum() / max(1, (refusals > 0).sum())
 
 
-@exercise("07-3")
-def most_alike(study):
-    """Keep the rows of bona fide frames, then take rank correlations: the largest value beside the diagonal.
-    Without the distance between the classes the models agree far less: that part every useful model must have."""
-    scores, labels, _ = models_of(study, *MEMBERS)
-    correlation = scores[labels == 1].corr(method="spearman")
-    return set(max(combinations(MEMBERS, 2), key=lambda pair: correlation.loc[pair]))
+@exercise("07-3", lambda study: [np.random.default_rng(seed).random((2, 80)) < [[0.8], [0.6]] for seed in range(3)])
+def kappa(one, other):
+    """Chance: both accept, or both refuse, if each did so by lot at its own rate. Then (equal - chance) / (1 - chance).
+    Where nearly all verdicts are right, nearly all are equal: only above chance does agreement tell anything."""
+    equal, chance = np.mean(one == other), one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean())
+    return (equal - chance) / (1 - chance)
 
 
 @exercise("08-1")
@@ -339,11 +339,11 @@ def looks_at(x, y, degrees):
     return np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
 
 
-@exercise("10-2")
-def by_chance(study):
-    """In percent: of n frames, one whose person has k of them has k - 1 others among n - 1; average over frames.
-    The rates of step 3 are to be held against this, not against zero."""
-    frames = study.sources["train"].frames
-    people = frames.loc[frames["label"] == 1, "subject"].to_numpy()[:240].astype(str)
-    same = (people[:, None] == people).sum() - len(people)
-    return 100 * same / (len(people) * (len(people) - 1))
+@exercise("10-2", lambda study: [(np.random.default_rng(seed).integers(0, 12, 90), 4, 5) for seed in range(3)])
+def of_fewer(people, count, each):
+    """The first so many people in order of appearance, and of each the first so many frames; True for these.
+    With as many frames in all, what is left of the difference between many and few people is theirs."""
+    kept = np.zeros(len(people), dtype=bool)
+    for person in list(dict.fromkeys(people))[:count]:
+        kept[np.flatnonzero(people == person)[:each]] = True
+    return kept

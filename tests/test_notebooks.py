@@ -93,6 +93,18 @@ def test_a_chapter_asks_explains_and_lets_predict(notebook):
     assert not re.search(r"\\sqrt\{\\frac|matrix\}", words), "browsers without a font for mathematics draw this wrong"
 
 
+def test_each_prediction_has_a_place_to_write_it_and_then_a_folded_answer(chapter, notebook):
+    """In what is executed of a chapter from drawn frames, else of the released scores."""
+    here, elsewhere = NOTEBOOKS[chapter].sources[0], SOURCE_TAGS | {"no-third-team"}
+    cells = [cell for cell in notebook.cells if here in tags(cell) or not tags(cell) & elsewhere]
+    asked = [i for i, cell in enumerate(cells) if "**Predict.**" in cell.source]
+    assert asked
+    for i, following in zip(asked, [*asked[1:], len(cells)], strict=True):
+        assert cells[i + 1].cell_type == "code" and re.search(r"^\w.* = \.\.\.", cells[i + 1].source), cells[i].id
+        text = "\n".join(cell.source for cell in cells[i + 2 : following + 1])
+        assert "<details><summary>After you have looked</summary>\n\n" in text, cells[i].id
+
+
 def test_the_parameters_are_literals_each_explained_and_used(notebook):
     cells = code(notebook)
     given = [cell for cell in cells if "parameters" in tags(cell)]
@@ -113,6 +125,17 @@ def test_tables_and_figures_carry_the_number_of_their_chapter(chapter, notebook)
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "show":
                 name = ast.literal_eval(node.args[1])
                 assert re.fullmatch(rf"{chapter[:2]}-[a-z0-9-]+", name), name
+
+
+def test_the_plan_for_a_class_names_chapters_sections_and_exercises_that_are_there():
+    text = (FOLDER / "TEACHING.md").read_text(encoding="utf-8")
+    assert len([word for word in text.split() if re.search(r"\w", word)]) <= 1200
+    chapters = {name[:2]: (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8") for name in NOTEBOOKS}
+    assert all(f'check(\\"{name}\\"' in chapters[name[:2]] for name in re.findall(r"\d\d-\d\b", text))
+    planned = re.findall(r"^\| \d+–\d+ \| (\d\d), ([^|]+) \|", text, re.MULTILINE)
+    sections = [(number, title) for number, where in planned for title in re.findall(r"\*(.+?)\*", where)]
+    assert len(sections) >= 10
+    assert not [pair for pair in sections if not re.search(rf'"##+ {re.escape(pair[1])}', chapters[pair[0]])]
 
 
 def test_papermill_alone_refuses_a_misspelt_parameter(tmp_path):

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
+from conftest import PYTHONPATH
 
+from fasnb.command.main import main
 from fasnb.command.results import compiled, write_paper
 from fasnb.command.study import NotebookError, chosen_notebooks, execute, execute_all
 from fasnb.lab import Study
@@ -295,6 +298,26 @@ def test_a_second_run_trains_nothing(clone):
     done = fasnb(clone, "run", "--profile", "smoke", "--only", "04")
     assert done.returncode == 0 and "time: notebooks" in done.stdout, done.stderr
     assert {path: path.stat().st_mtime_ns for path in clone.glob("results/smoke/runs/*/*")} == runs
+
+
+# Copies for a class
+
+
+def test_a_class_gets_copies_without_answers_that_run_elsewhere(smoke, tmp_path, monkeypatch, capsys):
+    given = ["notebooks", "--student", str(tmp_path / "class"), "--profile", "smoke", "--out", str(smoke)]
+    assert main(given) == 0 and capsys.readouterr().out.startswith("10 notebooks without answers: ")
+    copies = {path.name[:2]: nbformat.read(path, as_version=4) for path in (tmp_path / "class").iterdir()}
+    cells = [cell for notebook in copies.values() for cell in notebook.cells]
+    text = "\n".join(cell.source for cell in cells)
+    assert text.count("**Predict.**") >= 30 and text.count("check(") >= 20
+    assert not re.findall("details>|sixteen published worlds|check.solution\\(|Of CASIA-SURF there is", text)
+    assert [cell.metadata for cell in cells if cell.metadata] == [{"tags": ["parameters"]}] * len(copies)
+    assert main(given) == 2 and "00_data.ipynb is there already" in capsys.readouterr().err
+    copies["05"].cells.append(nbformat.v4.new_code_cell('check.solution("05-1")'))
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
+    done = papermill.execute_notebook(copies["05"], None, kernel_name="python3", cwd=tmp_path, progress_bar=False)
+    assert done.cells[-1].outputs[0].text == "Ask your teacher.\n"
+    assert "Exercise 05-1 waits for your answer" in str(done.cells)
 
 
 # What the repository shows

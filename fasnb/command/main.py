@@ -119,6 +119,16 @@ def run(only, from_scores, minutes, **chosen) -> None:
 
 
 @cli.command()
+@profile_options
+@click.option("--student", "folder", type=FILE, required=True, metavar="DIR", help="Folder for the copies.")
+def notebooks(folder, **chosen) -> None:
+    """Copy a profile's notebooks for a class: without answers."""
+    from fasnb.command.study import write_student_copies
+
+    print(f"{len(write_student_copies(*settings_of(**chosen), folder))} notebooks without answers: {folder}")
+
+
+@cli.command()
 @click.argument("scores", type=FILE)
 @click.option("--fpr", "fprs", type=click.FloatRange(0, 1), multiple=True, help="Target; default 1e-2, 1e-3, 1e-4.")
 @click.option("--threshold", type=float, metavar="T", help="Also the errors at this threshold, set elsewhere.")

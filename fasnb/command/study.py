@@ -10,6 +10,7 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fasnb.training.run import train
 
 AT_ONCE = 4  # notebooks, where there are as many cores: each kernel takes up to a gigabyte
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a cell may train networks, but a hung kernel should not block for ever
+FOLDED = re.compile(r"\s*<details>.*?</details>\s*", re.DOTALL)  # answers, in the text of notebooks
 LARGE = 54_000  # bytes of a picture in base64; plots stay below, pictures of frames do not
 # tags of cells that are for some sources alone, and of those for machines with or without the third team's scores
 TAGS = {"synthetic", "casia-surf", "released"}, {"third-team", "no-third-team"}
@@ -50,9 +52,7 @@ def run(
     budget = f"{study.profile.budget_minutes:g} min on {study.profile.budget_machine}"
     print(f"{study}; {len(names)} notebooks; budget {budget}", flush=True)
     spent = _train(study, names, from_scores)
-    given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
-    given |= {"out": shown_path(study.out) if out else None}
-    trained = time.monotonic()
+    given, trained = _parameters(study, profile, settings, out), time.monotonic()
     with tqdm(total=len(names), desc="notebooks", unit="notebook") as bar:
         for name, seconds in execute_all(names, tags_of(study.profile), given, study.out):
             bar.write(f"{name}: {seconds:.0f} s")
@@ -63,6 +63,29 @@ def run(
     seal(study.out, {}, (file.relative_to(study.out).as_posix() for file in (path, *sorted(shown))))
     print("time: " + ", ".join(f"{part} {seconds:.0f} s" for part, seconds in spent.items()))
     print(f"report: {shown_path(path)}")
+
+
+def write_student_copies(profile: str, settings: Mapping[str, Any], out: Path | None, folder: Path) -> list[Path]:
+    """Write a profile's notebooks to a folder, as a class gets them: without folded answers; the paths of the copies.
+
+    The first three arguments are as of ``run`` and filled in; cells of other sources are left out, and in a copy
+    ``check.solution`` refers to the teacher. Raises FileExistsError where a copy is there already, and writes none.
+    """
+    study, opened = Study(profile, settings, out), "study, show, check = open_study(profile, settings, out)"
+    closed = f'{opened}\ncheck.solution = lambda name: print("Ask your teacher.")'
+    paths = {name: folder / f"{name}.ipynb" for name in chosen_notebooks(study.profile)}
+    if there := [path for path in paths.values() if path.exists()]:
+        raise FileExistsError(f"{there[0]} is there already, and somebody may have worked in it; name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        notebook = _chapter(name, tags_of(study.profile), _parameters(study, profile, settings, out))
+        for cell in notebook.cells:
+            cell.source = FOLDED.sub("\n\n", cell.source).strip() if cell.cell_type == "markdown" else cell.source
+            cell.source = cell.source.replace(opened, closed)
+            cell.metadata = {"tags": ["parameters"]} if "parameters" in cell.metadata.get("tags", ()) else {}
+        notebook.cells = [cell for cell in notebook.cells if cell.source]
+        replace_file(path, partial(nbformat.write, notebook))
+    return list(paths.values())
 
 
 def _train(study: Study, names: Sequence[str], from_scores: bool) -> dict[str, float]:
@@ -130,11 +153,7 @@ def execute(name: str, here: set[str], parameters: dict, out: Path) -> float:
     folder, started = out / "notebooks", time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     failed = folder / f"{name}.failed.ipynb"
-    notebook = nbformat.read(home() / "notebooks" / f"{name}.ipynb", as_version=4)
-    tagged = [(cell, {*cell.metadata.get("tags", ())}) for cell in notebook.cells]
-    notebook.cells = [cell for cell, tags in tagged if all(here & tags & kind for kind in TAGS if tags & kind)]
-    _fill_in(notebook, parameters)
-    notebook = _run(name, notebook, failed)
+    notebook = _run(name, _chapter(name, here, parameters), failed)
     for cell in notebook.cells:
         outputs = cell.get("outputs", ())
         figures = [f for output in outputs if (f := output.get("metadata", {}).get("fasnb", {}).get("figure"))]
@@ -153,6 +172,15 @@ def execute(name: str, here: set[str], parameters: dict, out: Path) -> float:
     replace_file(folder / f"{name}.ipynb", lambda to: nbformat.write(notebook, to))
     failed.unlink()
     return seconds
+
+
+def _chapter(name: str, here: set[str], parameters: dict) -> NotebookNode:
+    """A notebook without the cells of other sources, its parameters filled in; arguments as of ``execute``."""
+    notebook = nbformat.read(home() / "notebooks" / f"{name}.ipynb", as_version=4)
+    tagged = [(cell, {*cell.metadata.get("tags", ())}) for cell in notebook.cells]
+    notebook.cells = [cell for cell, tags in tagged if all(here & tags & kind for kind in TAGS if tags & kind)]
+    _fill_in(notebook, parameters)
+    return notebook
 
 
 def _run(name: str, notebook: NotebookNode, failed: Path) -> NotebookNode:
@@ -189,6 +217,12 @@ def _make_smaller(output: NotebookNode) -> None:
         image = image if kind == "jpeg" else image.quantize(dither=Image.Dither.NONE)
         image.save(file := io.BytesIO(), kind, quality=80, optimize=True)
         output.data[f"image/{kind}"] = b64encode(file.getvalue()).decode()
+
+
+def _parameters(study: Study, profile: str, settings: Mapping[str, Any], out: Path | None) -> dict:
+    """Values of every notebook's parameters cell; arguments as of ``run``."""
+    given = {"profile": shown_path(Path(profile)) if profile.endswith(".toml") else profile, "settings": dict(settings)}
+    return given | {"out": shown_path(study.out) if out else None}
 
 
 def _fill_in(notebook: NotebookNode, parameters: dict) -> None:
