@@ -335,7 +335,9 @@ def make(**chosen) -> None:
 
 
 @data.command()
-@click.option("--root", type=FILE, required=True, help="CASIA-SURF, or the folder that the list's paths are relative to.")
+@click.option(
+    "--root", type=FILE, required=True, help="CASIA-SURF, or the folder that the list's paths are relative to."
+)
 @click.option("--frames", type=FILE, help="List of one's own frames.")
 @click.option("--checkpoint", type=FILE, help="network.pt in its run: compare with the frames it was trained on.")
 @own_frames

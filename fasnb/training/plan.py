@@ -24,7 +24,7 @@ from fasnb.data.released import released_frames
 from fasnb.data.store import Source, Store, build_store
 from fasnb.model.backbones import Stages
 from fasnb.model.network import Architecture
-from fasnb.paper.experiments import EXPERIMENTS, Experiment
+from fasnb.paper.experiments import EXPERIMENTS, MODALITY_EXPERIMENTS, Experiment
 from fasnb.paper.profile import Profile
 from fasnb.paper.recipe import Recipe
 from fasnb.tools.files import file_sha256, whole
@@ -186,9 +186,9 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
     if "train" not in sources:
         raise MissingData("there are no training frames here; see data/README.md")
     frames, seed = sources["train"].frames, profile.fold_seed
-    folds = {"attack": attack_folds(frames, seed), "thirds": subject_folds(frames, seed, 3)}
-    if frames["subject"].nunique() >= 5 or profile.source != "frames":
-        folds["subject"] = subject_folds(frames, seed)
+    folds = {"attack": attack_folds(frames, seed)}
+    if profile.source != "frames":  # of which there may be fewer than five people
+        folds |= {"subject": subject_folds(frames, seed), "thirds": subject_folds(frames, seed, 3)}
     made = Plan([], {}, sources, folds)
     for experiment in EXPERIMENTS.values():
         try:
@@ -200,8 +200,6 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
 
 def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, out: Path) -> list[Network]:
     """One network for each seed and fold of an experiment."""
-    if experiment.folds not in made.folds:
-        raise MissingData("five subject folds need five people in the training frames")
     source, fold = made.sources["train"], made.folds[experiment.folds]
     subjects = np.sort(source.frames["subject"].unique().astype(str))
     order = np.random.default_rng(profile.fold_seed).permutation(subjects)  # a smaller share is part of a larger one
@@ -239,6 +237,8 @@ def _frames(split: str, source: Source, rows: np.ndarray | None = None) -> Frame
 def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | Path | None:
     """What the networks of an experiment start from. Raises MissingData where they cannot be trained here."""
     name = experiment.initialisation
+    if profile.source == "frames" and experiment.id not in MODALITY_EXPERIMENTS:
+        raise MissingData("of one's own frames A is trained alone, with all cameras and with each")
     if experiment.appendix and not profile.appendix:
         raise MissingData("the profile has appendix = false")
     if name == "random":
