@@ -34,7 +34,7 @@ _NAMES = reader.NAMES | {
 }
 _CAPTURE = r"(?:^|/)(?P<part>real|fake)_part/(?:(?:real|fake)_\w+_part/)?"  # of whole paths of CASIA-SURF
 _CAPTURE += r"(?P<subject>[^/]+)/(?P<kind>real|\d\d_\w+)(?:\.rssdk)?/colou?r/[^/]+$"
-_SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|validation|dev)|(?P<test>test|testing))/"
+_SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|validation|dev)|(?P<test>test|testing|eval))/"
 _MODALITY = r"(?i)(?:^|[/_-])(?:(?P<rgb>colou?r|rgb)|(?P<depth>depth)|(?P<ir>ir))(?:[_.-][^/]*|/[^/]*)$"
 _COLOUR = r"(?<![^/])color(?=/[^/]*$)|(?<=-)color(?=\.[^/]*$)"  # in whose place depth and IR write their names
 
