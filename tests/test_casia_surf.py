@@ -122,12 +122,12 @@ def test_all_damage_is_reported_together_and_named_when_read(copy):
     val, noise = copy / "phase1" / "Val" / "0000", np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     (val / "000000-color.jpg").write_bytes((val / "000000-color.jpg").read_bytes()[:-200])
     (val / "000001-depth.jpg").unlink()
-    Image.open(val / "000002-ir.jpg").resize((11, 29)).save(val / "000002-ir.jpg")
-    Image.open(val / "000003-color.jpg").convert("L").save(val / "000003-color.jpg")
-    Image.fromarray(np.full((20, 20), 9000, np.uint16)).save(val / "000004-depth.jpg", "PNG")
+    Image.open(val / "000002-color.jpg").convert("CMYK").save(val / "000002-color.jpg")
+    Image.fromarray(np.full((20, 20), 9000, np.uint16)).save(val / "000003-color.jpg", "PNG")
+    (val / "000004-depth.jpg").write_bytes(b"")
     (val / "000005-ir.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")  # for Ghostscript
     Image.fromarray(noise).save(val / "000006-depth.jpg")
-    words = ["cut off", "missing", "and 11x29", "mode L", "I;16", "not an image", "coloured"]
+    words = ["cut off", "missing", "mode CMYK", "I;16", "unreadable", "not an image", "coloured"]
     _, problems = check(find(copy).frames(["valid"]), copy, workers=2)
     for row, (word, problem) in enumerate(zip(words, problems, strict=True)):
         assert f"00000{row}" in problem and word in problem

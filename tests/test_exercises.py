@@ -59,7 +59,7 @@ def test_an_answer_is_accepted_and_a_changed_one_refused_with_a_hint(name, studi
 def test_the_exercises_are_those_that_the_chapters_ask_for():
     asked = [re.findall(r'check\(\\"(\d\d-\d)\\"', path.read_text()) for path in sorted(FILE.parent.glob("*.ipynb"))]
     assert sorted(sum(asked, [])) == sorted(exercises.EXERCISES)
-    assert all(len(names) >= 2 for names in asked)
+    assert all(len(names) != 1 for names in asked)  # own cameras have no key
 
 
 @pytest.fixture

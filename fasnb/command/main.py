@@ -11,6 +11,7 @@ import pandas as pd
 
 from fasnb import __version__, metrics
 from fasnb.data import read_list, write_submission
+from fasnb.data.pictures import scales_of
 from fasnb.data.scores import NETWORK
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
@@ -23,6 +24,12 @@ NOTES = (
 )
 FILE = click.Path(path_type=Path)
 LIVE = click.option("--bona-fide-label", type=click.IntRange(0, 1), help="The number that means bona fide: 1 or 0.")
+
+
+def own_frames(command: Callable) -> Callable:
+    """What to know of lists and files of one's own: which number is bona fide, what of 16 bits is black and white."""
+    command = click.option("--depth-mm", metavar="NEAR:FAR", help="Of 16-bit depth, in mm, such as 300:1000.")(command)
+    return LIVE(click.option("--ir-range", metavar="LOW:HIGH", help="Of 16-bit infrared, such as 0:1023.")(command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +98,7 @@ def settings_of(profile: str, changes=(), seeds: int | None = None, recipe: str 
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             raise profiles.ProfileError(f"--set {item}: write key=value")
-        settings[key] = os.path.abspath(value) if key.endswith("_root") and value else value
+        settings[key] = os.path.abspath(value) if key in profiles.PLACES and value else value
     settings |= {} if seeds is None else {"seeds": seeds, "row_seeds": seeds}
     settings |= {"recipe": recipe} if recipe else {}
     name = os.path.abspath(profile) if profile.endswith(".toml") else profile
@@ -213,16 +220,16 @@ def released(root, epoch, crop, as_json) -> None:
 @click.option("--frames", type=FILE, required=True, help="List of frames, in any format that a list may have.")
 @click.option("--root", type=FILE, default=Path(), help="Folder that the list's paths are relative to.")
 @click.option("--out", type=FILE, default=Path("scores.csv"), help="Scores table, CSV or parquet.")
-@LIVE
+@own_frames
 @click.option("--submission", type=FILE, help="Also write the challenge's submission file.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is faster and less exact.")
-def score(checkpoint, frames, root, out, bona_fide_label, submission, device, precision) -> None:
+def score(checkpoint, frames, root, out, bona_fide_label, depth_mm, ir_range, submission, device, precision) -> None:
     """Score frames with one trained network."""
     from fasnb.command.checkpoint import score_frames
 
     listed = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say)
-    table = score_frames(checkpoint, listed, root, device, precision)
+    table = score_frames(checkpoint, listed, root, device, precision, scales_of(depth_mm, ir_range))
     metrics.write_scores(table, out)
     print(f"{len(table):,} frames scored: {out}; {NOTES[0]}")
     if submission:
@@ -338,14 +345,26 @@ def make(**chosen) -> None:
 
 
 @data.command()
-@click.option("--root", type=FILE, required=True)
-def check(root) -> None:
-    """Decode every file of CASIA-SURF; report all that is wrong."""
+@click.option(
+    "--root", type=FILE, required=True, help="CASIA-SURF, or the folder that the list's paths are relative to."
+)
+@click.option("--frames", type=FILE, help="List of one's own frames.")
+@click.option("--checkpoint", type=FILE, help="network.pt in its run: compare with the frames it was trained on.")
+@own_frames
+def check(root, frames, checkpoint, bona_fide_label, depth_mm, ir_range) -> None:
+    """Decode every file of CASIA-SURF, or of a list; report all that is wrong."""
     from fasnb.data import casia_surf
 
-    layout = casia_surf.find(root)
-    counts, problems = casia_surf.check(layout.frames(list(layout.lists), say=_say), root)
-    notes = [f"note: {sentence}" for sentence in layout.missing.values()]
-    print("\n".join([*notes, counts.to_string(index=False, na_rep="unknown"), *problems[:10]]))
+    if frames is None:
+        layout = casia_surf.find(root)
+        counts, problems = casia_surf.check(layout.frames(list(layout.lists), say=_say), root)
+        notes = [f"note: {sentence}" for sentence in layout.missing.values()]
+        lines = [*notes, counts.to_string(index=False, na_rep="unknown")]
+    else:
+        from fasnb.command.inspection import report
+
+        listed = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say)
+        lines, problems = report(listed, root, scales_of(depth_mm, ir_range), checkpoint)
+    print("\n".join(_plain(line) for text in (*lines, *problems[:10]) for line in text.split("\n")))
     if problems:
         raise ValueError(f"{len(problems):,} problems in {root}, the first ten above; nothing was changed")

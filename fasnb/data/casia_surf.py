@@ -8,7 +8,7 @@ release puts them under ``CASIA_SURF/Data``. Names from any list are found in an
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,8 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, read_list, with_types
+from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, cameras_of, read_list, with_types
+from fasnb.data.pictures import Picture, decode
 from fasnb.data.store import Source, broken
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.published import KNOWN
@@ -36,8 +37,6 @@ LISTS = {  # split -> names of its list, those with labels first
 
 _BASES = ("", "phase1", "phase2", "train", "valid", "test", "CASIA_SURF/Data", "Data", "CASIA_SURF")
 _INNER = re.compile(r"(?:.*/)?((?:Training|Val|Testing)/.*)")  # what a name has in every layout
-_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none that starts other programs, as EPS would
-_COLOUR_TOLERANCE = 8  # grey levels by which the channels of a grey image may differ after JPEG
 
 
 class Layout(NamedTuple):
@@ -81,18 +80,20 @@ def find(root: str | Path, authors: str | Path | None = None) -> Layout:
 
 
 class CasiaSurf:
-    """The frames of CASIA-SURF as a source of ``fasnb.data.store``: a frame table, the data root, the size in pixels.
+    """Frames on disk, CASIA-SURF's or one's own, as a source of ``fasnb.data.store``: frame table, data root, pixels.
 
+    Planes of a camera that the table has no paths of are 0. ``scales``, of 16-bit files, are those of ``pictures``.
     Each frame is decoded as the authors did (Section 5.1 and their code): depth and IR are resized to the colour
-    image's size (PIL, bicubic), then all three to size x size (torchvision's Resize of a PIL image: PIL, bilinear,
+    (else the first) image's size (PIL, bicubic), then all three to size x size (torchvision's Resize of a PIL image: PIL, bilinear,
     which averages when it reduces). The authors saved the first step as JPEG (``*_resized.jpg``), this does not: values
     may differ from theirs by a JPEG's rounding. Such a file is used where it exists, else its original.
     """
 
     channels = {"rgb": 3, "depth": 1, "ir": 1}
 
-    def __init__(self, frames: pd.DataFrame, root: str | Path, size: int = 125) -> None:
+    def __init__(self, frames: pd.DataFrame, root: str | Path, size: int = 125, scales: Mapping | None = None) -> None:
         self.frames, self.root, self.size = frames.reset_index(drop=True), Path(root), int(size)
+        self.cameras, self.scales = cameras_of(frames), dict(scales or {})
         self._names = self.frames[list(MODALITIES)].to_numpy(dtype=object)
 
     @cached_property
@@ -101,9 +102,10 @@ class CasiaSurf:
 
         It is kept in the cache under a hash of the sizes and times of all files, so that they are read only once.
         """
-        digest = hashlib.sha256(f"casia-surf {DECODER_VERSION} {self.size}\n".encode())
+        scales = f" {sorted(self.scales.items())}" if self.scales else ""
+        digest = hashlib.sha256(f"casia-surf {DECODER_VERSION} {self.size}{scales}\n".encode())
         digest.update(self.frames[list(FRAME_COLUMNS)].to_csv(index=False).encode())
-        paths = [self.path(row, name) for row in range(len(self.frames)) for name in MODALITIES]
+        paths = [self.path(row, name) for row in range(len(self.frames)) for name in self.cameras]
         there = {path: path.stat() for path in paths if path.is_file()}
         stamps = digest.copy()
         for path, found in there.items():
@@ -122,17 +124,27 @@ class CasiaSurf:
 
     def read(self, indices) -> np.ndarray:
         """Frames as uint8 (len(indices), 5, size, size). ValueError where a file is missing or broken."""
-        images = np.empty((len(indices), 5, self.size, self.size), dtype=np.uint8)
+        shape = (len(indices), sum(self.channels.values()), self.size, self.size)
+        images = np.zeros(shape, dtype=np.uint8)
         for place, row in enumerate(indices):
-            pictures = [_decode(self.path(row, modality), grey=modality != "rgb") for modality in MODALITIES]
-            colour, depth, ir = (picture.size for picture in pictures)
-            if depth != ir:
-                sizes = f"{depth[0]}x{depth[1]} and {ir[0]}x{ir[1]} pixels"
-                raise ValueError(f"depth and IR of {self._names[row, 0]} have {sizes}: not of one frame")
-            alike = [picture.resize(colour, Image.Resampling.BICUBIC) for picture in pictures]
-            views = [picture.resize((self.size, self.size), Image.Resampling.BILINEAR) for picture in alike]
-            images[place] = np.dstack(views).transpose(2, 0, 1)
+            images[place] = self.resized(self.pictures(row))
         return images
+
+    def pictures(self, row: int) -> dict[str, Picture]:
+        """The decoded files of a frame, of each camera that there is. Raises as ``read``."""
+        return {name: decode(self.path(row, name), name, self.scales) for name in self.cameras}
+
+    def resized(self, pictures: Mapping[str, Picture]) -> np.ndarray:
+        """The pictures of one frame as ``read`` gives them, uint8 (5, size, size)."""
+        size, planes = next(iter(pictures.values())).image.size, []
+        for name, count in self.channels.items():
+            plane = np.zeros((self.size, self.size, count), dtype=np.uint8)
+            if name in pictures:
+                alike = pictures[name].image.resize(size, Image.Resampling.BICUBIC)
+                view = alike.resize((self.size, self.size), Image.Resampling.BILINEAR)
+                plane = np.asarray(view).reshape(plane.shape)
+            planes.append(plane)
+        return np.dstack(planes).transpose(2, 0, 1)
 
 
 def check(frames: pd.DataFrame, root: str | Path, workers: int = 0) -> tuple[pd.DataFrame, list[str]]:
@@ -192,20 +204,3 @@ def _locate(root: Path, name: str) -> Path:
             if os.path.exists(os.path.join(root, file)):
                 return root / file
     return root / name
-
-
-def _decode(path: Path, grey: bool) -> Image.Image:
-    """One file as an image of mode L if grey, else RGB; a ValueError says what is wrong."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            image.load()
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing") from None
-    except Exception:  # a damaged image can raise nearly anything in a decoder; nothing of ours runs in this block
-        raise ValueError(f"{path} is unreadable: not an image or cut off") from None
-    if image.mode != "RGB" and not (grey and image.mode == "L"):
-        expected = "an 8-bit grey or colour image" if grey else "an 8-bit colour image"
-        raise ValueError(f"{path} is a {image.format} of mode {image.mode}, expected {expected}")
-    if grey and image.mode == "RGB" and np.ptp(np.asarray(image), axis=2).max() > _COLOUR_TOLERANCE:
-        raise ValueError(f"{path} is coloured; depth and infrared must be grey")
-    return image.convert("L") if grey else image

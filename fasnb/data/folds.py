@@ -13,7 +13,9 @@ def subject_folds(frames: pd.DataFrame, seed: int, folds: int = 5) -> pd.Series:
 
     Raises ValueError for fewer subjects than folds, or a frame whose subject is unknown.
     """
-    _require_known(frames, "subject")
+    if missing := int(frames["subject"].isna().sum()):
+        what = f"folds need the subject of every training frame; it is missing for {missing:,} frames"
+        raise ValueError(f"{what}; give the list a column subject")
     subjects = np.sort(frames["subject"].unique().astype(str))
     if len(subjects) < folds:
         raise ValueError(f"{folds} folds need at least {folds} subjects, found {len(subjects)}")
@@ -23,23 +25,37 @@ def subject_folds(frames: pd.DataFrame, seed: int, folds: int = 5) -> pd.Series:
 
 
 def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
-    """Attack folds of Sections 4.1 and 5.4: each holds out one train attack and a third of the subjects' bona fide.
+    """Attack folds of Sections 4.1 and 5.4: each holds out a third of the attack types and of the subjects' bona fide.
 
-    Fold 1, 2, 3 holds out the lowest, middle, highest attack present (4, 5, 6 in CASIA-SURF); the bona fide frames are
-    dealt out by subject, at random by ``seed``. Raises ValueError for other than three attacks, fewer than three
-    subjects, or an unknown attack or subject.
+    Types are dealt out in their order: fold 1, 2, 3 holds out attack 4, 5, 6 of CASIA-SURF. The bona fide frames are
+    dealt out by subject, at random by ``seed``. With fewer than three types, or an unknown one, these are the three
+    subject folds. Raises ValueError for fewer than three subjects, or one that is unknown.
     """
-    _require_known(frames, "attack")
-    attacks = sorted(set(map(int, frames["attack"])) - {0})
-    if len(attacks) != 3:
-        raise ValueError(f"attack folds need three attacks in the training frames, found {attacks}")
-    fold = frames["attack"].map({attack: k for k, attack in enumerate(attacks, 1)})
-    bona_fide = frames["attack"] == 0
+    thirds, attacks = subject_folds(frames, seed, 3), frames["attack"].where(frames["label"] == 0)
+    kinds = sorted(attacks.dropna().unique())
+    if len(kinds) < 3 or attacks[frames["label"] == 0].isna().any():
+        return thirds
+    fold = attacks.map({kind: place % 3 + 1 for place, kind in enumerate(kinds)}).astype("Int64")
+    bona_fide = frames["label"] == 1
     fold[bona_fide] = subject_folds(frames[bona_fide], seed, 3)
     return fold.astype("int64").rename("fold")
 
 
-def _require_known(frames: pd.DataFrame, column: str) -> None:
-    missing = int(frames[column].isna().sum())
-    if missing:
-        raise ValueError(f"folds need the {column} of every training frame; it is missing for {missing:,} frames")
+def divided(frames: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Frames with a split each: the list's, or, where it has none, half of the people train, a quarter valid and test.
+
+    Raises ValueError where it has some, where no subjects are known, or where train or valid lacks a class.
+    """
+    if frames["split"].isna().all():
+        if frames["subject"].isna().any():
+            raise ValueError("the list divides no frames: give it a column subject, by which it is done, or split too")
+        people = np.random.default_rng(seed).permutation(np.sort(frames["subject"].unique().astype(str)))
+        part = {who: ("train", "valid", "train", "test")[place % 4] for place, who in enumerate(people)}
+        frames = frames.assign(split=frames["subject"].map(part).astype("string"))
+    if frames["split"].isna().any():
+        raise ValueError(f"{frames['split'].isna().sum():,} frames of the list have no split; give all one, or none")
+    for split in ("train", "valid"):
+        classes = frames.loc[frames["split"] == split, "label"]
+        if classes.nunique() < 2:
+            raise ValueError(f"{split} has {len(classes):,} frames and not both classes; add people, or a column split")
+    return frames

@@ -1,9 +1,10 @@
 """The frame table: which frames there are and what is known of each, read from any of the published lists.
 
 A frame is one capture with three registered images. The table has one row a frame and the columns ``FRAME_COLUMNS``:
-``sample`` (unique: the colour path relative to the data root), ``rgb``, ``depth``, ``ir`` (relative paths), ``label``
-(1 bona fide, 0 attack, missing where the list has none), ``subject``, ``attack`` (0 bona fide, 1 to 6 as in Table 1 of
-the paper, missing where unknown) and ``split`` (train, valid or test).
+``sample`` (unique: the first camera's path relative to the data root), ``rgb``, ``depth``, ``ir`` (relative paths, all
+missing of a camera that is not there), ``label`` (1 bona fide, 0 attack, missing where the list has none),
+``subject``, ``attack`` (0 bona fide, 1 to 6 as in Table 1 of the paper, missing where unknown) and ``split`` (train,
+valid or test).
 """
 
 import os
@@ -33,7 +34,7 @@ _NAMES = reader.NAMES | {
 }
 _CAPTURE = r"(?:^|/)(?P<part>real|fake)_part/(?:(?:real|fake)_\w+_part/)?"  # of whole paths of CASIA-SURF
 _CAPTURE += r"(?P<subject>[^/]+)/(?P<kind>real|\d\d_\w+)(?:\.rssdk)?/colou?r/[^/]+$"
-_SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|validation|dev)|(?P<test>test|testing))/"
+_SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|validation|dev)|(?P<test>test|testing|eval))/"
 _MODALITY = r"(?i)(?:^|[/_-])(?:(?P<rgb>colou?r|rgb)|(?P<depth>depth)|(?P<ir>ir))(?:[_.-][^/]*|/[^/]*)$"
 _COLOUR = r"(?<![^/])color(?=/[^/]*$)|(?<=-)color(?=\.[^/]*$)"  # in whose place depth and IR write their names
 
@@ -44,7 +45,8 @@ def read_list(path, root=None, *, bona_fide_label=None, split=None, say: Callabl
     has lines ``color depth ir [label]``, as of the challenge's organisers, or ``color label``, as of the data set's
     owner, whose labels are reversed (0 = bona fide), which the folders ``real_part`` and ``fake_part`` show. Labels are
     words, or numbers of which 1 is bona fide in lists of three files. Where colour alone is named, depth and IR stand in
-    sibling folders ``depth`` and ``ir``. Subject and attack, numbers or words, are missing where neither a column nor a
+    sibling folders ``depth`` and ``ir``; a header that names depth or IR, or colour whose names lead to no siblings, has
+    all the cameras that there are. Subject and attack, numbers or words, are missing where neither a column nor a
     path of CASIA-SURF's shape has them.
 
     Args:
@@ -60,15 +62,15 @@ def read_list(path, root=None, *, bona_fide_label=None, split=None, say: Callabl
         raise ValueError(f"bona_fide_label is {bona_fide_label!r}; it must be 0 or 1, the label that means bona fide")
     fields, named, how = reader.read_lines(path, _NAMES, MODALITIES, "label")
     images = _images(path, fields, root, named)
-    capture = images["rgb"].str.extract(_CAPTURE)
+    capture = images.iloc[:, 0].str.extract(_CAPTURE)
     label = _labels(path, fields, capture["part"], bona_fide_label) if "label" in fields else None
     subject = fields["subject"].replace("", None) if "subject" in fields else capture["subject"]
     attack = capture["kind"].map(ATTACK_FOLDERS).mask(capture["part"] == "real", 0)
     if "attack" in fields:
         attack = reader.attacks_of(fields["attack"].replace("", None), pd.Series(label, fields.index, dtype=float))
-    split = split or _named(fields["split"] + "/" if "split" in fields else images["rgb"], _SPLIT)
-    frames = frame_table(sample=images["rgb"], **images, label=label, subject=subject, attack=attack, split=split)
-    say(f"{path}: {reader.summary(frames)}; {how}")
+    split = split or _named(fields["split"] + "/" if "split" in fields else images.iloc[:, 0], _SPLIT)
+    frames = frame_table(sample=images.iloc[:, 0], **images, label=label, subject=subject, attack=attack, split=split)
+    say(f"{path}: {reader.summary(frames)}; cameras: {', '.join(images)}; {how}")
     return frames.join(fields.drop(columns=[*_NAMES, "sample"], errors="ignore").reset_index(drop=True))
 
 
@@ -79,27 +81,33 @@ def frame_table(**columns) -> pd.DataFrame:
     return with_types(pd.DataFrame(table, index=rows), FRAME_TYPES)
 
 
+def cameras_of(frames: pd.DataFrame) -> list[str]:
+    """The cameras that a frame table has pictures of, in the order of ``MODALITIES``."""
+    return [name for name in MODALITIES if frames[name].notna().any()]
+
+
 def _images(path: Path, fields: pd.DataFrame, root: str | Path | None, named: bool) -> pd.DataFrame:
-    """The three paths of each frame, below the data root; where only colour is named, depth and IR beside it."""
-    written = fields[[name for name in MODALITIES if name in fields]]
-    if "rgb" not in written:
-        raise ListError(f"{path} has no column rgb, color or path of the colour images; found {', '.join(fields)}")
-    images = written.map(_below, root=root)
+    """The paths of each frame below the data root, a column for each camera; beside colour alone those of its siblings."""
+    written = fields[[name for name in MODALITIES if name in fields and fields[name].any()]]  # of an empty column none
+    if written.empty:
+        raise ListError(f"{path} has no column rgb (or color, path), depth or ir; found {', '.join(fields)}")
+    images, first = written.map(_below, root=root), written.columns[0]
     for name in images:
-        refuse(path, fields["rgb"][written[name] == ""], f"has nothing in the column {name}")
+        refuse(path, fields[first][written[name] == ""], f"has nothing in the column {name}")
         refuse(
             path, written[name][images[name].isna()], "leaves the data root (fasnb score: --root); name what is below"
         )
-    colour = images["rgb"]
-    refuse(path, colour[colour.duplicated()], "is a duplicate sample, named in an earlier line too")
-    for name in MODALITIES:
-        if name not in images:
-            images[name] = colour.str.replace(_COLOUR, name, n=1, regex=True)
+    seen = images[first]
+    refuse(path, seen[seen.duplicated()], "is a duplicate sample, named in an earlier line too")
+    for name in MODALITIES[1:] if {*MODALITIES} & {*fields} == {"rgb"} else ():
+        beside = seen.str.replace(_COLOUR, name, n=1, regex=True)
+        if not (named and (beside == seen).all()):
             unknown = f"has no folder color and no '-color.' to find its {name} by; name all in lines 'color depth ir'"
-            refuse(path, colour[images[name] == colour], unknown)
+            refuse(path, seen[beside == seen], unknown)
+            images[name] = beside
+    for name in images if not named else ():  # a header is believed; without it only the order says what is what
         other = (_named(images[name], _MODALITY).fillna(name) != name) & ~images[name].str.contains(name, case=False)
-        if not named:  # a header is believed; without it only the order says what is what
-            refuse(path, images[name][other], f"stands in the place of {name}")
+        refuse(path, images[name][other], f"stands in the place of {name}")
     return images
 
 
@@ -123,11 +131,11 @@ def _labels(path: Path, fields: pd.DataFrame, part: pd.Series, given: int | None
     if fields["label"].map(reader.plain).isin(reader.WORDS).all():
         return written
     told = written.where(part == "real", 1 - written)[part.notna()]  # the label of bona fide, as each folder tells
-    live = given if given is not None else 1 if "depth" in fields else None  # lists of three images write 1
+    live = given if given is not None else 1 if {"depth", "ir"} & {*fields} else None  # lists of three images write 1
     option = "pass bona_fide_label={0} (fasnb score: --bona-fide-label {0})"
     if live is None and told.empty:
         raise ListError(f"{path}: nothing in lines 'color label' tells what is bona fide; {option.format('0 or 1')}")
     live = int(told.iloc[0]) if live is None else live
     clash = f"contradicts its folder: bona fide is {live} by the list, {option.format(1 - live)} if reversed"
-    refuse(path, fields["rgb"][told[told != live].index], clash)
+    refuse(path, fields.iloc[:, 0][told[told != live].index], clash)
     return reader.labels_of(path, fields["label"], live == 1)

@@ -71,7 +71,7 @@ def read_scores(path, *, bona_fide_label=None, frames=None, say: Callable[[str],
     table, how = _read_table(path)
     if frames is not None and "sample" in table:
         known = frames.set_index("sample").reindex(table["sample"])
-        refuse(path, table["sample"][known["rgb"].isna().to_numpy()], "is not in the list of frames")
+        refuse(path, table["sample"][~table["sample"].isin(frames["sample"])], "is not in the list of frames")
         table = table.assign(**{n: known[n].array for n in ("label", "subject", "attack") if n not in table})
     missing = " and no ".join(f"column {name}" for name in ("label", "score") if name not in table)
     if missing or table.empty:

@@ -17,6 +17,7 @@ import traitlets
 from IPython import get_ipython
 from PIL import Image
 
+from fasnb.data.frames import cameras_of
 from fasnb.data.scores import completed
 from fasnb.data.store import Source
 from fasnb.lab.plots import CAMERA_NAMES, CLASS_COLOURS, label_of, picture
@@ -73,6 +74,7 @@ class Explorer(anywidget.AnyWidget):
         self.table = known.assign(disagreement=disagreed.std(axis=1, ddof=0)).join(columns)
         row_of = {} if source is None else dict(zip(source.frames["sample"], range(len(source.frames)), strict=True))
         self._rows = [row_of.get(sample) for sample in self.table.index]
+        self.cameras = [] if source is None else cameras_of(source.frames)
         self.walks = [self._prepared(walk) for walk in walks]
         super().__init__(data=self.packed())
         self.on_msg(self._answer)
@@ -135,8 +137,8 @@ class Explorer(anywidget.AnyWidget):
             "subjects": [str(name) for name in subjects],
             "colours": CLASS_COLOURS,
             "images": at_hand,
-            "cameras": [CAMERA_NAMES.get(name, name) for name in self.source.channels] if at_hand else [],
             "walks": self.walks,
+            "cameras": [CAMERA_NAMES.get(name, name) for name in self.cameras] if at_hand else [],
             "pictures": [(frame, self.picture_of(frame, PAGE_PIXELS)) for frame in shown],
         }
         text = json.dumps(header).encode()
@@ -149,7 +151,7 @@ class Explorer(anywidget.AnyWidget):
             image = np.asarray(self.source.read([self._rows[frame]]))[0]
         except (OSError, ValueError, TypeError, AttributeError):  # no source, or a frame that is not on this machine
             return ""
-        parts = [picture(image, name, self.source.channels) for name in self.source.channels]
+        parts = [picture(image, name, self.source.channels) for name in self.cameras]
         side = Image.fromarray(np.hstack([part if part.ndim == 3 else np.dstack([part] * 3) for part in parts]))
         side.thumbnail((pixels * len(parts), pixels), Image.Resampling.LANCZOS)
         side.save(file := io.BytesIO(), "WEBP", quality=75)

@@ -226,7 +226,8 @@ def frame_columns(images: Sequence, labels: Sequence[str], channels: Mapping[str
 
     Images and channels are as of ``picture``; the labels have all as many lines, at most two.
     """
-    down, cameras, gap = -(-len(images) // columns), len(channels), 0.12
+    there = [name for name in channels if any(picture(image, name, channels).any() for image in images)]
+    down, cameras, gap = -(-len(images) // columns), len(there), 0.12
     cell = (PAGE - gap * (columns - 1)) / (columns * cameras)
     line = cell + 0.08 + 0.14 * (1 + labels[0].count("\n"))
     size = (PAGE, down * line + 0.3)  # inches
@@ -234,7 +235,7 @@ def frame_columns(images: Sequence, labels: Sequence[str], channels: Mapping[str
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         column, row = divmod(number, down)
         bottom = 1 - ((row + 1) * line) / size[1]
-        for j, name in enumerate(channels):
+        for j, name in enumerate(there):
             left = (column * (cameras * cell + gap) + j * cell) / size[0]
             ax = plain(fig.add_axes((left, bottom, 0.98 * cell / size[0], cell / size[1])))
             ax.imshow(picture(image, name, channels), cmap="gray", vmin=0, vmax=255)

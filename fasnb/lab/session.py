@@ -58,6 +58,7 @@ NOTEBOOKS = {  # what each asks of a study, in the order of execution
     "08_report": Notebook(_ANY, JUDGED),
     "09_released": Notebook(("released",)),
     "10_appendix": Notebook(_TRAINED, (*PREPROCESSING, *PEOPLE)),
+    "11_own_cameras": Notebook(("frames",), MODALITY_EXPERIMENTS),
 }
 
 

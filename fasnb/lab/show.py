@@ -25,9 +25,10 @@ SOURCES = {
     "synthetic": "SynthSURF, a synthetic stand-in for CASIA-SURF",
     "casia-surf": "CASIA-SURF, networks trained by this study",
     "released": "the authors' released scores on CASIA-SURF",
+    "frames": "frames of one's own, networks trained by this study",
 }
 # what stands in small grey print below each figure
-MARKS = {"synthetic": "SynthSURF", "casia-surf": "CASIA-SURF", "released": "released scores"}
+MARKS = {"synthetic": "SynthSURF", "casia-surf": "CASIA-SURF", "released": "released scores", "frames": "own frames"}
 DASH = "–"
 _NAMED_COLUMNS = ("experiment", "better", "worse", "refused by")
 _LATEX = {special: f"\\{special}" for special in "&%$#_{}"} | {DASH: "--", "\\": r"\textbackslash{}"}

@@ -21,7 +21,7 @@ from fasnb.paper.experiments import EXPERIMENTS, SEEDS, Experiment
 from fasnb.paper.recipe import RECIPE_FIELDS, RECIPES, SECOND_STAGE, STRICT, Recipe, Share
 
 EXECUTION = ("device", "workers", "executor")
-PLACES = ("released_root", "third_team_root", "data_root", "weights_root")
+PLACES = ("released_root", "third_team_root", "data_root", "weights_root", "frames_list")
 SIZES = ("width", "blocks")
 FOLDER = Path(__file__).with_name("profiles")
 
@@ -43,16 +43,22 @@ class Profile:
     """All values of one study. Two profiles with equal values give the same networks and tables."""
 
     name: str
-    source: Literal["synthetic", "casia-surf", "released"] = "synthetic"  # where frames or scores come from
+    source: Literal["synthetic", "casia-surf", "released", "frames"] = "synthetic"  # where frames or scores come from
     title: str = ""  # one sentence: what this profile is for
     budget_minutes: Annotated[float, Field(ge=0)] = 10.0  # time stated for the whole study on budget_machine
     budget_machine: str = "two CPU cores"
-    # places: clones of the authors' repository (and the snapshot of its scores) and the third team's, CASIA-SURF, weights
+    # places: clones of the authors' repository (and the snapshot of its scores) and the third team's, CASIA-SURF (of the
+    # source frames: the folder that the list's paths are relative to), weights, the list of one's own frames
     released_root: str = ""
     released_epoch: Natural = 31
     third_team_root: str = ""
     data_root: str = ""
     weights_root: str = ""
+    frames_list: str = ""
+    # one's own frames: what is black and white in their 16-bit files, and which number means bona fide in their list
+    depth_mm: str = ""  # "NEAR:FAR"
+    ir_range: str = ""  # "LOW:HIGH"
+    bona_fide_label: Literal[0, 1] | None = None
     # synthetic data; sizes in frames over all kinds
     difficulty: Share = 0.5  # of the renderer's poses, light and prints
     data_seed: Natural = 0  # of subjects and frames

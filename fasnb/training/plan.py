@@ -8,7 +8,7 @@ recipe is a ``Pretraining``, its frames are labelled pictures, and the networks 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 
 from fasnb.data.casia_surf import CasiaSurf, find
-from fasnb.data.folds import attack_folds, subject_folds
+from fasnb.data.folds import attack_folds, divided, subject_folds
+from fasnb.data.frames import cameras_of, read_list
+from fasnb.data.pictures import scales_of
 from fasnb.data.released import released_frames
 from fasnb.data.store import Source, Store, build_store
 from fasnb.model.backbones import Stages
 from fasnb.model.network import Architecture
-from fasnb.paper.experiments import EXPERIMENTS, Experiment
+from fasnb.paper.experiments import EXPERIMENTS, MODALITY_EXPERIMENTS, Experiment
 from fasnb.paper.profile import Profile
 from fasnb.paper.recipe import Recipe
 from fasnb.tools.files import file_sha256, whole
@@ -184,8 +186,9 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
     if "train" not in sources:
         raise MissingData("there are no training frames here; see data/README.md")
     frames, seed = sources["train"].frames, profile.fold_seed
-    folds = {"subject": subject_folds(frames, seed), "attack": attack_folds(frames, seed)}
-    folds["thirds"] = subject_folds(frames, seed, 3)
+    folds = {"attack": attack_folds(frames, seed)}
+    if profile.source != "frames":  # of which there may be fewer than five people
+        folds |= {"subject": subject_folds(frames, seed), "thirds": subject_folds(frames, seed, 3)}
     made = Plan([], {}, sources, folds)
     for experiment in EXPERIMENTS.values():
         try:
@@ -205,6 +208,7 @@ def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, ou
     splits = {split: _frames(split, made.sources[split]) for split in scored}
     shared = {"precision": precision_of(profile, experiment), "start": start, "splits": splits, "out": out}
     architecture, recipe = architecture_of(profile, experiment), profile.recipe_of(experiment)
+    architecture = replace(architecture, modalities=_seen(experiment.modalities, cameras_of(source.frames)))
     networks = []
     for seed, k in product(profile.seeds_of(experiment), range(1, experiment.fold_count + 1)):
         rows, watched = np.flatnonzero((fold != k) & seen), np.flatnonzero(fold == k)
@@ -213,6 +217,15 @@ def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, ou
         frames = _frames("train", source, rows)
         networks.append(Network(experiment.id, k, seed, architecture, recipe, frames, watched=watched, **shared))
     return networks
+
+
+def _seen(modalities: tuple[str, str, str], there: list[str]) -> tuple[str, ...]:
+    """What the three branches see of the cameras that are there: in the place of one that is not, the last that is."""
+    if not {*modalities} & {*there}:
+        raise MissingData(f"the frames have no camera {modalities[0]}")
+    if len({*modalities}) == 1 == len(there):
+        raise MissingData(f"the frames have {there[0]} alone, which A sees too")
+    return tuple(name if name in there else there[-1] for name in modalities)
 
 
 def _frames(split: str, source: Source, rows: np.ndarray | None = None) -> Frames:
@@ -224,6 +237,8 @@ def _frames(split: str, source: Source, rows: np.ndarray | None = None) -> Frame
 def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | Path | None:
     """What the networks of an experiment start from. Raises MissingData where they cannot be trained here."""
     name = experiment.initialisation
+    if profile.source == "frames" and experiment.id not in MODALITY_EXPERIMENTS:
+        raise MissingData("of one's own frames A is trained alone, with all cameras and with each")
     if experiment.appendix and not profile.appendix:
         raise MissingData("the profile has appendix = false")
     if name == "random":
@@ -260,6 +275,14 @@ def sources_of(profile: Profile) -> dict[str, Source]:
         return {s: SynthSurf(s, subjects, frames=frames, **look) for s, (subjects, frames) in counts.items()}
     if profile.source == "released":
         return {"valid": CasiaSurf(released_frames(released_root(profile.released_root)), root, size)}
+    if profile.source == "frames":
+        if not profile.frames_list:
+            raise MissingData("no frames: pass --set frames_list=LIST --set data_root=DIR; data/OWN.md says how")
+        listed = home() / profile.frames_list
+        root = home() / profile.data_root if profile.data_root else listed.parent
+        frames = divided(read_list(listed, root, bona_fide_label=profile.bona_fide_label), profile.fold_seed)
+        parts, scales = frames.groupby("split"), scales_of(profile.depth_mm, profile.ir_range)
+        return {s: CasiaSurf(parts.get_group(s), root, size, scales) for s in SPLITS if s in parts.groups}
     try:
         layout = find(root, released_root(profile.released_root))  # a clone of the authors' has labels of validation
     except MissingData:

@@ -1,0 +1,78 @@
+"""``fasnb data check --frames``: what a list holds, what its files are, how its frames look beside a network's."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fasnb.data.casia_surf import CasiaSurf
+from fasnb.data.store import Store
+from fasnb.data.survey import beside, measured, survey
+from fasnb.tools.machine import cache
+from synthsurf.dataset import SynthSurf
+
+PIXELS, COMPARED = 64, 300  # height and width of the frames that are compared, and how many of the reference
+MOVED = 5.0  # percent of the width: an offset between cameras that is too large
+FLAT, EMPTY = 3.0, 90.0  # a spread below, or a percentage of black above, at which there can be no face
+SIZES = {
+    "unequal": "sizes differ in {:,} frames: all become those of the first camera, as the authors did",
+    "stretched": "warning: sizes and shapes differ in {:,} frames: pictures are stretched to the first camera's shape",
+}
+
+
+def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path | None) -> tuple[list[str], list[str]]:
+    """Sentences and tables about the frames of a table, and a sentence for each frame that cannot be read.
+
+    They are held beside the frames that ``checkpoint``, network.pt in its run, was trained on, else the stand-in's.
+    Raises FileNotFoundError where these are not in the cache.
+    """
+    reference, of = _reference(checkpoint)
+    source = CasiaSurf(frames, root, PIXELS, scales)
+    table, problems = survey(source)
+    lines = _people(frames)
+    if table.empty:
+        return lines, problems
+    for name in source.cameras:
+        lines += [f"{name}: {count:,} files {kind}" for kind, count in table[f"{name} file"].value_counts().items()]
+    lines += [SIZES[kind].format(count) for kind, count in table["sizes"].value_counts().items() if kind in SIZES]
+    lines += [f"\nlevels (median) beside {of} (1st to 99th percentile), and percent of frames outside of it"]
+    lines += [beside(table, reference).to_string(index=False, float_format="{:.1f}".format)]
+    wrong = {}
+    for name in source.cameras:
+        lost = (table[f"{name} spread"] < FLAT) | (table[f"{name} black"] > EMPTY)
+        wrong[f"show no face in {name}: it is flat or empty there"] = lost
+    for pair in [name for name in table if "-" in name]:
+        lines += [f"{pair}: moved by {table[pair].median():.1f}% of the width (median), as edges tell"]
+        wrong[f"have {pair} moved by more than {MOVED:g}%"] = table[pair] > MOVED
+    for what, which in wrong.items():
+        first = table["sample"][which].head(1)
+        lines += [f"warning: {which.sum():,} frames {what}; the first is {name}" for name in first]
+    return lines, problems
+
+
+def _reference(checkpoint: Path | None) -> tuple[pd.DataFrame, str]:
+    """The measures of training frames, and a name for them."""
+    if checkpoint is None:
+        return measured(SynthSurf("train", 40, frames=COMPARED, size=PIXELS), np.arange(COMPARED)), "the stand-in's"
+    try:
+        fingerprint = json.loads((checkpoint.parent / "config.json").read_text(encoding="utf-8"))["frames"]
+        store = Store(cache() / f"train-{fingerprint[:16]}")
+    except (OSError, ValueError, KeyError):
+        what = f"the frames that {checkpoint} was trained on are not here"
+        raise FileNotFoundError(f"{what}; name network.pt in its run, or leave --checkpoint out") from None
+    return measured(store, np.unique(np.linspace(0, len(store) - 1, COMPARED).astype(int))), "the network's"
+
+
+def _people(frames: pd.DataFrame) -> list[str]:
+    """Frames and subjects of each split, class and attack type, and what to know of people and splits."""
+    kinds = {"split": frames["split"], "class": frames["label"].map({1: "bona fide", 0: "attack"})}
+    kinds |= {"attack": frames["attack"].where(frames["label"] != 1).astype("string")}
+    by = frames.assign(**{name: kind.fillna("-") for name, kind in kinds.items()}).groupby(list(kinds))["subject"]
+    lines = [by.agg(frames="size", subjects="nunique").reset_index().to_string(index=False) + "\n"]
+    if frames["split"].isna().all():
+        lines += ["no split: fasnb run divides the people, half to train, a quarter each to valid and test"]
+    several = frames.groupby("subject")["split"].nunique().loc[lambda splits: splits > 1].index
+    lines += [f"warning: {len(several):,} people are in several splits, such as {name}" for name in several[:1]]
+    return lines
