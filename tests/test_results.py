@@ -309,15 +309,14 @@ def test_a_class_gets_copies_without_answers_that_run_elsewhere(smoke, tmp_path,
     copies = {path.name[:2]: nbformat.read(path, as_version=4) for path in (tmp_path / "class").iterdir()}
     cells = [cell for notebook in copies.values() for cell in notebook.cells]
     text = "\n".join(cell.source for cell in cells)
-    assert text.count("**Predict.**") >= 30 and text.count("check(") >= 20
-    assert not re.findall("details>|sixteen published worlds|check.solution\\(|Of CASIA-SURF there is", text)
+    hidden = "details>|sixteen published worlds|check.solution\\(|Of CASIA-SURF there is"
+    assert text.count("**Predict.**") >= 30 and not re.findall(hidden, text)
     assert [cell.metadata for cell in cells if cell.metadata] == [{"tags": ["parameters"]}] * len(copies)
     assert main(given) == 2 and "00_data.ipynb is there already" in capsys.readouterr().err
     copies["05"].cells.append(nbformat.v4.new_code_cell('check.solution("05-1")'))
     monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
     done = papermill.execute_notebook(copies["05"], None, kernel_name="python3", cwd=tmp_path, progress_bar=False)
     assert done.cells[-1].outputs[0].text == "Ask your teacher.\n"
-    assert "Exercise 05-1 waits for your answer" in str(done.cells)
 
 
 # What the repository shows
