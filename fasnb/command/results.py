@@ -51,9 +51,9 @@ def publish(study: Study) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         made = Path(folder) / "made"
         several = study.profile.worlds > 1
-        always = () if several else (".ipynb", ".csv")
+        always, named = ((), ".csv") if several else ((".ipynb", ".csv"), ".png")
         for path in files:
-            if path.suffix in always or path.suffix in (".png", ".csv") and SHOWN_ALONE.search(path.name):
+            if path.suffix in always or path.suffix == named and SHOWN_ALONE.search(path.name):
                 to = made / path.relative_to(study.out)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, to)
