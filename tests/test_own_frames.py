@@ -152,15 +152,13 @@ def test_people_are_divided_where_the_list_divides_no_frames():
 # The whole way
 
 
-SMALL = (
-    "width=0.0625 resize=32 crop=32 epochs=2 schedule_epochs=2 replicates=20 pretrain_identities=10 pretrain_captures=6"
-)
-SMALL = (
-    f"{SMALL} pretrain_epochs=1 pretrain_batch_size=24 fprs=[0.1] headline_fpr=0.1 depth_mm=300:1000 ir_range=0:4000"
+SMALL = "width=0.0625 resize=32 crop=32 epochs=2 schedule_epochs=2 replicates=20 pretrain_identities=10 workers=1 fprs=[0.1]"
+SMALL += (
+    " pretrain_captures=6 pretrain_epochs=1 pretrain_batch_size=24 headline_fpr=0.1 depth_mm=300:1000 ir_range=0:4000"
 )
 
 
-def own_folder(root, people=12, cameras=("Farbe", "Depth Image", "infrared")):
+def own_folder(root, people=12, cameras=("Colour", "Depth Image", "infrared")):
     """A folder as somebody else makes it: names, bits, sizes, words and a list that nobody has seen here."""
     source, words = SynthSurf("train", people, 2, size=48, seed=3), {4: "paper mask", 5: "photo flat", 6: "Photo bent"}
     rows = []
@@ -168,20 +166,18 @@ def own_folder(root, people=12, cameras=("Farbe", "Depth Image", "infrared")):
         place = f"Müller & Söhne/{frame.subject}/{frame.Index} "
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         mm = np.where(pixels[3] > 0, BLACK_AT - pixels[3] / GREY_PER_MM, 0).round().astype(np.uint16)
-        infrared = (16 * pixels[4].astype(np.uint16)).astype(np.uint16)
-        images = [pixels[:3].transpose(1, 2, 0).copy(), mm, infrared]
-        for image, name, side in zip(images, ("Farbe.jpg", "Tiefe.png", "IR.png"), (64, 40, 36), strict=True):
-            Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST).save(root / f"{place}{name}")
-        person = "" if frame.subject.endswith("12") else frame.subject.lower()
-        row = {"Farbe": f"{place}Farbe.jpg", "Depth Image": f"{place}Tiefe.png", "infrared": f"{place}IR.png"}
+        images = [pixels[:3].transpose(1, 2, 0).copy(), mm, 16 * pixels[4].astype(np.uint16)]
+        names = [f"{place}{name}" for name in ("Farbe.jpg", "Tiefe.png", "IR.png")]
+        for image, name, side in zip(images, names, (64, 40, 36), strict=True):
+            Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST).save(root / name)
+        row = dict(zip(("Colour", "Depth Image", "infrared"), names, strict=True))
         about = {
-            "Person": person or "zoë",
+            "Person": frame.subject,
             "Live": "real" if frame.label else "spoof",
             "PAI": words.get(frame.attack, ""),
         }
         rows.append({name: row[name] for name in cameras} | about)
-    table = pd.DataFrame(rows).rename(columns={"Farbe": "Colour"})
-    table.to_csv(root / "meine Liste.csv", sep=";", index=False, encoding="cp1252")
+    pd.DataFrame(rows).to_csv(root / "meine Liste.csv", sep=";", index=False, encoding="cp1252")
     return root / "meine Liste.csv"
 
 
@@ -215,7 +211,7 @@ def test_a_folder_of_somebody_elses_goes_through_check_training_scores_and_thres
 
 
 def test_cameras_that_are_missing_leave_the_network_with_those_that_are_there(tmp_path, capsys):
-    listed = own_folder(tmp_path, 8, ("Farbe", "Depth Image"))
+    listed = own_folder(tmp_path, 8, ("Colour", "Depth Image"))
     settings = dict(value.split("=") for value in SMALL.split()) | {"frames_list": str(listed)}
     made = plan(load("frames", settings), tmp_path / "out")
     assert {network.experiment for network in made.networks} == {"A", "A-rgb", "A-depth"}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fasnb.data.casia_surf import CasiaSurf
+from fasnb.data.reader import summary
 from fasnb.data.store import Store
 from fasnb.data.survey import beside, measured, survey
 from fasnb.tools.machine import cache
@@ -31,7 +32,10 @@ def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path |
     reference, of = _reference(checkpoint)
     source = CasiaSurf(frames, root, PIXELS, scales)
     table, problems = survey(source)
-    lines = _people(frames)
+    unsplit = "no split: fasnb run divides the people, half to train, a quarter each to valid and test"
+    lines = [f"{split}: {summary(part)}" for split, part in frames.groupby("split")] or [unsplit]
+    several = frames.groupby("subject")["split"].nunique().loc[lambda splits: splits > 1].index
+    lines += [f"warning: {len(several):,} people are in several splits, such as {name}" for name in several[:1]]
     if table.empty:
         return lines, problems
     for name in source.cameras:
@@ -63,16 +67,3 @@ def _reference(checkpoint: Path | None) -> tuple[pd.DataFrame, str]:
         what = f"the frames that {checkpoint} was trained on are not here"
         raise FileNotFoundError(f"{what}; name network.pt in its run, or leave --checkpoint out") from None
     return measured(store, np.unique(np.linspace(0, len(store) - 1, COMPARED).astype(int))), "the network's"
-
-
-def _people(frames: pd.DataFrame) -> list[str]:
-    """Frames and subjects of each split, class and attack type, and what to know of people and splits."""
-    kinds = {"split": frames["split"], "class": frames["label"].map({1: "bona fide", 0: "attack"})}
-    kinds |= {"attack": frames["attack"].where(frames["label"] != 1).astype("string")}
-    by = frames.assign(**{name: kind.fillna("-") for name, kind in kinds.items()}).groupby(list(kinds))["subject"]
-    lines = [by.agg(frames="size", subjects="nunique").reset_index().to_string(index=False) + "\n"]
-    if frames["split"].isna().all():
-        lines += ["no split: fasnb run divides the people, half to train, a quarter each to valid and test"]
-    several = frames.groupby("subject")["split"].nunique().loc[lambda splits: splits > 1].index
-    lines += [f"warning: {len(several):,} people are in several splits, such as {name}" for name in several[:1]]
-    return lines
