@@ -143,7 +143,7 @@ def test_people_are_divided_where_the_list_divides_no_frames():
     for wrong, said in (
         (frames.assign(subject=None), "give it a column subject"),
         (frames.assign(split=["train"] * 40 + [None] * 40), "40 frames of the list have no split"),
-        (frames.assign(split="train"), "valid has 0 frames and not both classes"),
+        (frames.assign(split="train"), "valid has 0 frames: each needs a label, and there must be both classes"),
     ):
         with pytest.raises(ValueError, match=said):
             divided(wrong, 0)
