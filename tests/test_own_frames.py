@@ -1,14 +1,10 @@
 """Frames of one's own: files of every kind, lists of one camera or two, and the whole way from a folder to a threshold."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import PYTHONPATH, REPOSITORY
 from PIL import Image
 
 from fasnb.command.main import main
@@ -181,32 +177,25 @@ def own_folder(root, people=12, cameras=("Colour", "Depth Image", "infrared")):
     return root / "meine Liste.csv"
 
 
-def fasnb(*arguments):
-    command = [sys.executable, "-m", "fasnb", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def test_a_folder_of_somebody_elses_goes_through_check_training_scores_and_threshold(tmp_path, capsys, monkeypatch):
+    def said(*arguments):
+        assert main([str(each) for each in arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
 
-
-def test_a_folder_of_somebody_elses_goes_through_check_training_scores_and_threshold(tmp_path):
-    root, out = tmp_path / "Unsere Kameras", tmp_path / "out"
-    root.mkdir()
-    listed, ranges = own_folder(root), ["--depth-mm", "300:1000", "--ir-range", "0:4000"]
-    settings = [part for value in SMALL.split() for part in ("--set", value)]
-    fasnb("run", "--profile", "frames", "--set", f"frames_list={listed}", *settings, "--out", out)
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count('class="explorer"') == 1
+    monkeypatch.setenv("MPLBACKEND", "agg")  # a run changes it for its kernels
+    listed, ranges = own_folder(tmp_path / "Unsere Kameras"), ["--depth-mm", "300:1000", "--ir-range", "0:4000"]
+    out, settings = tmp_path / "out", [part for value in SMALL.split() for part in ("--set", value)]
+    said("run", "--profile", "frames", "--set", f"frames_list={listed}", *settings, "--out", out)
+    assert (out / "report.html").read_text(encoding="utf-8").count('class="explorer"') == 1
     carried = pd.read_csv(out / "tables" / "11-carried.csv")
     assert carried["people"].to_list() == ["valid", "test"] and carried["threshold"].nunique() == 1
     assert {"paper mask", "photo flat", "photo bent"} <= {*pd.read_csv(out / "tables" / "11-attacks.csv")}
-    network = next((out / "runs").glob("A-1-7-*")) / "network.pt"
-    told = fasnb("data", "check", "--frames", listed, "--root", root, *ranges, "--checkpoint", network)
+    network, files = next((out / "runs").glob("A-1-7-*")) / "network.pt", ["--frames", listed, "--root", listed.parent]
+    told = said("data", "check", *files, *ranges, "--checkpoint", network)
     assert "depth: 96 files PNG, 16-bit grey, 40x40" in told and "beside the network's" in told
     assert "sizes differ in 96 frames" in told and "warning" not in told
-    files = ["--checkpoint", network, "--frames", listed, "--root", root, "--out", tmp_path / "s.csv"]
-    fasnb("score", *files, *ranges)
-    found = fasnb("evaluate", tmp_path / "s.csv", "--threshold", carried["threshold"][0], "--replicates", 20, "--json")
+    said("score", "--checkpoint", network, *files, *ranges, "--out", tmp_path / "s.csv")
+    found = said("evaluate", tmp_path / "s.csv", "--threshold", carried["threshold"][0], "--replicates", 20, "--json")
     assert set(json.loads(found)["at_threshold"]["apcer_by_attack"]) == {"paper mask", "photo flat", "photo bent"}
 
 
