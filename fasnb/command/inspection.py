@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from fasnb.data.casia_surf import CasiaSurf
-from fasnb.data.store import Store
+from fasnb.data.reader import summary
+from fasnb.data.store import Source, Store
 from fasnb.data.survey import beside, measured, survey
 from fasnb.tools.machine import cache
 from synthsurf.dataset import SynthSurf
 
-PIXELS, COMPARED = 64, 300  # height and width of the frames that are compared, and how many of the reference
+PIXELS, COMPARED = 64, 300  # of the stand-in: height and width; how many frames of a reference
 MOVED = 5.0  # percent of the width: an offset between cameras that is too large
 FLAT, EMPTY = 3.0, 90.0  # a spread below, or a percentage of black above, at which there can be no face
 SIZES = {
@@ -29,16 +30,20 @@ def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path |
     Raises FileNotFoundError where these are not in the cache.
     """
     reference, of = _reference(checkpoint)
-    source = CasiaSurf(frames, root, PIXELS, scales)
+    source = CasiaSurf(frames, root, reference.size, scales)
     table, problems = survey(source)
-    lines = _people(frames)
+    unsplit = "no split: fasnb run divides the people, half to train, a quarter each to valid and test"
+    lines = [f"{split}: {summary(part)}" for split, part in frames.groupby("split")] or [unsplit]
+    several = frames.groupby("subject")["split"].nunique().loc[lambda splits: splits > 1].index
+    lines += [f"warning: {len(several):,} people are in several splits, such as {name}" for name in several[:1]]
     if table.empty:
         return lines, problems
     for name in source.cameras:
         lines += [f"{name}: {count:,} files {kind}" for kind, count in table[f"{name} file"].value_counts().items()]
     lines += [SIZES[kind].format(count) for kind, count in table["sizes"].value_counts().items() if kind in SIZES]
+    rows = np.unique(np.linspace(0, len(reference.frames) - 1, COMPARED).astype(int))
     lines += [f"\nlevels (median) beside {of} (1st to 99th percentile), and percent of frames outside of it"]
-    lines += [beside(table, reference).to_string(index=False, float_format="{:.1f}".format)]
+    lines += [beside(table, measured(reference, rows)).to_string(index=False, float_format="{:.1f}".format)]
     wrong = {}
     for name in source.cameras:
         lost = (table[f"{name} spread"] < FLAT) | (table[f"{name} black"] > EMPTY)
@@ -52,27 +57,13 @@ def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path |
     return lines, problems
 
 
-def _reference(checkpoint: Path | None) -> tuple[pd.DataFrame, str]:
-    """The measures of training frames, and a name for them."""
+def _reference(checkpoint: Path | None) -> tuple[Source, str]:
+    """Training frames, and whose they are."""
     if checkpoint is None:
-        return measured(SynthSurf("train", 40, frames=COMPARED, size=PIXELS), np.arange(COMPARED)), "the stand-in's"
+        return SynthSurf("train", 40, frames=COMPARED, size=PIXELS), "the stand-in's"
     try:
         fingerprint = json.loads((checkpoint.parent / "config.json").read_text(encoding="utf-8"))["frames"]
-        store = Store(cache() / f"train-{fingerprint[:16]}")
+        return Store(cache() / f"train-{fingerprint[:16]}"), "the network's"
     except (OSError, ValueError, KeyError):
         what = f"the frames that {checkpoint} was trained on are not here"
         raise FileNotFoundError(f"{what}; name network.pt in its run, or leave --checkpoint out") from None
-    return measured(store, np.unique(np.linspace(0, len(store) - 1, COMPARED).astype(int))), "the network's"
-
-
-def _people(frames: pd.DataFrame) -> list[str]:
-    """Frames and subjects of each split, class and attack type, and what to know of people and splits."""
-    kinds = {"split": frames["split"], "class": frames["label"].map({1: "bona fide", 0: "attack"})}
-    kinds |= {"attack": frames["attack"].where(frames["label"] != 1).astype("string")}
-    by = frames.assign(**{name: kind.fillna("-") for name, kind in kinds.items()}).groupby(list(kinds))["subject"]
-    lines = [by.agg(frames="size", subjects="nunique").reset_index().to_string(index=False) + "\n"]
-    if frames["split"].isna().all():
-        lines += ["no split: fasnb run divides the people, half to train, a quarter each to valid and test"]
-    several = frames.groupby("subject")["split"].nunique().loc[lambda splits: splits > 1].index
-    lines += [f"warning: {len(several):,} people are in several splits, such as {name}" for name in several[:1]]
-    return lines

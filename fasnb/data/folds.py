@@ -44,7 +44,7 @@ def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
 def divided(frames: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Frames with a split each: the list's, or, where it has none, half of the people train, a quarter valid and test.
 
-    Raises ValueError where it has some, where no subjects are known, or where train or valid lacks a class.
+    Raises ValueError where it has some, where no subjects are known, or where train or valid lacks labels or a class.
     """
     if frames["split"].isna().all():
         if frames["subject"].isna().any():
@@ -56,6 +56,7 @@ def divided(frames: pd.DataFrame, seed: int) -> pd.DataFrame:
         raise ValueError(f"{frames['split'].isna().sum():,} frames of the list have no split; give all one, or none")
     for split in ("train", "valid"):
         classes = frames.loc[frames["split"] == split, "label"]
-        if classes.nunique() < 2:
-            raise ValueError(f"{split} has {len(classes):,} frames and not both classes; add people, or a column split")
+        if classes.nunique() < 2 or classes.isna().any():
+            what = "each needs a label, and there must be both classes; add labels, people or a column split"
+            raise ValueError(f"{split} has {len(classes):,} frames: {what}")
     return frames

@@ -21,7 +21,7 @@ MEASURES = ("level", "spread", "black")
 def survey(source: CasiaSurf, workers: int = 0) -> tuple[pd.DataFrame, list[str]]:
     """Decode every file once: a table with a row for each frame that can be read, and a sentence for each that cannot.
 
-    The table has ``sample``, ``label``; ``<camera> file``, its kind and size; ``sizes`` (equal, unequal or stretched: of
+    The table has ``row`` of the frame table, ``sample``, ``label``; ``<camera> file``, its kind and size; ``sizes`` (equal, unequal or stretched: of
     other shape too); the measures of ``measured``; and of each pair ``<camera>-<camera>``, their ``offset``.
     """
     chunks, found = np.array_split(np.arange(len(source.frames)), len(source.frames) // 64 + 1), []
@@ -29,13 +29,15 @@ def survey(source: CasiaSurf, workers: int = 0) -> tuple[pd.DataFrame, list[str]
         parallel(partial(_look, source), chunks, workers), total=len(chunks), unit="chunk", desc="checking"
     ):
         found += rows
-    return pd.DataFrame([row for row in found if row["problem"] is None]), [r["problem"] for r in found if r["problem"]]
+    table = pd.DataFrame(sorted(found, key=lambda about: about["row"]))
+    bad = table["problem"].notna()
+    return table[~bad].reset_index(drop=True), table["problem"][bad].to_list()
 
 
 def _look(source: CasiaSurf, rows: np.ndarray) -> list[dict]:
     found = []
     for row in rows:
-        about = {name: source.frames[name][row] for name in ("sample", "label")} | {"problem": None}
+        about = {"row": row, "problem": None} | {name: source.frames[name][row] for name in ("sample", "label")}
         try:
             pictures = source.pictures(row)
         except ValueError as error:
