@@ -15,18 +15,18 @@ PACKAGE = Path(fasnb.__file__).parent
 
 ROOMS = {
     "tools": 301,
-    "paper": 427,
-    "data": 1141,
+    "paper": 433,
+    "data": 1360,
     "model": 625,
-    "training": 935,
+    "training": 960,
     "metrics": 662,
-    "lab": 843,
-    "command": 924,
+    "lab": 895,
+    "command": 1140,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 5866, "synthsurf": 1900, "tests": 5000, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 6353, "synthsurf": 1900, "tests": 5500, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

@@ -166,6 +166,11 @@ def test_a_bpcer_of_zero_is_not_drawn_as_a_line():
     assert np.nanmin(other.get_ydata()) >= 100 / 200
 
 
+def test_methods_that_refuse_none_are_drawn():
+    labels = np.arange(40) % 2
+    assert plots.roc_det(pd.DataFrame({"A": labels / 2 + 0.2}), labels, [0.1]).axes[1].get_yscale() == "log"
+
+
 def test_pictures_are_as_stored_and_mark_where_a_face_has_no_depth():
     image, channels = np.full((5, 8, 8), 200, np.uint8), {"rgb": 3, "depth": 1, "ir": 1}
     image[3, 0, 0] = 0

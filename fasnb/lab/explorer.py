@@ -17,7 +17,6 @@ import traitlets
 from IPython import get_ipython
 from PIL import Image
 
-from fasnb.data.frames import cameras_of
 from fasnb.data.scores import completed
 from fasnb.data.store import Source
 from fasnb.lab.plots import CAMERA_NAMES, CLASS_COLOURS, label_of, picture
@@ -74,7 +73,8 @@ class Explorer(anywidget.AnyWidget):
         self.table = known.assign(disagreement=disagreed.std(axis=1, ddof=0)).join(columns)
         row_of = {} if source is None else dict(zip(source.frames["sample"], range(len(source.frames)), strict=True))
         self._rows = [row_of.get(sample) for sample in self.table.index]
-        self.cameras = [] if source is None else cameras_of(source.frames)
+        listed = pd.DataFrame() if source is None else source.frames
+        self.cameras = [c for c in getattr(source, "channels", ()) if c not in listed or listed[c].notna().any()]
         self.walks = [self._prepared(walk) for walk in walks]
         super().__init__(data=self.packed())
         self.on_msg(self._answer)

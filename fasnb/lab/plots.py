@@ -149,6 +149,8 @@ def roc_det(scores: pd.DataFrame, labels: np.ndarray, fprs: Sequence[float]) -> 
         ax.axvspan(left, 1 / attacks, color="0.93", lw=0)
         ax.set(xscale="log", xlim=(left, 1), xlabel="FPR = APCER over all attacks")
     axes[0].set(ylabel="TPR (%)")
+    if not any(np.isfinite(line.get_ydata()).any() for line in axes[1].lines):  # no method refuses any at any FPR
+        axes[1].set_ylim(0.1, 100)
     axes[1].set(ylabel="BPCER (%)", yscale="log")
     log_ticks(axes[0].xaxis, axes[1].xaxis, axes[1].yaxis)
     fig.legend(frameon=False, loc="outside upper center", ncols=scores.shape[1])
