@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fasnb.data.casia_surf import CasiaSurf, check, find, write
+from fasnb.data.casia_surf import CasiaSurf, counts, find, write
 from fasnb.data.frames import FRAME_COLUMNS, read_list
+from fasnb.data.survey import survey
 from synthsurf.dataset import SynthSurf
 
 SPLITS = {"train": SynthSurf("train", 3, frames_per_video=2, size=32), "valid": SynthSurf("valid", 2, 2, size=32)}
@@ -128,7 +129,7 @@ def test_all_damage_is_reported_together_and_named_when_read(copy):
     (val / "000005-ir.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")  # for Ghostscript
     Image.fromarray(noise).save(val / "000006-depth.jpg")
     words = ["cut off", "missing", "mode CMYK", "I;16", "unreadable", "not an image", "coloured"]
-    _, problems = check(find(copy).frames(["valid"]), copy, workers=2)
+    _, problems = survey(CasiaSurf(find(copy).frames(["valid"]), copy, 24), workers=2)
     for row, (word, problem) in enumerate(zip(words, problems, strict=True)):
         assert f"00000{row}" in problem and word in problem
         with pytest.raises(ValueError, match=f"00000{row}.*{word}"):
@@ -162,10 +163,14 @@ def test_fingerprint_follows_files_and_labels_but_neither_place_nor_time(copy, t
 def test_counts_stand_beside_those_of_the_challenge(written, reference, tmp_path):
     """The owner's list of the whole validation split, without a file; then a small set."""
     frames = read_list(reference / "owner" / "CASIA_SURF@p1_image_dev.txt")
-    counts, problems = check(frames, tmp_path, workers=1)
-    assert counts["found"].equals(counts["challenge"].astype("Int64")) and set(counts["split"]) == {"valid"}
+    table, problems = counts(frames), survey(CasiaSurf(frames, tmp_path), workers=1)[1]
+    assert table["found"].equals(table["challenge"].astype("Int64")) and set(table["split"]) == {"valid"}
     assert len(problems) == 9608 and problems[0].endswith("color/0015.jpg is missing")
-    counts, problems = check(find(written).frames(), written, workers=1)
-    found = counts.set_index(["split", "of"])["found"]
-    assert not problems and found["train", "subjects"] == 3 and found["valid", "frames"] == 16
+    frames = find(written).frames()
+    found = counts(frames).set_index(["split", "of"])["found"]
+    assert (
+        not survey(CasiaSurf(frames, written, 24), workers=1)[1]
+        and found["train", "subjects"] == 3
+        and found["valid", "frames"] == 16
+    )
     assert found[["valid", "test"]].isna().sum() == 5  # the challenge names neither subjects nor attacks there

@@ -16,17 +16,17 @@ PACKAGE = Path(fasnb.__file__).parent
 ROOMS = {
     "tools": 301,
     "paper": 433,
-    "data": 1360,
+    "data": 1340,
     "model": 625,
-    "training": 960,
+    "training": 961,
     "metrics": 662,
-    "lab": 895,
-    "command": 1140,
+    "lab": 893,
+    "command": 1126,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 6353, "synthsurf": 1900, "tests": 5500, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 6353, "synthsurf": 1900, "tests": 5530, "benchmarks": 900, "notebooks": 350}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

@@ -17,10 +17,6 @@ from synthsurf.dataset import SynthSurf
 PIXELS, COMPARED = 64, 300  # of the stand-in: height and width; how many frames of a reference
 MOVED = 5.0  # percent of the width: an offset between cameras that is too large
 FLAT, EMPTY = 3.0, 90.0  # a spread below, or a percentage of black above, at which there can be no face
-SIZES = {
-    "unequal": "sizes differ in {:,} frames: all become those of the first camera, as the authors did",
-    "stretched": "warning: sizes and shapes differ in {:,} frames: pictures are stretched to the first camera's shape",
-}
 
 
 def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path | None) -> tuple[list[str], list[str]]:
@@ -40,7 +36,10 @@ def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path |
         return lines, problems
     for name in source.cameras:
         lines += [f"{name}: {count:,} files {kind}" for kind, count in table[f"{name} file"].value_counts().items()]
-    lines += [SIZES[kind].format(count) for kind, count in table["sizes"].value_counts().items() if kind in SIZES]
+    if unequal := table["unequal"].sum():
+        lines += [
+            f"cameras differ in size in {unequal:,} frames: all are resized to the first one's, as the authors did"
+        ]
     rows = np.unique(np.linspace(0, len(reference.frames) - 1, COMPARED).astype(int))
     lines += [f"\nlevels (median) beside {of} (1st to 99th percentile), and percent of frames outside of it"]
     lines += [beside(table, measured(reference, rows)).to_string(index=False, float_format="{:.1f}".format)]

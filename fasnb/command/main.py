@@ -345,26 +345,23 @@ def make(**chosen) -> None:
 
 
 @data.command()
-@click.option(
-    "--root", type=FILE, required=True, help="CASIA-SURF, or the folder that the list's paths are relative to."
-)
+@click.option("--root", type=FILE, required=True, help="CASIA-SURF, or the folder that a list's paths begin at.")
 @click.option("--frames", type=FILE, help="List of one's own frames.")
 @click.option("--checkpoint", type=FILE, help="network.pt in its run: compare with the frames it was trained on.")
 @own_frames
 def check(root, frames, checkpoint, bona_fide_label, depth_mm, ir_range) -> None:
     """Decode every file of CASIA-SURF, or of a list; report all that is wrong."""
+    from fasnb.command.inspection import report
     from fasnb.data import casia_surf
 
     if frames is None:
         layout = casia_surf.find(root)
-        counts, problems = casia_surf.check(layout.frames(list(layout.lists), say=_say), root)
-        notes = [f"note: {sentence}" for sentence in layout.missing.values()]
-        lines = [*notes, counts.to_string(index=False, na_rep="unknown")]
+        listed = layout.frames(list(layout.lists), say=_say)
+        lines = [f"note: {sentence}" for sentence in layout.missing.values()]
+        lines += [casia_surf.counts(listed).to_string(index=False, na_rep="unknown")]
     else:
-        from fasnb.command.inspection import report
-
-        listed = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say)
-        lines, problems = report(listed, root, scales_of(depth_mm, ir_range), checkpoint)
-    print("\n".join(_plain(line) for text in (*lines, *problems[:10]) for line in text.split("\n")))
+        listed, lines = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say), []
+    found, problems = report(listed, root, scales_of(depth_mm, ir_range), checkpoint)
+    print("\n".join(_plain(line) for text in (*lines, *found, *problems[:10]) for line in text.split("\n")))
     if problems:
         raise ValueError(f"{len(problems):,} problems in {root}, the first ten above; nothing was changed")

@@ -60,7 +60,11 @@ def publish(study: Study) -> Path:
         if several:
             replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
         else:
-            _publish_paper(study, made / "paper.pdf", target / "paper.pdf")
+            page = write_paper(study)
+            if page.suffix == ".pdf":
+                shutil.copyfile(page, made / "paper.pdf")
+            elif (target / "paper.pdf").is_file():
+                raise ValueError(f"there is no pdflatex here, and {target}/paper.pdf would be lost; install LaTeX")
             if study.plan.networks:
                 write_published(study.plan.networks, made)
         shown = _to_docs(study.out / "report.html", target.name)
@@ -78,17 +82,6 @@ def _to_docs(report: Path, name: str) -> Path:
     (home() / "docs").mkdir(exist_ok=True)
     there = f'href="../results/published/{name}/notebooks/'
     return write_text(home() / "docs" / f"{name}.html", report.read_text("utf-8").replace('href="notebooks/', there))
-
-
-def _publish_paper(study: Study, to: Path, before: Path) -> None:
-    """The page of the study's tables and figures, where there is LaTeX. ValueError where one published before would go."""
-    page = write_paper(study)
-    if page.suffix == ".pdf":
-        shutil.copyfile(page, to)
-    elif before.is_file():
-        raise ValueError(f"there is no pdflatex here, and {before} would be lost; install LaTeX, then publish")
-    else:
-        print("paper.pdf is left out: there is no pdflatex here")
 
 
 def compare(folder: Path) -> pd.DataFrame:

@@ -20,13 +20,13 @@ from tqdm.auto import tqdm
 
 from fasnb.data.frames import FRAME_COLUMNS, FRAME_TYPES, cameras_of, read_list, with_types
 from fasnb.data.pictures import Picture, decode
-from fasnb.data.store import Source, broken
+from fasnb.data.store import Source
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.published import KNOWN
 from fasnb.tools.files import file_sha256, replace_file, seal, sealed, write_text
-from fasnb.tools.machine import cache, parallel
+from fasnb.tools.machine import cache
 
-DECODER_VERSION = 1  # raise when the same files give other pixels
+DECODER_VERSION = 2  # raise when the same files give other pixels
 FOLDERS = {"train": "Training", "valid": "Val", "test": "Testing"}
 PHASES = {"train": "phase1", "valid": "phase1", "test": "phase2"}
 LISTS = {  # split -> names of its list, those with labels first
@@ -83,10 +83,10 @@ class CasiaSurf:
     """Frames on disk, CASIA-SURF's or one's own, as a source of ``fasnb.data.store``: frame table, data root, pixels.
 
     Planes of a camera that the table has no paths of are 0. ``scales``, of 16-bit files, are those of ``pictures``.
-    Each frame is decoded as the authors did (Section 5.1 and their code): depth and IR are resized to the colour
-    (else the first) image's size (PIL, bicubic), then all three to size x size (torchvision's Resize of a PIL image: PIL, bilinear,
-    which averages when it reduces). The authors saved the first step as JPEG (``*_resized.jpg``), this does not: values
-    may differ from theirs by a JPEG's rounding. Such a file is used where it exists, else its original.
+    Each frame is decoded as the authors did (Section 5.1 and their code): depth and IR are resized to the size of the
+    colour (else the first) image (PIL, bicubic), then all three to size x size (torchvision's Resize of a PIL image: PIL,
+    bilinear, which averages when it reduces). The authors saved the first step as JPEG (``*_resized.jpg``), this does not:
+    values may differ from theirs by a JPEG's rounding. Such a file is used where it exists, else its original.
     """
 
     channels = {"rgb": 3, "depth": 1, "ir": 1}
@@ -147,24 +147,16 @@ class CasiaSurf:
         return np.dstack(planes).transpose(2, 0, 1)
 
 
-def check(frames: pd.DataFrame, root: str | Path, workers: int = 0) -> tuple[pd.DataFrame, list[str]]:
-    """Count the frames of a frame table and decode each once.
-
-    Returns what each split counts beside the whole challenge (columns split, of, found, challenge; found is missing
-    where no frame tells), and a sentence for each frame that cannot be read.
-    """
-    problems, rows = {}, []
-    chunks = np.array_split(np.arange(len(frames)), len(frames) // 64 + 1)
-    results = parallel(partial(broken, CasiaSurf(frames, root)), chunks, workers)
-    for found in tqdm(results, total=len(chunks), unit="chunk", desc="checking"):
-        problems |= found
+def counts(frames: pd.DataFrame) -> pd.DataFrame:
+    """What each split of a frame table counts beside the whole challenge: columns split, of, found (missing where no
+    frame tells) and challenge."""
+    rows = []
     for split, part in frames.groupby("split", sort=False):
         found = {"frames": len(part), "subjects": part["subject"].nunique() or pd.NA}
         found |= {"bona fide": (part["label"] == 1).sum(min_count=1), "attack": (part["label"] == 0).sum(min_count=1)}
         found |= {f"attack {kind}": (part["attack"] == kind).sum(min_count=1) for kind in range(1, 7)}
         rows += [(split, what, found[what], count) for what, count in KNOWN[split].items()]
-    counts = pd.DataFrame(rows, columns=["split", "of", "found", "challenge"]).astype({"found": "Int64"})
-    return counts, [problems[row] for row in sorted(problems)]
+    return pd.DataFrame(rows, columns=["split", "of", "found", "challenge"]).astype({"found": "Int64"})
 
 
 def write(source: Source, root: str | Path) -> None:

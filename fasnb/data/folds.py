@@ -28,13 +28,13 @@ def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
     """Attack folds of Sections 4.1 and 5.4: each holds out a third of the attack types and of the subjects' bona fide.
 
     Types are dealt out in their order: fold 1, 2, 3 holds out attack 4, 5, 6 of CASIA-SURF. The bona fide frames are
-    dealt out by subject, at random by ``seed``. With fewer than three types, or an unknown one, these are the three
-    subject folds. Raises ValueError for fewer than three subjects, or one that is unknown.
+    dealt out by subject, at random by ``seed``. Raises ValueError for fewer than three types, an unknown type or subject,
+    and fewer than three subjects.
     """
-    thirds, attacks = subject_folds(frames, seed, 3), frames["attack"].where(frames["label"] == 0)
+    attacks = frames["attack"].where(frames["label"] == 0)
     kinds = sorted(attacks.dropna().unique())
     if len(kinds) < 3 or attacks[frames["label"] == 0].isna().any():
-        return thirds
+        raise ValueError(f"attack folds need the type of every attack, and three types; found {kinds}")
     fold = attacks.map({kind: place % 3 + 1 for place, kind in enumerate(kinds)}).astype("Int64")
     bona_fide = frames["label"] == 1
     fold[bona_fide] = subject_folds(frames[bona_fide], seed, 3)
@@ -57,6 +57,5 @@ def divided(frames: pd.DataFrame, seed: int) -> pd.DataFrame:
     for split in ("train", "valid"):
         classes = frames.loc[frames["split"] == split, "label"]
         if classes.nunique() < 2 or classes.isna().any():
-            what = "each needs a label, and there must be both classes; add labels, people or a column split"
-            raise ValueError(f"{split} has {len(classes):,} frames: {what}")
+            raise ValueError(f"{split} has unlabelled frames, or one class; add labels, people or a column split")
     return frames

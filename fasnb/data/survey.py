@@ -21,37 +21,31 @@ MEASURES = ("level", "spread", "black")
 def survey(source: CasiaSurf, workers: int = 0) -> tuple[pd.DataFrame, list[str]]:
     """Decode every file once: a table with a row for each frame that can be read, and a sentence for each that cannot.
 
-    The table has ``row`` of the frame table, ``sample``, ``label``; ``<camera> file``, its kind and size; ``sizes`` (equal, unequal or stretched: of
-    other shape too); the measures of ``measured``; and of each pair ``<camera>-<camera>``, their ``offset``.
+    The table has ``sample``, ``label``; ``<camera> file``, its kind and size; whether sizes are ``unequal``; the measures
+    of ``measured``; and of each pair of cameras, ``<camera>-<camera>``, their ``offset``.
     """
-    chunks, found = np.array_split(np.arange(len(source.frames)), len(source.frames) // 64 + 1), []
-    for rows in tqdm(
-        parallel(partial(_look, source), chunks, workers), total=len(chunks), unit="chunk", desc="checking"
-    ):
-        found += rows
-    table = pd.DataFrame(sorted(found, key=lambda about: about["row"]))
-    bad = table["problem"].notna()
-    return table[~bad].reset_index(drop=True), table["problem"][bad].to_list()
+    chunks, found = np.array_split(np.arange(len(source.frames)), len(source.frames) // 64 + 1), {}
+    results = parallel(partial(_look, source), chunks, workers)
+    for rows in tqdm(results, total=len(chunks), unit="chunk", desc="checking"):
+        found |= rows
+    told = [found[row] for row in sorted(found)]
+    return pd.DataFrame([it for it in told if isinstance(it, dict)]), [it for it in told if isinstance(it, str)]
 
 
-def _look(source: CasiaSurf, rows: np.ndarray) -> list[dict]:
-    found = []
-    for row in rows:
-        about = {"row": row, "problem": None} | {name: source.frames[name][row] for name in ("sample", "label")}
+def _look(source: CasiaSurf, rows: np.ndarray) -> dict[int, dict | str]:
+    """What is to be said of each frame, or what is wrong with it."""
+    found = {}
+    for row in map(int, rows):
         try:
             pictures = source.pictures(row)
         except ValueError as error:
-            found.append(about | {"problem": str(error)})
+            found[row] = str(error)
             continue
-        sizes = np.array([picture.image.size for picture in pictures.values()])
-        shapes = sizes[:, 0] / sizes[:, 1]
-        about["sizes"] = "equal" if (sizes == sizes[0]).all() else "unequal"
-        about["sizes"] = "stretched" if np.ptp(shapes) > 0.02 * shapes[0] else about["sizes"]
-        for name, (image, kind) in pictures.items():
-            about[f"{name} file"] = f"{kind}, {image.width}x{image.height}"
+        found[row] = about = {name: source.frames[name][row] for name in ("sample", "label")}
+        about["unequal"] = len({picture.image.size for picture in pictures.values()}) > 1
+        about |= {f"{name} file": f"{it.kind}, {it.image.width}x{it.image.height}" for name, it in pictures.items()}
         planes = _planes(source, source.resized(pictures))
         about |= _measures(planes) | {f"{a}-{b}": offset(planes[a], planes[b]) for a, b in combinations(planes, 2)}
-        found.append(about)
     return found
 
 

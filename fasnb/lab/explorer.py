@@ -87,10 +87,9 @@ class Explorer(anywidget.AnyWidget):
         known += [(sample, self.table.index) for sample in walk.frames]
         if lost := [name for name, among in known if name not in among]:
             raise ValueError(f"the walk {walk.title!r} names {lost[0]!r}, which this explorer does not have")
-        controls = {"method": method, "against": walk.against, "sort": walk.order}
-        controls |= {"filter-class": str(walk.label), "filter-error": walk.errors}
-        frames = self.table.index.get_indexer(list(walk.frames)).tolist()
-        return {"title": walk.title, "look": walk.look, "frames": frames, "controls": controls}
+        controls = {"method": method, "against": walk.against, "sort": walk.order, "filter-error": walk.errors}
+        about = {"title": walk.title, "look": walk.look, "controls": controls | {"filter-class": str(walk.label)}}
+        return about | {"frames": self.table.index.get_indexer(list(walk.frames)).tolist()}
 
     @property
     def selection(self) -> pd.DataFrame:

@@ -186,9 +186,12 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
     if "train" not in sources:
         raise MissingData("there are no training frames here; see data/README.md")
     frames, seed = sources["train"].frames, profile.fold_seed
-    folds = {"attack": attack_folds(frames, seed)}
-    if profile.source != "frames":  # of which there may be fewer than five people
-        folds |= {"subject": subject_folds(frames, seed), "thirds": subject_folds(frames, seed, 3)}
+    folds = {"thirds": subject_folds(frames, seed, 3)}
+    if profile.source == "frames":  # of few people, and perhaps of few attack types
+        typed = frames.loc[frames["label"] == 0, "attack"]
+        folds["attack"] = folds["thirds"] if typed.isna().any() or typed.nunique() < 3 else attack_folds(frames, seed)
+    else:
+        folds |= {"attack": attack_folds(frames, seed), "subject": subject_folds(frames, seed)}
     made = Plan([], {}, sources, folds)
     for experiment in EXPERIMENTS.values():
         try:
