@@ -128,7 +128,7 @@ def test_all_damage_is_reported_together_and_named_when_read(copy):
     (val / "000004-depth.jpg").write_bytes(b"")
     (val / "000005-ir.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")  # for Ghostscript
     Image.fromarray(noise).save(val / "000006-depth.jpg")
-    words = ["cut off", "missing", "mode CMYK", "I;16", "unreadable", "not an image", "coloured"]
+    words = ["cut off", "missing", "mode CMYK", "I;16", "unreadable", "no image of", "coloured"]
     _, problems = survey(CasiaSurf(find(copy).frames(["valid"]), copy, 24), workers=2)
     for row, (word, problem) in enumerate(zip(words, problems, strict=True)):
         assert f"00000{row}" in problem and word in problem

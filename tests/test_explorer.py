@@ -92,12 +92,10 @@ def test_what_cannot_be_counted_is_refused(change, options, reason):
         Explorer(change(table()), **options)
 
 
-@pytest.mark.parametrize(
-    "change", [{"frames": ["x"]}, {"method": "C"}, {"against": "C"}, {"errors": "few"}, {"order": ""}]
-)
+@pytest.mark.parametrize("change", [{"frames": ["x"]}, {"controls": {"method": "C"}}, {"controls": {"against": "C"}}])
 def test_a_walk_names_what_the_explorer_has(change):
-    walks = Explorer(table(), walks=[Walk("One", "Look.", [NAMES[3]], against="B", label=0)]).walks
-    assert walks[0]["frames"] == [3] and walks[0]["controls"]["method"] == "ensemble"
+    walks = Explorer(table(), walks=[Walk("One", "Look.", [NAMES[3]], {"against": "B"})]).walks
+    assert walks[0]["frames"] == [3] and walks[0]["controls"] == {"against": "B"}
     with pytest.raises(ValueError, match="the walk 'One' names"):
         Explorer(table(), walks=[Walk("One", "Look.", **change)])
 

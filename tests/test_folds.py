@@ -41,7 +41,7 @@ def test_folds_refuse_what_is_unknown_or_too_few():
     frames = frame_table(sample=[f"{number}-color.jpg" for number in range(10)], attack=[0, 4] * 5)
     with pytest.raises(ValueError, match="subject of every training frame; it is missing for 10"):
         subject_folds(frames, seed=0)
-    with pytest.raises(ValueError, match="3 folds need at least 3 subjects, found 2"):
+    with pytest.raises(ValueError, match="3 folds need at least 3 subjects to train on, found 2"):
         subject_folds(frames.assign(subject=["anna", "ben"] * 5), 0, 3)
     with pytest.raises(ValueError, match="the type of every attack, and three types"):
         attack_folds(frames.assign(subject="anna", label=[1, 0] * 5), seed=0)

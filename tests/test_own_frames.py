@@ -137,9 +137,9 @@ def test_people_are_divided_where_the_list_divides_no_frames():
     assert {name: len(people) for name, people in parts.items()} == {"train": 10, "valid": 5, "test": 5}
     assert len({*parts["train"], *parts["valid"], *parts["test"]}) == 20
     for wrong, said in (
-        (frames.assign(subject=None), "give it a column subject"),
+        (frames.assign(subject=None), "80 frames have no subject, by which they are divided"),
         (frames.assign(split=["train"] * 40 + [None] * 40), "40 frames of the list have no split"),
-        (frames.assign(split="train"), "valid has unlabelled frames, or one class"),
+        (frames.assign(split="train"), "valid is empty, or has unlabelled frames or one class"),
     ):
         with pytest.raises(ValueError, match=said):
             divided(wrong, 0)
@@ -232,4 +232,4 @@ def test_what_a_check_finds_is_told(tmp_path, capsys):
     told = capsys.readouterr()
     assert "1 frames show no face in depth" in told.out and "1 frames show no face in rgb" in told.out
     assert "cameras differ in size in 23 frames" in told.out and "3 IR.png is missing" in told.out
-    assert "no split: fasnb run divides the people" in told.out and "1 problems" in told.err
+    assert "cannot train on these: 3 folds need at least 3 subjects" in told.out and "1 problems" in told.err

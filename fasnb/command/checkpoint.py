@@ -1,6 +1,5 @@
 """One trained network and one's own frames: scores."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,14 +15,13 @@ from fasnb.tools.machine import cache
 from fasnb.training.scoring import score
 
 
-def score_frames(
-    checkpoint: Path, frames: pd.DataFrame, root: Path, device: str, precision: str, scales: Mapping | None = None
-) -> pd.DataFrame:
+def score_frames(checkpoint: Path, frames: pd.DataFrame, root: Path, device: str, precision: str, scales=None):
     """The scores table of one network on the files of a frame table, which are decoded once into ``data/cache``.
 
     ``checkpoint`` is ``network.pt`` of a run, or of the authors, which takes the released recipe and the file's name. In
     "bf16" scores are off by some thousandths, more where the network is unsure; the order of scores close to 0 or to 1,
-    on which TPR at a low FPR may hang, is exact in "fp32" alone. ``scales``: as of ``CasiaSurf``. FileNotFoundError, or ValueError with what is wrong.
+    on which TPR at a low FPR may hang, is exact in "fp32" alone. ``scales``, as of ``CasiaSurf``, are by default those of
+    the training; others are refused. FileNotFoundError, or ValueError with what is wrong.
     """
     network, content = load_network(checkpoint), read(checkpoint)
     about = content.get("about")
@@ -33,7 +31,11 @@ def score_frames(
         recipe, names = Recipe(**about["recipe"]), [about[name] for name in NETWORK]
     except (ValueError, LookupError, TypeError):
         raise ValueError(f"{checkpoint} does not say how its images are prepared; take network.pt of a run") from None
-    source = CasiaSurf(frames, root, recipe.resize, scales)
+    known, given = {name: tuple(pair) for name, pair in about.get("scales", {}).items()}, dict(scales or {})
+    if given and known and given != known:
+        pairs = ", ".join(f"{name} {min(pair):g}:{max(pair):g}" for name, pair in known.items())
+        raise ValueError(f"{checkpoint} was trained with the ranges {pairs}; give these, or none")
+    source = CasiaSurf(frames, root, recipe.resize, given or known)
     if lacking := {*network.architecture.modalities} - {*source.cameras}:
         needed = ", ".join({**dict.fromkeys(network.architecture.modalities)})
         raise ValueError(f"{checkpoint} looks at {needed}; the list has no pictures of {', '.join(sorted(lacking))}")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fasnb.data.casia_surf import CasiaSurf
+from fasnb.data.folds import divided, subject_folds
 from fasnb.data.reader import summary
 from fasnb.data.store import Source, Store
 from fasnb.data.survey import beside, measured, survey
@@ -15,8 +16,8 @@ from fasnb.tools.machine import cache
 from synthsurf.dataset import SynthSurf
 
 PIXELS, COMPARED = 64, 300  # of the stand-in: height and width; how many frames of a reference
-MOVED = 5.0  # percent of the width: an offset between cameras that is too large
-FLAT, EMPTY = 3.0, 90.0  # a spread below, or a percentage of black above, at which there can be no face
+# no face: a spread below, or a percentage of black above; too large an offset between cameras, in percent of the width
+FLAT, EMPTY, MOVED = 3.0, 90.0, 5.0
 
 
 def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path | None) -> tuple[list[str], list[str]]:
@@ -28,23 +29,25 @@ def report(frames: pd.DataFrame, root: Path, scales: Mapping, checkpoint: Path |
     reference, of = _reference(checkpoint)
     source = CasiaSurf(frames, root, reference.size, scales)
     table, problems = survey(source)
-    unsplit = "no split: fasnb run divides the people, half to train, a quarter each to valid and test"
-    lines = [f"{split}: {summary(part)}" for split, part in frames.groupby("split")] or [unsplit]
-    several = frames.groupby("subject")["split"].nunique().loc[lambda splits: splits > 1].index
-    lines += [f"warning: {len(several):,} people are in several splits, such as {name}" for name in several[:1]]
+    try:
+        parts = divided(frames, 0)
+        lines = [f"{split}: {summary(part)}" for split, part in parts.groupby("split", sort=False)]
+        subject_folds(parts[parts["split"] == "train"], 0, 3)
+    except ValueError as error:
+        lines = [f"warning: fasnb run --profile frames cannot train on these: {error}"]
     if table.empty:
         return lines, problems
     for name in source.cameras:
         lines += [f"{name}: {count:,} files {kind}" for kind, count in table[f"{name} file"].value_counts().items()]
     if unequal := table["unequal"].sum():
-        lines += [
-            f"cameras differ in size in {unequal:,} frames: all are resized to the first one's, as the authors did"
-        ]
+        lines += [f"cameras differ in size in {unequal:,} frames: all are resized to the first's, as the authors did"]
     rows = np.unique(np.linspace(0, len(reference.frames) - 1, COMPARED).astype(int))
+    levels, wrong = beside(table, measured(reference, rows)), {}
     lines += [f"\nlevels (median) beside {of} (1st to 99th percentile), and percent of frames outside of it"]
-    lines += [beside(table, measured(reference, rows)).to_string(index=False, float_format="{:.1f}".format)]
-    wrong = {}
+    lines += [levels.to_string(index=False, float_format="{:.1f}".format)]
     for name in source.cameras:
+        if levels.loc[levels["camera"] == name, "outside"].max() > 90:
+            lines += [f"warning: nearly all of {name} lies outside: is it bright where near, and the range right?"]
         lost = (table[f"{name} spread"] < FLAT) | (table[f"{name} black"] > EMPTY)
         wrong[f"show no face in {name}: it is flat or empty there"] = lost
     for pair in [name for name in table if "-" in name]:

@@ -200,9 +200,8 @@ def released(root, epoch, crop, as_json) -> None:
     folders = {row: folder for folder, row in RELEASED_EXPERIMENTS.items()}
     for (experiment, seed), model in table.groupby(["experiment", "seed"]):
         expected = [(experiment, fold, seed) for fold in (1, 2, 3)]
-        means[f"{folders.get(experiment, experiment)}_seed{seed}"] = metrics.average(
-            model, over=["fold"], expected=expected
-        )
+        name = f"{folders.get(experiment, experiment)}_seed{seed}"
+        means[name] = metrics.average(model, over=["fold"], expected=expected)
     members = table[table["experiment"].isin(RELEASED_EXPERIMENTS.values())]
     means["ensemble"] = metrics.average(members, over=["fold", "seed", "experiment"], expected=RELEASED_NETWORKS)
     reports = {name: metrics.evaluate(mean["label"], mean["score"]) for name, mean in means.items()}
@@ -238,9 +237,7 @@ def score(checkpoint, frames, root, out, bona_fide_label, depth_mm, ir_range, su
 
 @cli.command()
 @profile_options
-@click.option(
-    "--time", "timed", is_flag=True, help="Also how long the rest takes here, by a step of the largest network."
-)
+@click.option("--time", "timed", is_flag=True, help="Also how long the rest takes here, by a step of the largest.")
 def plan(timed, **chosen) -> None:
     """Every network of a profile, and what is done."""
     from fasnb.training.archive import is_done, load_facts

@@ -39,9 +39,7 @@ class NotebookError(RuntimeError):
     """A notebook stopped; the message names the notebook, the cell and the reason."""
 
 
-def run(
-    profile: str, settings: Mapping[str, Any], out: Path | None, only: Sequence[str] = (), from_scores=False
-) -> None:
+def run(profile: str, settings: Mapping, out: Path | None, only: Sequence[str] = (), from_scores=False) -> None:
     """Train what is missing, execute the notebooks and write ``report.html``; can be stopped and run again.
 
     The first three arguments are as of ``fasnb.lab.open_study``; ``only`` has beginnings of the names of notebooks, by

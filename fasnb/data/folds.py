@@ -18,7 +18,7 @@ def subject_folds(frames: pd.DataFrame, seed: int, folds: int = 5) -> pd.Series:
         raise ValueError(f"{what}; give the list a column subject")
     subjects = np.sort(frames["subject"].unique().astype(str))
     if len(subjects) < folds:
-        raise ValueError(f"{folds} folds need at least {folds} subjects, found {len(subjects)}")
+        raise ValueError(f"{folds} folds need at least {folds} subjects to train on, found {len(subjects)}")
     shuffled = np.random.default_rng(seed).permutation(subjects)
     fold_of = {subject: place % folds + 1 for place, subject in enumerate(shuffled)}
     return frames["subject"].map(fold_of).astype("int64").rename("fold")
@@ -44,18 +44,20 @@ def attack_folds(frames: pd.DataFrame, seed: int) -> pd.Series:
 def divided(frames: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Frames with a split each: the list's, or, where it has none, half of the people train, a quarter valid and test.
 
-    Raises ValueError where it has some, where no subjects are known, or where train or valid lacks labels or a class.
+    Raises ValueError where it has some, where subjects are unknown or in several, or train or valid lacks labels or a class.
     """
     if frames["split"].isna().all():
-        if frames["subject"].isna().any():
-            raise ValueError("the list divides no frames: give it a column subject, by which it is done, or split too")
+        if unknown := frames["subject"].isna().sum():
+            raise ValueError(f"{unknown:,} frames have no subject, by which they are divided; or give the list a split")
         people = np.random.default_rng(seed).permutation(np.sort(frames["subject"].unique().astype(str)))
         part = {who: ("train", "valid", "train", "test")[place % 4] for place, who in enumerate(people)}
         frames = frames.assign(split=frames["subject"].map(part).astype("string"))
     if frames["split"].isna().any():
         raise ValueError(f"{frames['split'].isna().sum():,} frames of the list have no split; give all one, or none")
+    if (several := frames.groupby("subject")["split"].nunique() > 1).any():
+        raise ValueError(f"{several.sum():,} people are in several splits, such as {several.idxmax()}; give each one")
     for split in ("train", "valid"):
         classes = frames.loc[frames["split"] == split, "label"]
         if classes.nunique() < 2 or classes.isna().any():
-            raise ValueError(f"{split} has unlabelled frames, or one class; add labels, people or a column split")
+            raise ValueError(f"{split} is empty, or has unlabelled frames or one class; add labels, people or a split")
     return frames

@@ -35,6 +35,7 @@ _NAMES = reader.NAMES | {
 _CAPTURE = r"(?:^|/)(?P<part>real|fake)_part/(?:(?:real|fake)_\w+_part/)?"  # of whole paths of CASIA-SURF
 _CAPTURE += r"(?P<subject>[^/]+)/(?P<kind>real|\d\d_\w+)(?:\.rssdk)?/colou?r/[^/]+$"
 _SPLIT = r"(?i)(?:^|/)(?:(?P<train>train|training)|(?P<valid>val|valid|validation|dev)|(?P<test>test|testing|eval))/"
+_PHASES = r"(?:^|/)(?:(?P<train>Training)|(?P<valid>Val)|(?P<test>Testing))/"  # the folders of CASIA-SURF
 _MODALITY = r"(?i)(?:^|[/_-])(?:(?P<rgb>colou?r|rgb)|(?P<depth>depth)|(?P<ir>ir))(?:[_.-][^/]*|/[^/]*)$"
 _COLOUR = r"(?<![^/])color(?=/[^/]*$)|(?<=-)color(?=\.[^/]*$)"  # in whose place depth and IR write their names
 
@@ -67,11 +68,14 @@ def read_list(path, root=None, *, bona_fide_label=None, split=None, say: Callabl
     subject = fields["subject"].replace("", None) if "subject" in fields else capture["subject"]
     attack = capture["kind"].map(ATTACK_FOLDERS).mask(capture["part"] == "real", 0)
     if "attack" in fields:
-        attack = reader.attacks_of(fields["attack"].replace("", None), pd.Series(label, fields.index, dtype=float))
-    split = split or _named(fields["split"] + "/" if "split" in fields else images.iloc[:, 0], _SPLIT)
+        labels = pd.Series(label, fields.index, dtype=float)
+        attack = reader.attacks_of(path, fields["attack"].replace("", None), labels)
+    where = fields["split"] + "/" if "split" in fields else images.iloc[:, 0]
+    split = split or _named(where, _PHASES if named and "split" not in fields else _SPLIT)  # a header is believed
     frames = frame_table(sample=images.iloc[:, 0], **images, label=label, subject=subject, attack=attack, split=split)
-    say(f"{path}: {reader.summary(frames)}; cameras: {', '.join(images)}; {how}")
-    return frames.join(fields.drop(columns=[*_NAMES, "sample"], errors="ignore").reset_index(drop=True))
+    others = fields.drop(columns=[*_NAMES, "sample"], errors="ignore").reset_index(drop=True)
+    say(f"{path}: {reader.summary(frames)}; cameras: {', '.join(images)}; others: {', '.join(others) or 'none'}; {how}")
+    return frames.join(others)
 
 
 def frame_table(**columns) -> pd.DataFrame:
@@ -94,11 +98,9 @@ def _images(path: Path, fields: pd.DataFrame, root: str | Path | None, named: bo
     images, first = written.map(_below, root=root), written.columns[0]
     for name in images:
         refuse(path, fields[first][written[name] == ""], f"has nothing in the column {name}")
-        refuse(
-            path, written[name][images[name].isna()], "leaves the data root (fasnb score: --root); name what is below"
-        )
+        refuse(path, written[name][images[name].isna()], "leaves the data root (--root); name what is below")
+        refuse(path, images[name][images[name].duplicated()], "is a duplicate sample, named in an earlier line too")
     seen = images[first]
-    refuse(path, seen[seen.duplicated()], "is a duplicate sample, named in an earlier line too")
     for name in MODALITIES[1:] if {*MODALITIES} & {*fields} == {"rgb"} else ():
         beside = seen.str.replace(_COLOUR, name, n=1, regex=True)
         if not (named and (beside == seen).all()):

@@ -41,7 +41,7 @@ def scales_of(depth_mm: str | None = "", ir_range: str | None = "") -> dict[str,
     scales = {}
     for camera, text in (("depth", depth_mm), ("ir", ir_range)):
         parts = re.fullmatch(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", (text or "").strip())
-        if text and not (parts and float(parts[1]) < float(parts[2])):
+        if text and not (parts and float(parts[1]) < float(parts[2]) and float(parts[2]) >= 50):  # 50: not metres
             raise ValueError(f"{text!r} is no range, the smaller number first; write {RANGES[camera]}")
         if text:
             low, high = map(float, parts.groups())
@@ -68,14 +68,14 @@ def decode(path: Path, camera: str, scales: Mapping[str, tuple[float, float]]) -
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
     except Exception:  # a damaged image can raise nearly anything in a decoder; nothing of ours runs in this block
-        raise ValueError(f"{path} is unreadable: not an image or cut off") from None
+        raise ValueError(f"{path} is unreadable: no image of {', '.join(FORMATS)}, cut off or too large") from None
     kind = f"{image.format}, {KINDS.get(image.mode, '16-bit grey')}{', turned by EXIF' * turned}"
     if image.mode in DEEP and camera != "rgb":
         if camera not in scales:
             raise MissingRange(f"{path} has 16 bits: say what of them is black and white, {RANGES[camera]}")
         return Picture(Image.fromarray(scaled(np.asarray(image), *scales[camera])), kind)
     if image.mode not in KINDS:
-        wanted = "an 8-bit colour image" if camera == "rgb" else "grey of 8 or 16 bits"
+        wanted = "an 8-bit colour image" if camera == "rgb" else "grey of 8 bits, or of 16 (depth in whole millimetres)"
         raise ValueError(f"{path} is a {image.format} of mode {image.mode}; save it as {wanted}")
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGBA").convert("RGB")

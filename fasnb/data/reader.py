@@ -72,13 +72,16 @@ def labels_of(path: Path, written: pd.Series, live: bool = True) -> pd.Series:
     return (numbers if live else 1 - numbers).fillna(words).astype(float)
 
 
-def attacks_of(written: pd.Series, labels: pd.Series) -> pd.Series:
+def attacks_of(path: Path, written: pd.Series, labels: pd.Series) -> pd.Series:
     """Attack types as whole numbers where all of attacks are 1 to 127; else words such as "type 0", none of bona fide."""
     numbers = pd.to_numeric(written.astype(object), errors="coerce").astype("float64")
     fits = (numbers % 1 == 0) & numbers.between((labels == 0).astype(int), 127)
     if (fits | written.isna() | (labels == 1)).all():
         return numbers.where(fits).astype("Int8")
     words = written.astype("string").str.strip().str.lower().str.removesuffix(".0")
+    typed = words.notna() & ~words.map(plain, na_action="ignore").isin(["", "none", *WORDS])
+    if typed[labels == 1].any() and not typed[labels == 0].any():
+        raise ListError(f"{path}: only bona fide lines have attack types; if labels are reversed: --bona-fide-label 0")
     return words.mask(numbers.notna(), "type " + words).mask(labels == 1)
 
 

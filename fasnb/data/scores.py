@@ -81,7 +81,7 @@ def read_scores(path, *, bona_fide_label=None, frames=None, say: Callable[[str],
     table["label"] = labels if labels.isna().any() else labels.astype("int64")
     table["score"] = _numbers(path, table["score"])
     if "attack" in table:
-        table["attack"] = reader.attacks_of(table["attack"], labels)
+        table["attack"] = reader.attacks_of(path, table["attack"], labels)
     say(f"{path}: {reader.summary(table)}; {how}")
     return table.reset_index(drop=True)
 

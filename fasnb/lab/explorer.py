@@ -6,7 +6,7 @@ import gzip
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,11 +36,7 @@ class Walk(NamedTuple):
     title: str
     look: str
     frames: Sequence[str] = ()  # samples that are selected
-    method: str | None = None  # by default the ensemble, where there is one
-    against: str = ""  # another method in the scatter; else the disagreement
-    label: int | str = ""  # 0 shows attacks alone, 1 bona fide
-    errors: str = ""  # "any": frames on which some method errs; "split": on which methods disagree
-    order: str = "disagreement"  # or "distance", nearest to the threshold first; or "error", the method's largest first
+    controls: Mapping[str, str] = {}  # by their data-testid in explorer.js, the others as at the beginning
 
 
 class Explorer(anywidget.AnyWidget):
@@ -80,16 +76,12 @@ class Explorer(anywidget.AnyWidget):
         self.on_msg(self._answer)
 
     def _prepared(self, walk: Walk) -> dict:
-        """A walk as explorer.js takes it: rows of its frames, and values of the controls by their test ids."""
-        method = self.methods.columns[-1] if walk.method is None else walk.method
-        known = [(method, self.methods), (walk.against, ["", *self.methods]), (walk.errors, ["", "any", "split"])]
-        known += [(walk.order, ["disagreement", "distance", "error"]), (walk.label, ["", 0, 1])]
-        known += [(sample, self.table.index) for sample in walk.frames]
-        if lost := [name for name, among in known if name not in among]:
-            raise ValueError(f"the walk {walk.title!r} names {lost[0]!r}, which this explorer does not have")
-        controls = {"method": method, "against": walk.against, "sort": walk.order, "filter-error": walk.errors}
-        about = {"title": walk.title, "look": walk.look, "controls": controls | {"filter-class": str(walk.label)}}
-        return about | {"frames": self.table.index.get_indexer(list(walk.frames)).tolist()}
+        """A walk as explorer.js takes it: its frames are rows of the table."""
+        named = [walk.controls[one] for one in ("method", "against") if one in walk.controls]
+        if lost := {*named} - {*self.methods} or {*walk.frames} - {*self.table.index}:
+            raise ValueError(f"the walk {walk.title!r} names {min(lost)!r}, which this explorer does not have")
+        rows = self.table.index.get_indexer(list(walk.frames)).tolist()
+        return walk._asdict() | {"frames": rows, "controls": dict(walk.controls)}
 
     @property
     def selection(self) -> pd.DataFrame:

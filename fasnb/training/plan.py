@@ -69,6 +69,7 @@ class Frames:
     fingerprint: str
     rows: np.ndarray
     source: Source | None = None  # None: the store is there
+    scales: Mapping = field(default_factory=dict)  # of 16-bit files, as of ``fasnb.data.pictures``
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -234,7 +235,8 @@ def _seen(modalities: tuple[str, str, str], there: list[str]) -> tuple[str, ...]
 def _frames(split: str, source: Source, rows: np.ndarray | None = None) -> Frames:
     """Rows of a split, by default all; its store lies in the cache."""
     rows = np.arange(len(source.frames)) if rows is None else rows
-    return Frames(cache() / f"{split}-{source.fingerprint[:16]}", source.fingerprint, rows, source)
+    folder = cache() / f"{split}-{source.fingerprint[:16]}"
+    return Frames(folder, source.fingerprint, rows, source, getattr(source, "scales", {}))
 
 
 def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | Path | None:
