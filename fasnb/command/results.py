@@ -68,9 +68,8 @@ def publish(study: Study) -> Path:
             if study.plan.networks:
                 write_published(study.plan.networks, made)
         shown = _to_docs(study.out / "report.html", target.name)
-        hashes = {f"../../../docs/{shown.name}": file_sha256(shown)}  # as seen from the published folder
         files = [path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE]
-        seal(made, {"sha256": hashes}, files)
+        seal(made, {"sha256": {f"../../../docs/{shown.name}": file_sha256(shown)}}, files)  # as seen from the folder
         if target.exists():
             target.rename(Path(folder) / "before")
         made.rename(target)
