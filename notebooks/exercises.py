@@ -70,8 +70,7 @@ def tpr(table, fpr):
 def may_pass(study):
     """Count the attack frames of validation, take the share of them alone, and mind which way to round.
     The share is of attack frames alone, rounded down: at most the target, never more."""
-    attacks = (study.sources["valid"].frames["label"] == 0).sum()
-    return allowed_attacks(7e-3, attacks)
+    return allowed_attacks(7e-3, (study.sources["valid"].frames["label"] == 0).sum())
 
 
 def _attack_cases(study):
@@ -262,8 +261,7 @@ def fused_outside(study):
 
 
 def _two_groups(study):
-    draws = [np.random.default_rng(seed) for seed in range(3)]
-    labels, people = np.arange(300) % 3 % 2, np.arange(300) // 10
+    labels, people, draws = np.arange(300) % 3 % 2, np.arange(300) // 10, map(np.random.default_rng, range(3))
     return [(labels, labels + draw.normal(size=300), people, draw.permutation(30)[:15], 0.05) for draw in draws]
 
 

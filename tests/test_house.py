@@ -16,12 +16,12 @@ PACKAGE = Path(fasnb.__file__).parent
 ROOMS = {
     "tools": 301,
     "paper": 433,
-    "data": 1340,
+    "data": 1347,
     "model": 625,
-    "training": 961,
+    "training": 963,
     "metrics": 662,
-    "lab": 893,
-    "command": 1126,
+    "lab": 885,
+    "command": 1125,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
