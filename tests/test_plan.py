@@ -16,7 +16,7 @@ from fasnb.training.plan import WEIGHT_FILES, backbones_of, plan
 from fasnb.training.scoring import score
 from synthsurf.dataset import SynthSurf
 
-PLANNED = {name for name, experiment in EXPERIMENTS.items() if not experiment.appendix}
+PLANNED = {name for name, experiment in EXPERIMENTS.items() if not experiment.switch}
 
 
 def keys(settings, out):
@@ -121,8 +121,8 @@ def real_plan(real, weights, out):
 
 def test_experiments_without_their_weights_are_left_out(real, weights, tmp_path):
     made = real_plan(real, weights, tmp_path)
-    without = {name for name, e in EXPERIMENTS.items() if e.initialisation in ("asian", "gender", "generic")}
-    assert set(made.left_out) == without
+    without = {name for name, e in EXPERIMENTS.items() if e.initialisation in ("asian", "gender", "generic", "rendered")}
+    assert set(made.left_out) - {"dlib-real"} == without  # which hangs on a package
     with pytest.raises(FileNotFoundError, match=r"'asian' needs asian-ir50\.pth .*data/README\.md"):
         made.of("C")
     assert made.sources["valid"].frames["subject"].isna().all() and made.labelled("valid")

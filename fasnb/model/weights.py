@@ -1,7 +1,7 @@
-"""Weights in and out: backbones to start from (torchvision's resnets, the face resnet-34, face.evoLVe's IR-50, ours),
-checkpoints of the paper's authors, and our own networks.
+"""Weights in and out: backbones to start from (torchvision's resnets, the face resnet-34, face.evoLVe's IR-50, dlib's
+network, ours), checkpoints of the paper's authors, and our own networks.
 
-Every file is opened with ``weights_only=True``, so that a pickle that carries code is refused and not run, and compared
+Every file of PyTorch is opened with ``weights_only=True``, so that a pickle that carries code is refused and not run, and compared
 by key and shape before anything is changed. What does not fit is a ``WeightsError``, one sentence that names the file.
 """
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fasnb.model.backbones import Backbone, Stages
+from fasnb.model.dlib_file import read_dlib
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
 from fasnb.tools.files import replace_file
 
@@ -138,7 +139,9 @@ def _backbone_state(backbone: Start, stages: Stages) -> dict[str, Tensor]:
     name = str(backbone) if isinstance(backbone, str | Path) else "backbone"
     if isinstance(backbone, Backbone):
         backbone = {"backbone": asdict(backbone.stages), "state_dict": backbone.state_dict()}
-    given = backbone if isinstance(backbone, Mapping) else read(backbone)
+    if isinstance(backbone, str | Path):
+        backbone = read_dlib(backbone)[0] if name.endswith(".dat") else read(backbone)
+    given = backbone
     own = given.get("backbone")  # a file of ours says which backbone it is
     for wrapper in ("state_dict", "model_state_dict"):
         given = given[wrapper] if isinstance(given.get(wrapper), Mapping) else given
