@@ -103,7 +103,7 @@ class DlibBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.down:
-            x = _enlarged(x, *(max(3, n) for n in x.shape[1:]))
+            x = _enlarged(x, x.shape[1], *(max(3, n) for n in x.shape[2:]))
         residual = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         shortcut = sum(x.chunk(self.branches, dim=1)) if self.branches > 1 else x
         if self.down:
