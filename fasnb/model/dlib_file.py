@@ -38,14 +38,16 @@ def read_dlib(path: str | Path) -> tuple[dict[str, Tensor], Tensor]:
     """The state dict of ``Backbone("dlib")``, and the matrix (256, 128) that makes its embeddings dlib's descriptors.
 
     An affine layer, together with the bias of the convolution before it, becomes a batch norm with mean 0 and variance 1:
-    the same in evaluation mode; for training see ``calibrate``. Raises ValueError where the file is damaged or of another
-    network, and FileNotFoundError.
+    the same in evaluation mode; for training see ``calibrate``. The filters of a layer are multiplied by one factor, and
+    the scales behind them divided by it, so that they are as large as random ones (``initial_weights``): dlib's are some
+    ten times smaller, and steps of Adam, which are of one size, would soon wipe them out.
+    Raises ValueError where the file is damaged or of another network, and FileNotFoundError.
     """
     path = Path(path)
     with torch.device("meta"):
         backbone = Backbone("dlib")
     parts = [(name, it) for name, it in backbone.named_modules() if isinstance(it, nn.Conv2d | nn.BatchNorm2d)]
-    state, bias = {}, torch.zeros(0)
+    state, bias, factor = {}, torch.zeros(0), torch.ones(())
     try:
         *layers, (_, matrix) = _layers(path.read_bytes())
         for (name, part), (kind, numbers) in zip(parts, layers, strict=True):
@@ -53,10 +55,11 @@ def read_dlib(path: str | Path) -> tuple[dict[str, Tensor], Tensor]:
                 raise ValueError(f"{kind} in the place of {name}")
             if kind == "con_":
                 filters, bias = numbers.tensor_split([-part.out_channels])
-                state[f"{name}.weight"] = filters.reshape(part.weight.shape)
+                factor = math.sqrt(2 / part.weight[:, 0].numel()) / filters.square().mean().sqrt()
+                state[f"{name}.weight"] = factor * filters.reshape(part.weight.shape)
             else:
                 scale, shift = numbers.reshape(2, -1)
-                values = {"weight": scale * math.sqrt(1 + part.eps), "bias": scale * bias + shift}
+                values = {"weight": scale / factor * math.sqrt(1 + part.eps), "bias": scale * bias + shift}
                 values |= {"running_mean": torch.zeros_like(scale), "running_var": torch.ones_like(scale)}
                 values |= {"num_batches_tracked": torch.tensor(0)}
                 state |= {f"{name}.{key}": value for key, value in values.items()}
