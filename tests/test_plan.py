@@ -121,7 +121,8 @@ def real_plan(real, weights, out):
 
 def test_experiments_without_their_weights_are_left_out(real, weights, tmp_path):
     made = real_plan(real, weights, tmp_path)
-    without = {name for name, e in EXPERIMENTS.items() if e.initialisation in ("asian", "gender", "generic", "rendered")}
+    lacking = ("asian", "gender", "generic", "rendered")
+    without = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation in lacking}
     assert set(made.left_out) - {"dlib-real"} == without  # which hangs on a package
     with pytest.raises(FileNotFoundError, match=r"'asian' needs asian-ir50\.pth .*data/README\.md"):
         made.of("C")

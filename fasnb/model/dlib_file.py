@@ -1,10 +1,11 @@
 """Real faces to start from: the weights of dlib's face recognition network (King 2017), in dlib's own file format.
 
 The file comes with the package ``face-recognition-models`` (the extra ``faces``) and is read where that is installed;
-nothing of the package is imported. It is a sequence of tagged layers, the first layer first. Behind ``con_`` and a digit
-stand a tensor (filters, then one bias for each) and the numbers of filters, rows and columns; behind ``affine_`` a tensor
-(scales, then shifts); behind the last tag, ``fc_`` and a digit, two numbers and a matrix. A whole number is a byte whose
-low four bits say how many bytes follow, lowest first. A tensor is a version, four dimensions, and float32 numbers.
+nothing of the package is imported. It is a sequence of tagged layers, the first layer first. Behind ``con_`` and a
+digit stands a tensor (filters, then one bias for each), behind ``affine_`` one of scales, then shifts, behind ``fc_``
+and a digit two numbers and a matrix; what else there is says nothing that the network's shape does not. A tensor is a
+version, four dimensions, and float32 numbers; a whole number a byte whose low four bits say how many bytes follow,
+lowest first.
 """
 
 import math
@@ -37,10 +38,10 @@ def installed() -> Path:
 def read_dlib(path: str | Path) -> tuple[dict[str, Tensor], Tensor]:
     """The state dict of ``Backbone("dlib")``, and the matrix (256, 128) that makes its embeddings dlib's descriptors.
 
-    An affine layer, together with the bias of the convolution before it, becomes a batch norm with mean 0 and variance 1:
-    the same in evaluation mode; for training see ``calibrate``. The filters of a layer are multiplied by one factor, and
-    the scales behind them divided by it, so that they are as large as random ones (``initial_weights``): dlib's are some
-    ten times smaller, and steps of Adam, which are of one size, would soon wipe them out.
+    An affine layer, together with the bias of the convolution before it, becomes a batch norm with mean 0 and variance
+    1: the same in evaluation mode; for training see ``calibrate``. The filters of a layer are multiplied by one factor,
+    and the scales behind them divided by it, so that they are as large as random ones (``initial_weights``): dlib's are
+    some ten times smaller, and steps of Adam, which are of one size, would soon wipe them out.
     Raises ValueError where the file is damaged or of another network, and FileNotFoundError.
     """
     path = Path(path)
@@ -95,9 +96,9 @@ def _whole_numbers(data: bytes, at: int, count: int) -> tuple[list[int], int]:
 def calibrate(network: ThreeBranchNetwork, images: list[Tensor], aggregation: bool) -> ThreeBranchNetwork:
     """Make the batch norms that were affine layers ready for training, in place; the output in evaluation mode stays.
 
-    In training a batch norm takes mean and deviation of the batch away first, which an affine layer does not. So each gets
-    those that it sees of ``images``, three (N, 3, H, W), as its statistics, and puts them back by its scale and shift.
-    ``aggregation``: whether the aggregation stages were affine layers too, or are new.
+    In training a batch norm takes mean and deviation of the batch away first, which an affine layer does not. So each
+    gets those that it sees of ``images``, three (N, 3, H, W), as its statistics, and puts them back by its scale and
+    shift. ``aggregation``: whether the aggregation stages were affine layers too, or are new.
     """
 
     def measure(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
