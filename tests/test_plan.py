@@ -16,7 +16,7 @@ from fasnb.training.plan import WEIGHT_FILES, backbones_of, plan
 from fasnb.training.scoring import score
 from synthsurf.dataset import SynthSurf
 
-PLANNED = {name for name, experiment in EXPERIMENTS.items() if not experiment.appendix}
+PLANNED = {name for name, experiment in EXPERIMENTS.items() if not experiment.switch}
 
 
 def keys(settings, out):
@@ -39,7 +39,7 @@ def test_one_changed_value_touches_what_depends_on_it_and_nothing_else(tmp_path)
     assert changed({"zhang.epochs": 1}, tmp_path) == {"zhang"}
     random = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation == "random"}
     assert changed({"pretrain_epochs": 2}, tmp_path) == PLANNED - random
-    objects = {name for name, e in EXPERIMENTS.items() if e.initialisation in ("gender", "generic", "imagenet")}
+    objects = {name for name in PLANNED if EXPERIMENTS[name].initialisation in ("gender", "generic", "imagenet")}
     assert changed({"pretrain_objects": 120}, tmp_path) == objects
     for everything in ({"fold_seed": 1}, {"recipe": "released"}, {"precision": "bf16"}, {"train_frames": 240}):
         assert changed(everything, tmp_path) == PLANNED
@@ -121,8 +121,9 @@ def real_plan(real, weights, out):
 
 def test_experiments_without_their_weights_are_left_out(real, weights, tmp_path):
     made = real_plan(real, weights, tmp_path)
-    without = {name for name, e in EXPERIMENTS.items() if e.initialisation in ("asian", "gender", "generic")}
-    assert set(made.left_out) == without
+    lacking = ("asian", "gender", "generic", "rendered")
+    without = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation in lacking}
+    assert set(made.left_out) - {"dlib-real"} == without  # which hangs on a package
     with pytest.raises(FileNotFoundError, match=r"'asian' needs asian-ir50\.pth .*data/README\.md"):
         made.of("C")
     assert made.sources["valid"].frames["subject"].isna().all() and made.labelled("valid")

@@ -10,6 +10,7 @@ import torch
 from fasnb.data.casia_surf import find
 from fasnb.data.store import Store
 from fasnb.lab.session import Study
+from fasnb.model.dlib_file import installed
 from fasnb.model.weights import read
 from fasnb.tools.files import DONE, Damaged, sealed, whole
 from fasnb.tools.machine import home, released_root, third_team_root
@@ -32,6 +33,10 @@ def inventory() -> Iterator[tuple[bool, str]]:
         layout = find(home() / "data" / "casia-surf")
         yield from ((True, f"CASIA-SURF {split}: {path.name}") for split, path in layout.lists.items())
         yield from ((False, sentence) for sentence in layout.missing.values())
+    except FileNotFoundError as error:
+        yield False, str(error)
+    try:
+        yield True, f"real faces: {installed().name}"
     except FileNotFoundError as error:
         yield False, str(error)
     for start, name in WEIGHT_FILES.items():

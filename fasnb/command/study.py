@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from fasnb.command.report import write_report
 from fasnb.lab.session import JUDGED, NOTEBOOKS, Study
-from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.paper.experiments import EXPERIMENTS, REAL_FACES_EXPERIMENTS
 from fasnb.paper.profile import PLACES, Profile, ProfileError
 from fasnb.tools.files import replace_file, seal
 from fasnb.tools.machine import OutOfTime, commit_name, cores, home, released_root, third_team_root
@@ -95,8 +95,10 @@ def _train(study: Study, names: Sequence[str], from_scores: bool) -> dict[str, f
     served = study.served(*wanted) if wanted else []
     networks = study.plan.of(*sorted(served, key=lambda name: not EXPERIMENTS[name].member))
     first, count = study.profile.world, study.profile.worlds
-    for world in map(study.in_world, range(first + 1, first + count if "08_report" in names else 0)):
-        networks += world.plan.of(*(name for name in JUDGED if world.serves(name)))
+    compared = JUDGED * ("08_report" in names) + REAL_FACES_EXPERIMENTS * ("03_initialization" in names)
+    compared = [name for name in compared if study.serves(name)]
+    for world in map(study.in_world, range(first + 1, first + count if compared else 0)):
+        networks += world.plan.of(*compared)
     held = [from_scores and study.published.holds(network) for network in networks]
     return train([n for n, there in zip(networks, held, strict=True) if not there], **study.profile.execution)
 

@@ -23,6 +23,7 @@ from fasnb.metrics import IncompleteError, average, check_complete, errors, judg
 from fasnb.paper import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, OTHER, PRIMARY, WITHOUT_D, ProfileError
 from fasnb.paper import PEOPLE_EXPERIMENTS as PEOPLE
 from fasnb.paper import PREPROCESSING_EXPERIMENTS as PREPROCESSING
+from fasnb.paper import REAL_FACES_EXPERIMENTS as REAL_FACES
 from fasnb.paper import profile as profiles
 from fasnb.tools.files import DONE, whole
 from fasnb.tools.machine import MissingData, home, keep_time, released_root
@@ -50,7 +51,7 @@ NOTEBOOKS = {  # what each asks of a study, in the order of execution
     "00_data": Notebook(_TRAINED),
     "01_baseline": Notebook(_TRAINED, ("zhang", "resnet34-subject")),
     "02_attack_folds": Notebook(_TRAINED, ("resnet34-subject", "resnet34-thirds", "resnet34-attack")),
-    "03_initialization": Notebook(_TRAINED, _STARTS),
+    "03_initialization": Notebook(_TRAINED, (*_STARTS, *REAL_FACES)),
     "04_mlfa": Notebook(_TRAINED, ("resnet34-face", "A", "A-longer")),
     "05_ensemble": Notebook(_ANY, MEMBERS),
     "06_modalities": Notebook(_ANY, (*MODALITY_EXPERIMENTS, "A-longer")),

@@ -1,4 +1,4 @@
-"""The backbones: stems and residual stages of the three families, and one backbone cut after a stage (``Branch``).
+"""The backbones: stems and residual stages of the four families, and one backbone cut after a stage (``Branch``).
 
 ``stage1`` to ``stage4`` are res1 to res4 of the paper. Images are float tensors (N, 3, H, W), normalised as in
 ``BACKBONES``. The paper works at 112 x 112 pixels; ``small_images=True`` is for images below about 64 pixels.
@@ -17,7 +17,9 @@ from fasnb.paper.recipe import Normalisation
 class BackboneSpec:
     """What one backbone is: its family of blocks, residual blocks per stage, the input normalisation it expects."""
 
-    family: str  # "resnet" (He et al. 2016), "face" (27 convolutions with PReLU), "ir" (face.evoLVe, Deng et al. 2019)
+    # "resnet" (He et al. 2016), "face" (27 convolutions with PReLU), "ir" (face.evoLVe, Deng et al. 2019), "dlib" (King
+    # 2017: 29 convolutions, halved widths, shortcuts without weights)
+    family: str
     blocks: tuple[int, int, int, int]
     normalisation: Normalisation
 
@@ -25,12 +27,14 @@ class BackboneSpec:
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # what the released options use
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+DLIB = Normalisation((122.782 / 255, 117.001 / 255, 104.298 / 255), (256 / 255, 256 / 255, 256 / 255))
 
 BACKBONES = {
     "resnet18": BackboneSpec("resnet", (2, 2, 2, 2), IMAGENET),
     "resnet34": BackboneSpec("resnet", (3, 4, 6, 3), IMAGENET),
     "face_resnet34": BackboneSpec("face", (1, 2, 5, 3), CIFAR),
     "ir50": BackboneSpec("ir", (3, 4, 14, 3), HALF),
+    "dlib": BackboneSpec("dlib", (3, 4, 3, 4), DLIB),
 }
 
 
@@ -81,6 +85,39 @@ class IRUnit(nn.Module):
         return self.residual(x) + self.shortcut(x)
 
 
+class DlibBlock(nn.Module):
+    """Residual block of dlib's face network. Where it halves the size (``down``) nothing is padded, as at 150 pixels.
+
+    A map below 3 x 3 pixels, which dlib refuses and images below 103 pixels lead to, gets zeros at its lower and right
+    edge first. The shortcut has no weights. Of three branches' channels it takes the sum, which is what repeating an
+    identity three times along the input would give, as other weights are repeated (``fasnb.model.initialise``).
+    """
+
+    def __init__(self, in_channels: int, channels: int, down: bool, branches: int = 1):
+        super().__init__()
+        self.down, self.branches = down, branches
+        self.conv1 = _conv3x3(in_channels, channels, *((2, 0) if down else (1, 1)))
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = _conv3x3(channels, channels)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.down:
+            x = _enlarged(x, x.shape[1], *(max(3, n) for n in x.shape[2:]))
+        residual = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        shortcut = sum(x.chunk(self.branches, dim=1)) if self.branches > 1 else x
+        if self.down:
+            shortcut = functional.avg_pool2d(shortcut, 2)
+            sizes = [max(pair) for pair in zip(residual.shape[1:], shortcut.shape[1:], strict=True)]
+            residual, shortcut = _enlarged(residual, *sizes), _enlarged(shortcut, *sizes)
+        return functional.relu(residual + shortcut)
+
+
+def _enlarged(x: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """A map with zeros behind its channels, rows and columns up to these numbers."""
+    return functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2], 0, channels - x.shape[1]))
+
+
 def _conv3x3(in_channels: int, channels: int, stride: int = 1, padding: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, channels, 3, stride, padding, bias=False)
 
@@ -95,7 +132,8 @@ class Stages:
 
     ``width`` multiplies every number of channels. ``blocks`` is the number of residual blocks per stage (None: the
     backbone's own). ``small_images`` takes a padded 3x3 stem and 16 times downsampling in all: the resnets lose
-    their max-pooling, IR-50 moves stage 1's stride into its stem, the face resnet-34 pads every convolution.
+    their max-pooling, IR-50 moves stage 1's stride into its stem, the face resnet-34 pads every convolution. dlib's
+    network keeps its 7x7 stem and, so that images of 64 pixels are large enough for it, loses its max-pooling.
     """
 
     backbone: str
@@ -123,6 +161,8 @@ class Stages:
     def channels(self, stage: int) -> int:
         """Output channels of ``stage``; stage 0 is the stem."""
         base = int(64 * self.width)
+        if self.spec.family == "dlib":
+            return base // 2 * 2 ** max(0, stage - 1)
         if stage == 0:
             return base // 2 if self.spec.family == "face" else base
         return base * 2 ** (stage - 1)
@@ -130,15 +170,15 @@ class Stages:
     def stem(self) -> nn.Sequential:
         """What stands before stage 1: convolution, batch norm, activation (the resnets: and max-pooling)."""
         channels, small, family = self.channels(0), self.small_images, self.spec.family
-        if family == "resnet" and not small:
-            conv = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        if family == "dlib" or family == "resnet" and not small:
+            conv = nn.Conv2d(3, channels, 7, stride=2, padding=0 if family == "dlib" else 3, bias=False)
         else:
             face = family == "face"
             conv = _conv3x3(3, channels, stride=2 if small and not face else 1, padding=int(small or not face))
-        act = nn.ReLU(inplace=True) if family == "resnet" else PReLU(channels)
+        act = nn.ReLU(inplace=True) if family in ("resnet", "dlib") else PReLU(channels)
         layers = {"conv": conv, "norm": nn.BatchNorm2d(channels), "act": act}
-        if family == "resnet" and not small:
-            layers["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
+        if family in ("resnet", "dlib") and not small:
+            layers["pool"] = nn.MaxPool2d(3, stride=2, padding=int(family == "resnet"))
         return nn.Sequential(OrderedDict(layers))
 
     def stage(self, number: int, in_channels: int | None = None) -> nn.Sequential:
@@ -155,6 +195,10 @@ class Stages:
         if family == "ir":
             first = IRUnit(in_channels, channels, 1 if number == 1 and self.small_images else 2)
             return nn.Sequential(first, *[IRUnit(channels, channels, 1) for _ in range(count - 1)])
+        if family == "dlib":
+            first = DlibBlock(in_channels, channels, number > 1, in_channels // self.channels(number - 1))
+            last = [DlibBlock(channels, channels, number == 4 and n == count - 1) for n in range(1, count)]
+            return nn.Sequential(first, *last)
         conv, norm = _conv3x3(in_channels, channels, padding=int(self.small_images)), nn.BatchNorm2d(channels)
         blocks = [FaceBlock(channels) for _ in range(count)]
         return nn.Sequential(conv, norm, PReLU(channels), nn.MaxPool2d(2, 2), *blocks)

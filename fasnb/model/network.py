@@ -103,7 +103,7 @@ class Architecture:
 
     @property
     def embedding_size(self) -> int:
-        """Length of the embedding: 512 * width."""
+        """Length of the embedding: 512 * width, of dlib's network 256 * width."""
         return self.stages.channels(4)
 
     @property

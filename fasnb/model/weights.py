@@ -1,8 +1,9 @@
-"""Weights in and out: backbones to start from (torchvision's resnets, the face resnet-34, face.evoLVe's IR-50, ours),
-checkpoints of the paper's authors, and our own networks.
+"""Weights in and out: backbones to start from (torchvision's resnets, the face resnet-34, face.evoLVe's IR-50,
+dlib's network, ours), checkpoints of the paper's authors, and our own networks.
 
-Every file is opened with ``weights_only=True``, so that a pickle that carries code is refused and not run, and compared
-by key and shape before anything is changed. What does not fit is a ``WeightsError``, one sentence that names the file.
+Every file of PyTorch is opened with ``weights_only=True``, so that a pickle that carries code is refused and not run.
+All are compared by key and shape before anything is changed. What does not fit is a ``WeightsError``, one sentence that
+names the file.
 """
 
 import io
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fasnb.model.backbones import Backbone, Stages
+from fasnb.model.dlib_file import read_dlib
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
 from fasnb.tools.files import replace_file
 
@@ -117,11 +119,12 @@ def load_released(checkpoint: str | Path | Mapping, name: str = "checkpoint") ->
 def initialise(network: ThreeBranchNetwork, backbone: Start, aggregation: bool = True) -> ThreeBranchNetwork:
     """Give every branch, the shared stages and the aggregation stages the weights of one backbone, in place.
 
-    ``backbone`` is a file, a ``Backbone`` or a state dict. Where a shared stage opens with three branches' channels its
-    first weights (and IR-50's first batch norm and shortcut) are repeated three times along the input channels, not
-    divided by three. The stages of the aggregation blocks take the backbone's only with ``aggregation``, as in the
-    released code; in Section 5.6 they start at random. SE blocks, the 1x1 aggregation convolutions and the head keep
-    the weights they have. Raises ``WeightsError`` before anything is changed, and FileNotFoundError.
+    ``backbone`` is a file (``.dat``: dlib's), a ``Backbone`` or a state dict. Where a shared stage opens with three
+    branches' channels its first weights (and IR-50's first batch norm and shortcut) are repeated three times along the
+    input channels, not divided by three. The stages of the aggregation blocks take the backbone's only with
+    ``aggregation``, as in the released code; in Section 5.6 they start at random. SE blocks, the 1x1 aggregation
+    convolutions and the head keep the weights they have. Raises ``WeightsError`` before anything is changed, and
+    FileNotFoundError.
     """
     source = _backbone_state(backbone, network.architecture.stages)
     names = {f"branches.{n}.": "" for n in range(3)} | {"shared.": ""}
@@ -138,7 +141,9 @@ def _backbone_state(backbone: Start, stages: Stages) -> dict[str, Tensor]:
     name = str(backbone) if isinstance(backbone, str | Path) else "backbone"
     if isinstance(backbone, Backbone):
         backbone = {"backbone": asdict(backbone.stages), "state_dict": backbone.state_dict()}
-    given = backbone if isinstance(backbone, Mapping) else read(backbone)
+    if isinstance(backbone, str | Path):
+        backbone = read_dlib(backbone)[0] if name.endswith(".dat") else read(backbone)
+    given = backbone
     own = given.get("backbone")  # a file of ours says which backbone it is
     for wrapper in ("state_dict", "model_state_dict"):
         given = given[wrapper] if isinstance(given.get(wrapper), Mapping) else given

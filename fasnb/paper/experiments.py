@@ -22,7 +22,7 @@ class Experiment:
     member: bool = False  # of the ensemble (Section 5.7), and so trained with several seeds
     like: str | None = None  # takes over the changed values of this experiment, so that the comparison stays fair
     extra: bool = False  # not in the paper
-    appendix: bool = False  # of a claim made in passing; trained where the profile says ``appendix = true``
+    switch: str = ""  # key of the profile that must be true for it: appendix (claims made in passing), real_faces
     recipe: tuple[tuple[str, Any], ...] = ()  # values of the recipe that make the experiment what it is
     people: float = 1.0  # share of the training subjects that it may see
     longer: int = 1  # times as many epochs
@@ -33,7 +33,8 @@ class Experiment:
 
 
 _RGB = ("rgb",) * 3
-_APART = {"like": "A", "appendix": True}
+_APART = {"like": "A", "switch": "appendix"}
+_DLIB = {"backbone": "dlib", "like": "A", "switch": "real_faces", "extra": True}
 _ROWS = (
     Experiment("zhang", "resnet-18, Zhang et al.", "resnet18", "random", "subject", mlfa=False, baseline=True),
     Experiment("resnet34-subject", "resnet-34, random, subject folds", "resnet34", "random", "subject", mlfa=False),
@@ -64,10 +65,16 @@ _ROWS = (
         "resnet34-thirds", "resnet-34, random, 3 subject folds", "resnet34", "random", "thirds", mlfa=False, extra=True
     ),
     Experiment("A-longer", "A, twice the steps", like="A", longer=2, extra=True),
+    # a face network whose weights anybody can have: A's design on it, from four starts
+    Experiment("dlib-random", "A on dlib's network, random", initialisation="random", **_DLIB),
+    Experiment("dlib-generic", "A on dlib's network, objects", initialisation="generic", **_DLIB),
+    Experiment("dlib-rendered", "A on dlib's network, rendered faces", initialisation="rendered", **_DLIB),
+    Experiment("dlib-real", "A on dlib's network, real faces", initialisation="dlib", **_DLIB),
 )
 
 EXPERIMENTS = {experiment.id: experiment for experiment in _ROWS}
 MEMBERS = tuple(experiment.id for experiment in _ROWS if experiment.member)
 PREPROCESSING_EXPERIMENTS = ("A", "A-rotated", "A-cropped", "A-mirrored")
 PEOPLE_EXPERIMENTS = ("A-rgb-quarter", "A-rgb-half", "A-rgb", "A-quarter", "A-half", "A")
+REAL_FACES_EXPERIMENTS = ("dlib-random", "dlib-generic", "dlib-rendered", "dlib-real")
 MODALITY_EXPERIMENTS = ("A-rgb", "A-ir", "A-depth", "A")

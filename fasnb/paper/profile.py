@@ -78,6 +78,7 @@ class Profile:
     seeds: SeedCount = 2  # of the ensemble's members A to D
     row_seeds: SeedCount = 1  # of the other experiments
     appendix: bool = False  # also the experiments of Sections 5.2 and 5.10
+    real_faces: bool = False  # also A on dlib's network from several starts, one of them its own, see data/README.md
     fold_seed: Natural = 0  # of the random assignment of subjects to folds
     # source tasks of the initialisations (synthetic); objects are frames, also of the gender task
     pretrain_identities: Two = 300

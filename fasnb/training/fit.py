@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasnb.data.augment import batches
+from fasnb.data.augment import batches, evaluation
+from fasnb.model.dlib_file import calibrate
 from fasnb.model.network import ThreeBranchNetwork, build
 from fasnb.model.weights import initialise, read, write
 from fasnb.paper.recipe import Recipe
@@ -24,6 +25,8 @@ from fasnb.tools.machine import arithmetic, autocast, choose_device
 from fasnb.training.plan import Network
 from fasnb.training.pretraining import PretrainingTask
 from fasnb.training.scoring import folded, margins
+
+MEASURED = 256  # training frames on which affine layers are measured
 
 
 def fit(network: Network, device: str | None = None, state: Path | None = None):
@@ -99,13 +102,22 @@ class LivenessTask:
 
 
 def initial_network(network: Network) -> ThreeBranchNetwork:
-    """A network before the first step: random weights by the seed, then those of its start (Section 5.5)."""
+    """A network before the first step: random weights by the seed, then those of its start (Section 5.5).
+
+    Of dlib's network the batch norms are set by frames of the training set, see ``calibrate``.
+    """
     torch.manual_seed(network.seed)
     model = build(network.architecture)
     if network.start is None:
         return model
     weights = network.start.weights() if isinstance(network.start, Network) else network.start
-    return initialise(model, weights, aggregation=network.recipe.aggregation_start == "backbone")
+    aggregation = network.recipe.aggregation_start == "backbone"
+    initialise(model, weights, aggregation)
+    if weights.suffix == ".dat":
+        store, rows = network.frames.open(), np.random.default_rng(network.seed).permutation(network.frames.rows)
+        frames = store.read(np.sort(rows[:MEASURED]))
+        calibrate(model, evaluation(frames, network.recipe, model.architecture.normalisation), aggregation)
+    return model
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

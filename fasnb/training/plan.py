@@ -23,6 +23,7 @@ from fasnb.data.pictures import scales_of
 from fasnb.data.released import released_frames
 from fasnb.data.store import Source, Store, build_store
 from fasnb.model.backbones import Stages
+from fasnb.model.dlib_file import installed
 from fasnb.model.network import Architecture
 from fasnb.paper.experiments import EXPERIMENTS, MODALITY_EXPERIMENTS, Experiment
 from fasnb.paper.profile import Profile
@@ -55,6 +56,7 @@ STAND_INS = {
     "generic": ("generic", {}),
     "gender": ("gender", {}),
     "face": ("faces", {}),
+    "rendered": ("faces", {}),
     "msceleb": ("faces", {"seed": 1}),
     "asian": ("faces", {"population": "B"}),
 }
@@ -244,10 +246,14 @@ def _start_of(profile: Profile, experiment: Experiment, out: Path) -> Network | 
     name = experiment.initialisation
     if profile.source == "frames" and experiment.id not in MODALITY_EXPERIMENTS:
         raise MissingData("of one's own frames A is trained alone, with all cameras and with each")
-    if experiment.appendix and not profile.appendix:
-        raise MissingData("the profile has appendix = false")
+    if experiment.switch and not getattr(profile, experiment.switch):
+        raise MissingData(f"the profile has {experiment.switch} = false")
     if name == "random":
         return None
+    if name == "dlib":
+        if profile.size_of(experiment) != (1.0, 0):
+            raise MissingData(f"dlib's weights need {experiment.id}.width = 1.0 and {experiment.id}.blocks = 0")
+        return installed()
     if profile.source == "casia-surf":
         folder = profile.weights_root or "data/weights"
         path = home() / folder / WEIGHT_FILES.get(name, f"{name}.pth")
