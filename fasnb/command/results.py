@@ -88,7 +88,7 @@ def compare(folder: Path) -> pd.DataFrame:
     tables = load_scores(networks, "valid"), pd.concat([study.published.scores(n, "valid") for n in networks])
     rows = tables[0][list(NETWORK)].drop_duplicates()
     folds = rows.groupby(["experiment", "seed"])["fold"].transform("size")
-    complete = rows[folds == rows["experiment"].map(lambda name: EXPERIMENTS[name].fold_count)]
+    complete = rows[folds == rows["experiment"].map(lambda name: len(EXPERIMENTS[name].fold_numbers))]
     means = [average(table.merge(complete, on=list(NETWORK)), over=["fold"]) for table in tables if len(complete)]
     parts = [("TPR of a network", tables)] + [("TPR of a mean of folds", means)] * bool(means)
     found = [_tprs(what, *both, fpr) for what, both in parts for fpr in study.profile.fprs]

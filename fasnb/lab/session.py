@@ -167,7 +167,7 @@ class Study:
 
     @cached_property
     def errors(self) -> pd.DataFrame:
-        """Errors of the claims' methods, see ``fasnb.metrics.errors``, in each ``world`` of the study that is trained.
+        """Errors of the claims' methods, see ``fasnb.metrics.errors``, in each ``world`` where they are trained.
 
         A method is the mean of its folds, or an ensemble (with and without D). Of real data there is one world, so
         there each seed stands for one; what other people would change is left out of that.
@@ -177,10 +177,11 @@ class Study:
         return pd.concat([part for part in parts if part is not None] or [pd.DataFrame(columns=ERROR_COLUMNS)])
 
     def _errors(self) -> pd.DataFrame | None:
-        served = [name for name in JUDGED if self.serves(name)]
-        if not all(is_done(network) or self.published.holds(network) for network in self.plan.of(*served)):
+        networks = {name: self.plan.of(name) for name in JUDGED if self.serves(name)}
+        made = [n for n, each in networks.items() if all(is_done(it) or self.published.holds(it) for it in each)]
+        if not made:
             return None
-        rows = average(self.scores(*served), ["fold"])
+        rows = average(self.scores(*made), ["fold"])
         parts = [rows]
         for _, members in rows[rows["experiment"].isin(MEMBERS)].groupby("seed"):
             if set(MEMBERS) <= {*members["experiment"]}:

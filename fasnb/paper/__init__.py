@@ -6,6 +6,7 @@ from fasnb.paper.experiments import (
     MODALITY_EXPERIMENTS,
     PEOPLE_EXPERIMENTS,
     PREPROCESSING_EXPERIMENTS,
+    STUDENTS,
 )
 from fasnb.paper.profile import ProfileError, load
 from fasnb.paper.published import (
