@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from jinja2 import Template
 
+from fasnb.command.demo import TOY
 from fasnb.data.scores import NETWORK
 from fasnb.lab.session import Study
 from fasnb.lab.show import latex_text
 from fasnb.metrics.comparisons import errors
 from fasnb.metrics.ensembles import average
-from fasnb.metrics.pad import fpr_name, tpr_at_fpr
+from fasnb.metrics.pad import fpr_name, threshold_at_fpr, tpr_at_fpr
+from fasnb.model.weights import read, write
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.files import DONE, replace_file, seal, sealed, whole, write_text
@@ -31,8 +33,8 @@ SPREADS = 2.0  # deviations between worlds; on the same frames a number moves le
 def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
-    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, and one table each of scores,
-    of runs and of histories; of a study of several worlds its report, the tables of its claims and the errors of every
+    That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, one table each of scores,
+    of runs and of histories, and the student that learned from drawings; of a study of several worlds its report, the tables of its claims and the errors of every
     world. Raises ValueError where the study is not whole or was not made by the present commit, Damaged where something
     of it is not what was written.
     """
@@ -58,11 +60,26 @@ def publish(study: Study) -> Path:
             replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
         elif study.plan.networks:
             write_published(study.plan.networks, made)
+            write_student(study, made)
         seal(made, {}, (path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE))
         if target.exists():
             target.rename(Path(folder) / "before")
         made.rename(target)
     return target
+
+
+def write_student(study: Study, folder: Path) -> None:
+    """Write ``student.pt``, the first student of a study of drawings, with its threshold for the headline FPR.
+
+    What real data taught stays with whoever has the data.
+    """
+    if study.profile.source != "synthetic" or not study.serves("student"):
+        return
+    network = study.plan.of("student")[0]
+    scores, content = load_scores([network], "valid"), read(network.weights())
+    fpr, about = study.profile.headline_fpr, content["about"] | {"profile": study.profile.name}
+    about |= {"threshold": float(threshold_at_fpr(scores["label"], scores["score"], fpr)), "fpr": fpr}
+    write(content | {"about": about}, folder / TOY)
 
 
 def compare(folder: Path) -> pd.DataFrame:

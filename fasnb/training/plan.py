@@ -49,6 +49,8 @@ WEIGHT_FILES = {
 }
 """Initialisation -> file below the weights folder, for the casia-surf source (Table 2)."""
 
+TRAINED_ON = {"synthetic": "drawings (SynthSURF)", "casia-surf": "CASIA-SURF"}
+
 STAND_INS = {
     "imagenet": ("generic", {}),
     "generic": ("generic", {}),
@@ -95,6 +97,7 @@ class Network:
     splits: Mapping[str, Frames] = field(default_factory=dict)  # split -> frames to score
     watched: np.ndarray | None = None  # rows of the training store looked at after every epoch
     teachers: "tuple[Network, ...]" = ()  # whose mean score it learns; none: it learns the labels
+    source: str = ""  # what kind of frames these are, for whoever meets the weights elsewhere
     out: Path = Path("results")
 
     @property
@@ -214,6 +217,7 @@ def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, ou
     scored = ("valid", "test") if experiment.member and made.labelled("test") else ("valid",)
     splits = {split: _frames(split, made.sources[split]) for split in scored}
     shared = {"precision": precision_of(profile, experiment), "start": start, "splits": splits, "out": out}
+    shared["source"] = TRAINED_ON[profile.source]
     shared["teachers"] = tuple(made.of(*MEMBERS)) if experiment.taught else ()
     architecture, recipe = architecture_of(profile, experiment), profile.recipe_of(experiment)
     networks = []

@@ -141,7 +141,7 @@ def _train(network: Network, device: torch.device) -> dict:
     module, history = fit(network, device, folder / STATE_FILE)
     replace_file(folder / "history.csv", partial(history.to_csv, index=False))
     about = {name: config[name] for name in ("experiment", "fold", "seed", "key", "recipe")}
-    save_network(module, folder / NETWORK_FILE, **about)
+    save_network(module, folder / NETWORK_FILE, **about, source=network.source)
     facts = {name: value for name, value in about.items() if name != "recipe"}
     facts |= {"run": folder.name, "device": made["device"], "commit": made["commit"]}
     facts |= {"frames": len(network.frames), "epochs": len(history), "seconds": float(history["seconds"].sum())}
