@@ -20,7 +20,7 @@ from fasnb.data.store import Source
 from fasnb.lab.plots import label_of, use_style
 from fasnb.lab.show import SOURCES, Show
 from fasnb.metrics import IncompleteError, average, check_complete, errors, judge, ratios
-from fasnb.paper import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, OTHER, PRIMARY, WITHOUT_D, ProfileError
+from fasnb.paper import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, OTHER, PRIMARY, STUDENTS, WITHOUT_D, ProfileError
 from fasnb.paper import PEOPLE_EXPERIMENTS as PEOPLE
 from fasnb.paper import PREPROCESSING_EXPERIMENTS as PREPROCESSING
 from fasnb.paper import profile as profiles
@@ -58,6 +58,7 @@ NOTEBOOKS = {  # what each asks of a study, in the order of execution
     "08_report": Notebook(_ANY, JUDGED),
     "09_released": Notebook(("released",)),
     "10_appendix": Notebook(_TRAINED, (*PREPROCESSING, *PEOPLE)),
+    "12_student": Notebook(_TRAINED, (*MEMBERS, *STUDENTS)),
 }
 
 
