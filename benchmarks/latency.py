@@ -33,7 +33,7 @@ def measured(calls: int) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         for name, (architecture, crop, stored) in NETWORKS.items():
             torch.manual_seed(0)
-            graph = Scorer(build(architecture).eval(), PAPER.with_(resize=stored, crop=crop))
+            graph = Scorer([(build(architecture).eval(), PAPER.with_(resize=stored, crop=crop))])
             write_graph(graph, stored, Path(folder) / f"{name}.onnx", {})
             sessions[name] = opened(Path(folder) / f"{name}.onnx", threads=1)
             total = describe(architecture, crop).iloc[-1]

@@ -72,8 +72,7 @@ def check(size: str) -> None:
         images, stages = [torch.randn(count, 3, crop, crop) for _ in range(3)], getattr(architecture, "stages", None)
         modules = [(build(architecture), images)]
         if stages is not None:  # the student has none
-            backbone = Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images)
-            modules.append((backbone, images[:1]))
+            modules += [(Backbone(stages.backbone, stages.width, stages.blocks, stages.small_images), images[:1])]
         for module, seen in modules:
             name, error = largest_error(smooth(module), seen, precision)
             print(f"{architecture} {precision} {len(seen)} images: {name} {error:.1e}", flush=True)

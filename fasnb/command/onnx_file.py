@@ -34,43 +34,35 @@ CHANNELS = {"rgb": 3, "depth": 1, "ir": 1}
 
 
 class Scorer(nn.Module):
-    """One network from stored bytes to P(bona fide), float32: what ``fasnb.training.scoring.score`` does."""
+    """Networks, each with its recipe: stored bytes to the weighted mean of their P(bona fide), float32."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe):
+    def __init__(self, networks: Sequence[tuple[nn.Module, Recipe]], shares: Sequence[float] = (1.0,)):
         super().__init__()
-        self.network, self.recipe, architecture = folded(network), recipe, network.architecture
-        wanted = zip(architecture.modalities, TAKEN if isinstance(network, Student) else (3, 3, 3), strict=True)
-        self.wanted = {name: count for name, count in sorted(wanted, key=lambda pair: pair[1])}  # the larger stays
-        norm = architecture.normalisation
-        mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (norm.mean, norm.std))
-        self.register_buffer("scale", (1 / (255 * std)).float())
-        self.register_buffer("shift", (-mean / std).float())
+        self.networks = nn.ModuleList(folded(network) for network, _ in networks)
+        self.recipes, self.shares = [recipe for _, recipe in networks], [float(share) for share in shares]
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames, uint8 (N, 5, S, S) -> scores (N,)."""
-        edge, size = round((self.recipe.resize - self.recipe.crop) / 2), self.recipe.crop
-        crops = frames[..., edge : edge + size, edge : edge + size].float()
-        views = [crops, crops.flip(-1)] if self.recipe.mirror else [crops]
-        return sum(self._score(view) for view in views) / len(views)
-
-    def _score(self, crops: Tensor) -> Tensor:
-        cameras = dict(zip(MODALITIES, crops.split(tuple(CHANNELS.values()), dim=1), strict=True))
-        counts = {name: self.wanted.get(name, 1) for name in MODALITIES}
-        images = [cameras[name] * self.scale[:count] + self.shift[:count] for name, count in counts.items()]
-        logits = self.network(*images)
-        return torch.sigmoid(logits[:, 1] - logits[:, 0])
+        every = zip(self.networks, self.recipes, self.shares, strict=True)
+        return sum(share * _probability(network, recipe, frames) for network, recipe, share in every)
 
 
-class Mean(nn.Module):
-    """The weighted mean of several scorers."""
-
-    def __init__(self, scorers: Sequence[Scorer], shares: Sequence[float]):
-        super().__init__()
-        self.scorers, self.shares = nn.ModuleList(scorers), [float(share) for share in shares]
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames, uint8 (N, 5, S, S) -> scores (N,)."""
-        return sum(share * scorer(frames) for share, scorer in zip(self.shares, self.scorers, strict=True))
+def _probability(network: nn.Module, recipe: Recipe, frames: Tensor) -> Tensor:
+    """What ``fasnb.training.scoring.score`` does, as tensor operations alone."""
+    it, edge = network.architecture, round((recipe.resize - recipe.crop) / 2)
+    takes = zip(it.modalities, TAKEN if isinstance(network, Student) else (3, 3, 3), strict=True)
+    channels = dict(sorted(takes, key=lambda pair: pair[1]))  # camera -> channels of it: the larger number stays
+    mean, std = (
+        torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (it.normalisation.mean, it.normalisation.std)
+    )
+    scale, shift = (1 / (255 * std)).float(), (-mean / std).float()
+    crops, scores = frames[..., edge : edge + recipe.crop, edge : edge + recipe.crop].float(), []
+    for view in (crops, crops.flip(-1)) if recipe.mirror else (crops,):
+        cameras = zip(MODALITIES, view.split(tuple(CHANNELS.values()), dim=1), strict=True)
+        counted = [(image, channels.get(name, 1)) for name, image in cameras]
+        logits = network(*(image * scale[:count] + shift[:count] for image, count in counted))
+        scores.append(torch.sigmoid(logits[:, 1] - logits[:, 0]))
+    return sum(scores) / len(scores)
 
 
 def export(checkpoints: Sequence[Path], path: Path) -> tuple[dict, float]:
@@ -95,14 +87,14 @@ def export(checkpoints: Sequence[Path], path: Path) -> tuple[dict, float]:
         said = {"key": each.get("key", ""), "source": each.get("source", "not recorded"), "share": share}
         said |= {"architecture": asdict(network.architecture), "recipe": asdict(recipe)}
         about["networks"].append({name: each[name] for name in NETWORK} | said)
-    graph = Mean([Scorer(network, recipe) for network, recipe, _ in known], shares)
+    graph = Scorer(networks := [each[:2] for each in known], shares)
     if (gigabytes := 4e-9 * sum(weight.numel() for weight in graph.parameters())) > 2:
         raise ValueError(f"{path} is not written: of {gigabytes:.1f} GB, where ONNX has 2 at most; give fewer networks")
     apart = []
 
     def write(to: Path) -> None:
         write_graph(graph, sizes[0], to, about)
-        apart.append(difference(to, [each[:2] for each in known], shares))
+        apart.append(difference(to, networks, shares))
         if not apart[0] <= LIMIT:
             raise RuntimeError(f"{path} is not written: its scores are up to {apart[0]:.1g} from PyTorch's")
 
