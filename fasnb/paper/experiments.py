@@ -74,7 +74,7 @@ _ROWS = (
     Experiment("A-longer", "A, twice the steps", like="A", longer=2, extra=True),
     # "Reducing the size of the model" (Section 5.7, future work): one small network taught by the ensemble, and its twins
     Experiment("student", "student", taught=True, **_STUDENT),
-    Experiment("student-labels", "its twin, from labels", **_STUDENT | {"like": "student"}),
+    Experiment("student-labels", "student from labels", **_STUDENT | {"like": "student"}),
     Experiment("student-rgb", "student with RGB alone", modalities=_RGB, **_TWIN),
     Experiment("student-ir", "student with IR alone", modalities=("ir",) * 3, **_TWIN),
     Experiment("student-depth", "student with depth alone", modalities=("depth",) * 3, **_TWIN),
