@@ -351,7 +351,7 @@ def by_chance(study):
 
 @exercise("12-1", lambda study: [([(5, 16, 2), (16, 32, 2)], 112), ([(3, 4, 1), (4, 8, 2)], 13), ([(5, 7, 2)], 28)])
 def convolutions_cost(layers, side):
-    """The side first: over the stride, rounded up; then nine times both numbers of channels at each position of the output.
+    """The side first: over the stride, rounded up; then nine times both numbers of channels at each output position.
     Early layers hold few weights and cost much, as they stand at many positions: parameters say little about time."""
     total = 0
     for channels_in, channels, stride in layers:
@@ -364,7 +364,7 @@ def convolutions_cost(layers, side):
     "12-2", lambda study: [(np.array([0.02, 0.4, 0.97]), 2.0), (np.array([0.5, 0.999]), 5.0), (np.array([0.3]), 1.0)]
 )
 def softer(p, temperature):
-    """The log-odds are log(p / (1 - p)); a log-odds x is the probability 1 / (1 + exp(-x)). At temperature 1 nothing changes.
+    """The log-odds are log(p / (1 - p)); a log-odds x is the probability 1 / (1 + exp(-x)). At 1 nothing changes.
     At a high temperature all targets come close to 1/2, and what is left of them is their order."""
     odds = np.log(p / (1 - p)) / temperature
     return 1 / (1 + np.exp(-odds))

@@ -26,21 +26,18 @@ def demo(folder: Path | None = None, seed: int = 0, picture: Path = Path("demo.p
     """
     folder = folder or home() / "results" / "published" / "tiny"
     if not (folder / TOY).is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {TOY}; take a checkout of the repository, whose published study has it"
-        )
+        raise FileNotFoundError(f"{folder} has no {TOY}; the repository's own published study has it")
     network, recipe, about = trained(whole(folder, TOY))
     source = sources_of(profiles.load(about["profile"]))["test"]
     draw, attack = np.random.default_rng(seed), source.frames["attack"].to_numpy()
     rows = np.array([draw.choice(np.flatnonzero(np.isin(attack, kinds))) for kinds in KINDS.values()])
     store = SimpleNamespace(read=lambda numbers: torch.from_numpy(source.read(numbers)))
     scores = score(network, store, rows, recipe, device="cpu")
-    verdicts = ["accepted" if each >= about["threshold"] else "refused" for each in scores]
-    labels = [f"{name}\nscore {s:.4f}, {said}" for name, s, said in zip(KINDS, scores, verdicts, strict=True)]
-    replace_file(picture, _strip(source.at_size(SIDE).read(rows), labels).save)
+    said = [f"{s:.4f}  {'accepted' if s >= about['threshold'] else 'refused'}" for s in scores]
+    lines = [f"{name:<12} score {each}" for name, each in zip(KINDS, said, strict=True)]
+    replace_file(picture, _strip(source.at_size(SIDE).read(rows), lines).save)
     size, count = recipe.crop, sum(weight.numel() for weight in network.parameters())
-    lines = [f"{name:<12} score {s:.4f}  {said}" for name, s, said in zip(KINDS, scores, verdicts, strict=True)]
-    lines += [f"threshold {about['threshold']:.4f}, at which {about['fpr']:g} of the validation attacks pass"]
+    lines += [f"threshold {about['threshold']:.4f}, which at most {about['fpr']:g} of the validation attacks reach"]
     lines += [f"a student of {count:,} parameters, frames of {size} x {size} pixels in three cameras: {picture}"]
     return "\n".join([*lines, "trained on drawings: it knows no real face and must guard no door"])
 
@@ -51,7 +48,7 @@ def _strip(frames: np.ndarray, labels: list[str]) -> Image.Image:
     page = Image.new("RGB", (len(frames) * (side + 8) - 8, LINE + 3 * side), "white")
     for n, (frame, label) in enumerate(zip(frames, labels, strict=True)):
         left, draw = n * (side + 8), ImageDraw.Draw(page)
-        draw.text((left, 2), label, "black", ImageFont.load_default(15))
+        draw.text((left, 2), label.replace(" score", "\nscore"), "black", ImageFont.load_default(15))
         for row, camera in enumerate((frame[:3].transpose(1, 2, 0), frame[3], frame[4])):
             page.paste(Image.fromarray(camera), (left, LINE + row * side))
     return page

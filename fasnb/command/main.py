@@ -200,7 +200,7 @@ def released(root, epoch, crop, as_json) -> None:
 
 @cli.command()
 @click.option("--checkpoint", type=FILE, help="network.pt of a run, or a checkpoint of the authors.")
-@click.option("--onnx", "graph", type=FILE, help="Or a file of fasnb export; needs the extra onnx.")
+@click.option("--onnx", "graph", type=FILE, help="Or a file of fasnb export, on the CPU; needs the extra onnx.")
 @click.option("--frames", type=FILE, required=True, help="List of frames, in any format that a list may have.")
 @click.option("--root", type=FILE, default=Path(), help="Folder that the list's paths are relative to.")
 @click.option("--out", type=FILE, default=Path("scores.csv"), help="Scores table, CSV or parquet.")
@@ -232,13 +232,13 @@ def score(checkpoint, graph, frames, root, out, bona_fide_label, submission, dev
 def export(checkpoints, graph) -> None:
     """Write networks, or the mean of several, as ONNX.
 
-    The file prepares frames itself: uint8 (N, 5, S, S) in, red, green, blue, depth and IR; P(bona fide), float32 (N,), out.
+    It prepares frames itself: uint8 (N, 5, S, S) in, red, green, blue, depth and IR; P(bona fide), float32 (N,), out.
     """
     from fasnb.command.onnx_file import export
 
     about, apart = export(checkpoints, graph)
     count, sources = len(about["networks"]), {each["source"] for each in about["networks"]}
-    print(f"{graph}: {about['experiment']}, {count} networks, frames of {about['pixels']} pixels")
+    print(f"{graph}: {about['experiment']}, {count} network{'s' * (count > 1)}, frames of {about['pixels']} pixels")
     print(f"trained on: {', '.join(sorted(sources))}; scores at most {apart:.1g} from PyTorch's")
 
 

@@ -1,6 +1,6 @@
 """Networks as one ONNX file that any runtime can execute: preparation of images, networks, mean of their scores.
 
-The graph takes ``frames``, uint8 (N, 5, S, S): red, green, blue, depth, IR, of as many pixels as the recipe's ``resize``,
+The graph takes ``frames``, uint8 (N, 5, S, S): red, green, blue, depth, IR, as large as the recipe's ``resize``,
 and gives ``score``, float32 (N,): P(bona fide). Scores closer to 1 than 6e-8 become 1. What it was made from is JSON
 in the file's metadata under ``fasnb``.
 """
@@ -68,7 +68,7 @@ def _probability(network: nn.Module, recipe: Recipe, frames: Tensor) -> Tensor:
 def export(checkpoints: Sequence[Path], path: Path) -> tuple[dict, float]:
     """Write the graph of one checkpoint, or of the mean of several: over folds, then seeds, then experiments.
 
-    Returns what the file says of itself, and the largest difference of its scores from PyTorch's (``difference``). Raises
+    Returns what the file says of itself, and the largest ``difference`` of its scores from PyTorch's. Raises
     ValueError where networks take images of different sizes or one is named twice, RuntimeError where a package is
     missing or the difference is above ``LIMIT``; the file is then not written.
     """
@@ -133,7 +133,7 @@ def difference(path: Path, networks: Sequence[tuple], shares: Sequence[float]) -
 
 
 def opened(path: Path, threads: int = 0):
-    """An ONNX Runtime session of a file on so many cores, 0 = all. FileNotFoundError, ValueError where it is no graph."""
+    """An ONNX Runtime session of a file on so many cores, 0: all. FileNotFoundError, ValueError where it is none."""
     runtime = _package("onnxruntime")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; fasnb export writes such a file")

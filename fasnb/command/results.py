@@ -34,9 +34,9 @@ def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
     That is the report, the executed notebooks, tables as CSV, the paper's figures as PNG, one table each of scores,
-    of runs and of histories, and the student that learned from drawings; of a study of several worlds its report, the tables of its claims and the errors of every
-    world. Raises ValueError where the study is not whole or was not made by the present commit, Damaged where something
-    of it is not what was written.
+    of runs and of histories, and a student; of a study of several worlds its report, the tables of its claims and the
+    errors of every world. Raises ValueError where the study is not whole or was not made by the present commit, Damaged
+    where something of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")

@@ -175,9 +175,7 @@ def _tensors(given, what: str) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in given.items()}
 
 
-def _assemble(
-    architecture: Architecture | EarlyFusion, given: State, name: str, parts: Mapping[str, str]
-) -> ThreeBranchNetwork:
+def _assemble(architecture, given: State, name: str, parts: Mapping[str, str]) -> ThreeBranchNetwork | Student:
     """A network in evaluation mode with copies of ``given``, in float32; ``parts`` of keys have other names there."""
     with torch.device("meta"):
         network = build(architecture)

@@ -72,7 +72,7 @@ _ROWS = (
         "resnet34-thirds", "resnet-34, random, 3 subject folds", "resnet34", "random", "thirds", mlfa=False, extra=True
     ),
     Experiment("A-longer", "A, twice the steps", like="A", longer=2, extra=True),
-    # "Reducing the size of the model" (Section 5.7, future work): one small network taught by the ensemble, and its twins
+    # "Reducing the size of the model" (Section 5.7, future work): a small network taught by the ensemble, and its twins
     Experiment("student", "student", taught=True, **_STUDENT),
     Experiment("student-labels", "student from labels", **_STUDENT | {"like": "student"}),
     Experiment("student-rgb", "student with RGB alone", modalities=_RGB, **_TWIN),

@@ -100,9 +100,7 @@ class LivenessTask:
         return {"valid_loss": float(loss), "valid_auc": float(roc_auc_score(label, margin))}
 
 
-_SAID: dict[
-    tuple, np.ndarray
-] = {}  # the last of ``soft_targets``: students of a world share teachers, who take longest
+_SAID = {}  # the last scores in ``soft_targets``: students of a world share teachers, and asking these takes longest
 
 
 def soft_targets(network: Network, device: torch.device | str) -> Tensor:
