@@ -191,17 +191,17 @@ def test_what_is_published_is_small_and_whole(published):
     files = {path.relative_to(published).as_posix(): path.stat().st_size for path in published.rglob("*.*")}
     assert {"report.html", "scores.parquet", "runs.csv", "history.csv", DONE} <= set(files)
     assert set(sealed(published)["sha256"]) == set(files) - {DONE} and not lost_links(published / "report.html")
-    assert {Path(name).suffix for name in files} == {".html", ".parquet", ".csv", ".png", ".ipynb", ".json"}
+    assert {Path(name).suffix for name in files} == {".html", ".parquet", ".csv", ".png", ".ipynb", ".json", ".pt"}
     assert len(files) <= 150 and sum(files.values()) < 10e6
     runs, scores = pd.read_csv(published / "runs.csv"), pd.read_parquet(published / "scores.parquet")
-    assert len(runs) == 64 and runs["key"].is_unique and set(scores["key"]) == set(runs["key"])
-    assert scores.groupby("split")["score"].size().to_dict() == {"valid": 64 * 120, "test": 24 * 120}
+    assert len(runs) == 69 and runs["key"].is_unique and set(scores["key"]) == set(runs["key"])
+    assert scores.groupby("split")["score"].size().to_dict() == {"valid": 69 * 120, "test": 24 * 120}
 
 
 def test_ones_own_study_equals_what_it_was_published_from(clone, published):
     done = fasnb(clone, "compare", "results/smoke")
     assert done.returncode == 0, done.stderr
-    found = {"TPR of a network": 128, "TPR of a mean of folds": 40, "error of a method": 20}
+    found = {"TPR of a network": 138, "TPR of a mean of folds": 50, "error of a method": 25}
     said = [f"{what}: {count} equal; largest difference 0.00 points" for what, count in found.items()]
     assert done.stdout.strip().splitlines()[-3:] == said
     assert fasnb(clone, "doctor", "--profile", "smoke").stdout.strip() == "all that is there is as it was written"
@@ -217,7 +217,7 @@ def test_a_changed_score_is_found_and_told_from_the_spread(clone, published, tmp
     seal(path.parent, sealed(path.parent), [path.name])
     lines = fasnb(clone, "compare", str(mine)).stdout.splitlines()
     assert any("A-depth" in line and line.split()[-1] == "differs" for line in lines)
-    assert "19 equal, 1 outside" in lines[-1]  # the error of A-depth: no published worlds say how far it may move
+    assert "24 equal, 1 outside" in lines[-1]  # the error of A-depth: no published worlds say how far it may move
 
 
 def test_notebooks_open_on_published_scores_and_leave_the_repository_as_it_was(clone, published):
@@ -229,7 +229,7 @@ def test_notebooks_open_on_published_scores_and_leave_the_repository_as_it_was(c
         where = {"cwd": clone, "env": os.environ | {"PYTHONPATH": str(clone)}}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **where)
         assert done.stdout.strip() == str(12 * 120), done.stderr
-        assert fasnb(clone, "plan", "--profile", "smoke").stdout.count("published") == 64
+        assert fasnb(clone, "plan", "--profile", "smoke").stdout.count("published") == 69
         assert not (clone / "results" / "smoke").exists() and git(clone, "status", "--porcelain") == ""
     finally:
         shutil.rmtree(clone / "results" / "smoke", ignore_errors=True)
