@@ -348,3 +348,37 @@ def of_fewer(people, count, each):
     for person in list(dict.fromkeys(people))[:count]:
         kept[np.flatnonzero(people == person)[:each]] = True
     return kept
+
+
+@exercise("12-1", lambda study: [([(5, 16, 2), (16, 32, 2)], 112), ([(3, 4, 1), (4, 8, 2)], 13), ([(5, 7, 2)], 28)])
+def convolutions_cost(layers, side):
+    """The side first: over the stride, rounded up; then nine times both numbers of channels at each output position.
+    Early layers hold few weights and cost much, as they stand at many positions: parameters say little about time."""
+    total = 0
+    for channels_in, channels, stride in layers:
+        side = -(-side // stride)
+        total += 9 * channels_in * channels * side**2
+    return total
+
+
+@exercise(
+    "12-2", lambda study: [(np.array([0.02, 0.4, 0.97]), 2.0), (np.array([0.5, 0.999]), 5.0), (np.array([0.3]), 1.0)]
+)
+def softer(p, temperature):
+    """The log-odds are log(p / (1 - p)); a log-odds x is the probability 1 / (1 + exp(-x)). At 1 nothing changes.
+    At a high temperature all targets come close to 1/2, and what is left of them is their order."""
+    odds = np.log(p / (1 - p)) / temperature
+    return 1 / (1 + np.exp(-odds))
+
+
+def _made_up_scores(study):
+    draws = [np.random.default_rng(seed) for seed in range(3)]
+    return [(draw.beta(2, 1, (50, 4)), draw.integers(2, size=50)) for draw in draws]
+
+
+@exercise("12-3", _made_up_scores)
+def hardness(scores, labels):
+    """A row's standard deviation over the networks, the distance of its mean from its label, and np.corrcoef of the two.
+    Where it is high, a soft target says which frames are hard; a label treats them all alike."""
+    distance = np.abs(scores.mean(axis=1) - labels)
+    return np.corrcoef(scores.std(axis=1), distance)[0, 1]

@@ -237,7 +237,7 @@ def test_plan_networks_and_doctor_tell(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("FASNB_RELEASED", str(tmp_path))
     assert main(["plan", "--profile", "smoke", "--out", str(tmp_path / "none"), "--time"]) == 0
     out = capsys.readouterr().out
-    assert out.count("missing") == 64 and re.search(r"about [\d.]+ minutes for 64 networks", out)
+    assert out.count("missing") == 69 and re.search(r"about [\d.]+ minutes for 69 networks", out)
     assert main(["networks", "B", "--profile", "tiny"]) == 0
     assert "B: resnet-50, faces, MLFA" in capsys.readouterr().out
     assert main(["doctor"]) == 0

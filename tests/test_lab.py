@@ -72,7 +72,7 @@ def test_a_study_says_what_it_cannot_show(trained, capsys):
 
 
 def test_claims_stay_open_while_networks_are_missing(trained):
-    assert trained.errors.empty and set(trained.claims()["verdict"]) == {"not measured"}
+    assert set(trained.errors["experiment"]) == {"zhang"} and set(trained.claims()["verdict"]) == {"not measured"}
     assert set(trained.claims("5.4")["section"]) == {"5.4"}
 
 

@@ -17,6 +17,7 @@ from fasnb.training.scoring import score
 from synthsurf.dataset import SynthSurf
 
 PLANNED = {name for name, experiment in EXPERIMENTS.items() if not experiment.switch}
+TAUGHT = {name for name, experiment in EXPERIMENTS.items() if experiment.taught}
 
 
 def keys(settings, out):
@@ -28,28 +29,30 @@ def changed(settings, out):
     return {title.split(" ")[0] for title in before if before[title] != after[title]}
 
 
-def test_the_study_has_52_networks_and_12_of_our_own(tmp_path):
+def test_the_study_has_57_networks_and_17_of_our_own(tmp_path):
     titles = keys({}, tmp_path)
     own = [title for title in titles if EXPERIMENTS[title.split(" ")[0]].extra]
-    assert len(titles) == 64 and len(own) == 12
+    assert len(titles) == 69 and len(own) == 17  # with two seeds of the members
 
 
 def test_one_changed_value_touches_what_depends_on_it_and_nothing_else(tmp_path):
-    assert changed({"A.learning_rate": 0.001}, tmp_path) == {"A", "A-rgb", "A-ir", "A-depth", "A-longer"}
+    assert changed({"A.learning_rate": 0.001}, tmp_path) == {"A", "A-rgb", "A-ir", "A-depth", "A-longer"} | TAUGHT
     assert changed({"zhang.epochs": 1}, tmp_path) == {"zhang"}
-    random = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation == "random"}
+    random = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation == "random"} - TAUGHT
     assert changed({"pretrain_epochs": 2}, tmp_path) == PLANNED - random
     objects = {name for name in PLANNED if EXPERIMENTS[name].initialisation in ("gender", "generic", "imagenet")}
-    assert changed({"pretrain_objects": 120}, tmp_path) == objects
-    for everything in ({"fold_seed": 1}, {"recipe": "released"}, {"precision": "bf16"}, {"train_frames": 240}):
+    assert changed({"pretrain_objects": 120}, tmp_path) == objects | TAUGHT
+    assert changed({"fold_seed": 1}, tmp_path) == PLANNED - {"student-labels"}  # which holds out no fold
+    for everything in ({"recipe": "released"}, {"precision": "bf16"}, {"train_frames": 240}):
         assert changed(everything, tmp_path) == PLANNED
     for execution in ({"workers": 1}, {"replicates": 50}, {"valid_frames": 240}, {"device": "cpu"}):
         assert changed(execution, tmp_path) == set()
 
 
-def test_seeds_and_the_appendix_add_networks_and_change_none(tmp_path):
+def test_seeds_and_the_appendix_add_networks_and_change_none_but_who_learns_from_more_teachers(tmp_path):
     plain, three, more = (keys(s, tmp_path) for s in ({}, {"seeds": 3, "row_seeds": 3}, {"appendix": True}))
-    assert plain.items() <= three.items() and len(three) == 3 * (5 + 5 + 17 * 3 - 9)
+    different = {title.split(" ")[0] for title in plain if three[title] != plain[title]}
+    assert different == TAUGHT and len(three) == 3 * (5 + 5 + 17 * 3 - 9 + 5)
     assert plain.items() <= more.items() and len(more) == len(plain) + 7 * 3
     with pytest.raises(FileNotFoundError, match="appendix = false"):
         plan(profiles.load("smoke"), tmp_path).of("A-half")
@@ -67,7 +70,7 @@ def test_fewer_people_see_fewer_subjects_and_the_same_frames_of_each(tmp_path):
 def test_the_plan_says_of_every_network_where_it_starts_and_what_it_scores(tmp_path):
     made = plan(profiles.load("smoke"), tmp_path)
     table = made.table().set_index(["experiment", "fold", "seed"])
-    assert len(table) == 64 and table.loc[("A", 1, 7), "scores"] == "valid test"
+    assert len(table) == 69 and table.loc[("A", 1, 7), "scores"] == "valid test"
     assert table.loc[("zhang", 1, 7), "starts from"] == "random" and table.loc[("zhang", 1, 7), "scores"] == "valid"
     [key] = {network.start.key for network in made.of("A", "A-rgb")}  # one backbone, pre-trained once, starts them all
     [start] = [backbone for backbone in backbones_of(made.networks) if backbone.key == key]
@@ -75,8 +78,9 @@ def test_the_plan_says_of_every_network_where_it_starts_and_what_it_scores(tmp_p
     assert table.loc[("A", 1, 7), "starts from"] == start.folder.name and start.folder.parent == tmp_path / "runs"
     for network in made.networks:
         fold = made.folds[EXPERIMENTS[network.experiment].folds]
-        assert (fold.iloc[network.frames.rows] != network.fold).all() and (fold == network.fold).any()
-        assert (fold.iloc[network.watched] == network.fold).all()
+        assert (fold.iloc[network.frames.rows] != network.fold).all()
+        assert (fold == network.fold).any() == (network.fold > 0) == (network.watched is not None)
+        assert network.watched is None or (fold.iloc[network.watched] == network.fold).all()
     copy = pickle.loads(pickle.dumps(made.of("A")[0]))
     assert copy.key == made.of("A")[0].key and copy.start.key == start.key and copy.frames.source is None
 
@@ -122,7 +126,7 @@ def real_plan(real, weights, out):
 def test_experiments_without_their_weights_are_left_out(real, weights, tmp_path):
     made = real_plan(real, weights, tmp_path)
     lacking = ("asian", "gender", "generic", "rendered")
-    without = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation in lacking}
+    without = {name for name, experiment in EXPERIMENTS.items() if experiment.initialisation in lacking} | TAUGHT
     assert set(made.left_out) - {"dlib-real"} == without  # which hangs on a package
     with pytest.raises(FileNotFoundError, match=r"'asian' needs asian-ir50\.pth .*data/README\.md"):
         made.of("C")

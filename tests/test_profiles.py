@@ -112,3 +112,5 @@ def test_twice_the_steps_are_twice_the_epochs_of_whatever_the_profile_says():
     profile = load("tiny", {"A.epochs": 3, "A.schedule_epochs": 5})
     longer = profile.recipe_of(EXPERIMENTS["A-longer"])
     assert (longer.epochs, longer.schedule_epochs) == (6, 10)
+    student = profile.recipe_of(EXPERIMENTS["student"])  # half
+    assert student.epochs == student.schedule_epochs == profile.recipe_of(EXPERIMENTS["B"]).epochs // 2

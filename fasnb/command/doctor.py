@@ -21,7 +21,8 @@ from fasnb.training.run import STATE_FILE
 def inventory() -> Iterator[tuple[bool, str]]:
     """Whether it is there, and what it is or how to get it: one pair for each thing that the study can use."""
     yield True, f"python {sys.version.split()[0]}, {os.cpu_count()} logical cores, repository {home().name}"
-    yield bool(find_spec("ray")), "ray, for many machines (pip install -c constraints.txt -e .[ray])"
+    for name, package, use in (("ray", "ray", "many machines"), ("onnx", "onnxruntime", "fasnb export")):
+        yield bool(find_spec(package)), f"{package}, for {use} (pip install -c constraints.txt -e .[{name}])"
     count = torch.cuda.device_count()
     yield True, f"{count} GPUs, {torch.cuda.get_device_name(0)}" if count else "no GPU; the CPU is used"
     for what, place in (("released", released_root), ("third team's", third_team_root)):

@@ -215,7 +215,8 @@ def released(root, epoch, crop, as_json) -> None:
 
 
 @cli.command()
-@click.option("--checkpoint", type=FILE, required=True, help="network.pt of a run, or a checkpoint of the authors.")
+@click.option("--checkpoint", type=FILE, help="network.pt of a run, or a checkpoint of the authors.")
+@click.option("--onnx", "graph", type=FILE, help="Or a file of fasnb export, on the CPU; needs the extra onnx.")
 @click.option("--frames", type=FILE, required=True, help="List of frames, in any format that a list may have.")
 @click.option("--root", type=FILE, default=Path(), help="Folder that the list's paths are relative to.")
 @click.option("--out", type=FILE, default=Path("scores.csv"), help="Scores table, CSV or parquet.")
@@ -223,16 +224,41 @@ def released(root, epoch, crop, as_json) -> None:
 @click.option("--submission", type=FILE, help="Also write the challenge's submission file.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is faster and less exact.")
-def score(checkpoint, frames, root, out, bona_fide_label, depth_mm, ir_range, submission, device, precision) -> None:
-    """Score frames with one trained network."""
-    from fasnb.command.checkpoint import score_frames
+def score(
+    checkpoint, graph, frames, root, out, bona_fide_label, depth_mm, ir_range, submission, device, precision
+) -> None:
+    """Score frames with one trained network, or an exported file."""
+    from fasnb.command import checkpoint as trained
+    from fasnb.command import onnx_file
 
+    if (checkpoint is None) == (graph is None):
+        raise ValueError("score takes one network: give --checkpoint FILE or --onnx FILE")
     listed = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say)
-    table = score_frames(checkpoint, listed, root, device, precision, scales_of(depth_mm, ir_range))
+    scales = scales_of(depth_mm, ir_range)
+    if graph is None:
+        table = trained.score_frames(checkpoint, listed, root, device, precision, scales)
+    else:
+        table = onnx_file.score_onnx(graph, listed, root, scales)
     metrics.write_scores(table, out)
     print(f"{len(table):,} frames scored: {out}; {NOTES[0]}")
     if submission:
         print(f"submission: {write_submission(listed, table, submission)}")
+
+
+@cli.command()
+@click.argument("checkpoints", type=FILE, nargs=-1, required=True, metavar="CHECKPOINT...")
+@click.option("--onnx", "graph", type=FILE, required=True, metavar="FILE", help="To write; needs the extra onnx.")
+def export(checkpoints, graph) -> None:
+    """Write networks, or the mean of several, as ONNX.
+
+    It prepares frames itself: uint8 (N, 5, S, S) in, red, green, blue, depth and IR; P(bona fide), float32 (N,), out.
+    """
+    from fasnb.command.onnx_file import export
+
+    about, apart = export(checkpoints, graph)
+    count, sources = len(about["networks"]), {each["source"] for each in about["networks"]}
+    print(f"{graph}: {about['experiment']}, {count} network{'s' * (count > 1)}, frames of {about['pixels']} pixels")
+    print(f"trained on: {', '.join(sorted(sources))}; scores at most {apart:.1g} from PyTorch's")
 
 
 @cli.command()
@@ -320,6 +346,16 @@ def doctor(profile, out) -> None:
     print("\n".join(map(_plain, damages)) or "all that is there is as it was written")
     if damages:
         raise ValueError(f"{len(damages):,} damaged or missing; nothing was changed")
+
+
+@cli.command()
+@click.option("--seed", default=0, show_default=True, help="Other numbers take other frames.")
+@click.option("--out", type=FILE, default=Path("demo.png"), show_default=True, help="Picture of the three frames.")
+def demo(seed, out) -> None:
+    """A small trained network judges a face and two prints."""
+    from fasnb.command.demo import demo
+
+    print(demo(None, seed, out))
 
 
 @cli.group()

@@ -13,12 +13,14 @@ import pandas as pd
 from jinja2 import Template
 from PIL import Image
 
+from fasnb.command.demo import TOY
 from fasnb.data.scores import NETWORK
 from fasnb.lab.session import Study
 from fasnb.lab.show import SOURCES, latex_text
 from fasnb.metrics.comparisons import errors
 from fasnb.metrics.ensembles import average
-from fasnb.metrics.pad import fpr_name, tpr_at_fpr
+from fasnb.metrics.pad import fpr_name, threshold_at_fpr, tpr_at_fpr
+from fasnb.model.weights import read, write
 from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.files import DONE, file_sha256, replace_file, seal, sealed, whole, write_text
@@ -34,7 +36,7 @@ def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
     That is the executed notebooks, tables as CSV, the paper's figures as PNG, ``paper.pdf`` where there is LaTeX, and
-    one table each of scores, of runs and of histories; of a study of several worlds the tables of its claims and the
+    one table each of scores, of runs and of histories, and a student; of a study of several worlds the tables of its claims and the
     errors of every world. The report goes to ``docs/<profile>.html`` and is sealed with the rest. Raises ValueError where
     the study is not whole or was not made by the present commit, or LaTeX is missing that was here before; Damaged where
     something of it is not what was written.
@@ -67,6 +69,7 @@ def publish(study: Study) -> Path:
                 raise ValueError(f"there is no pdflatex here, and {target}/paper.pdf would be lost; install LaTeX")
             if study.plan.networks:
                 write_published(study.plan.networks, made)
+                write_student(study, made)
         shown = _to_docs(study.out / "report.html", target.name)
         files = [path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE]
         seal(made, {"sha256": {f"../../../docs/{shown.name}": file_sha256(shown)}}, files)  # as seen from the folder
@@ -81,6 +84,20 @@ def _to_docs(report: Path, name: str) -> Path:
     (home() / "docs").mkdir(exist_ok=True)
     there = f'href="../results/published/{name}/notebooks/'
     return write_text(home() / "docs" / f"{name}.html", report.read_text("utf-8").replace('href="notebooks/', there))
+
+
+def write_student(study: Study, folder: Path) -> None:
+    """Write ``student.pt``, the first student of a study of drawings, with its threshold for the headline FPR.
+
+    What real data taught stays with whoever has the data.
+    """
+    if study.profile.source != "synthetic" or not study.serves("student"):
+        return
+    network = study.plan.of("student")[0]
+    scores, content = load_scores([network], "valid"), read(network.weights())
+    fpr, about = study.profile.headline_fpr, content["about"] | {"profile": study.profile.name}
+    about |= {"threshold": float(threshold_at_fpr(scores["label"], scores["score"], fpr)), "fpr": fpr}
+    write(content | {"about": about}, folder / TOY)
 
 
 def compare(folder: Path) -> pd.DataFrame:
@@ -106,7 +123,7 @@ def compare(folder: Path) -> pd.DataFrame:
     tables = load_scores(networks, "valid"), pd.concat([study.published.scores(n, "valid") for n in networks])
     rows = tables[0][list(NETWORK)].drop_duplicates()
     folds = rows.groupby(["experiment", "seed"])["fold"].transform("size")
-    complete = rows[folds == rows["experiment"].map(lambda name: EXPERIMENTS[name].fold_count)]
+    complete = rows[folds == rows["experiment"].map(lambda name: len(EXPERIMENTS[name].fold_numbers))]
     means = [average(table.merge(complete, on=list(NETWORK)), over=["fold"]) for table in tables if len(complete)]
     parts = [("TPR of a network", tables)] + [("TPR of a mean of folds", means)] * bool(means)
     found = [_tprs(what, *both, fpr) for what, both in parts for fpr in study.profile.fprs]

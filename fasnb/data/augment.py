@@ -62,8 +62,10 @@ def batches(
     epoch: int,
     device: torch.device | str,
     drop_last: bool = False,
+    targets: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """One epoch of (rgb, depth, ir, label) to train on, in an order drawn from (seed, epoch); labels are int64 (B,).
+    """One epoch of (rgb, depth, ir, label) to train on, in an order drawn from (seed, epoch); labels are int64 (B,), or
+    the rows of ``targets`` (frames, ...) where they are given.
 
     The same seed and epoch give the same batches on every device and in every process. ``index`` has the numbers of the
     epoch's frames in the store; with ``drop_last`` a last batch that is not full is left out. Raises ValueError for a
@@ -74,6 +76,7 @@ def batches(
         sample = store.frames["sample"].iloc[index[labels.isna().argmax()]]
         raise ValueError(f"{sample} has no label; train on frames whose list gives one")
     labels, device = torch.tensor(labels.to_numpy(dtype=np.int64)), torch.device(device)
+    labels = labels if targets is None else targets
     parts = torch.randperm(len(index), generator=_generator(seed, epoch, 0)).split(recipe.batch_size)
     parts = [part for part in parts if len(part) == recipe.batch_size or not drop_last]
     for number, part in enumerate(parts, 1):

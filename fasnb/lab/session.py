@@ -20,7 +20,7 @@ from fasnb.data.store import Source
 from fasnb.lab.plots import label_of, use_style
 from fasnb.lab.show import SOURCES, Show
 from fasnb.metrics import IncompleteError, average, check_complete, errors, judge, ratios
-from fasnb.paper import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, OTHER, PRIMARY, WITHOUT_D, ProfileError
+from fasnb.paper import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, OTHER, PRIMARY, STUDENTS, WITHOUT_D, ProfileError
 from fasnb.paper import PEOPLE_EXPERIMENTS as PEOPLE
 from fasnb.paper import PREPROCESSING_EXPERIMENTS as PREPROCESSING
 from fasnb.paper import REAL_FACES_EXPERIMENTS as REAL_FACES
@@ -60,6 +60,7 @@ NOTEBOOKS = {  # what each asks of a study, in the order of execution
     "09_released": Notebook(("released",)),
     "10_appendix": Notebook(_TRAINED, (*PREPROCESSING, *PEOPLE)),
     "11_own_cameras": Notebook(("frames",), MODALITY_EXPERIMENTS),
+    "12_student": Notebook(_TRAINED, (*MEMBERS, *STUDENTS)),
 }
 
 
@@ -171,7 +172,7 @@ class Study:
 
     @cached_property
     def errors(self) -> pd.DataFrame:
-        """Errors of the claims' methods, see ``fasnb.metrics.errors``, in each ``world`` of the study that is trained.
+        """Errors of the claims' methods, see ``fasnb.metrics.errors``, in each ``world`` where they are trained.
 
         A method is the mean of its folds, or an ensemble (with and without D). Of real data there is one world, so
         there each seed stands for one; what other people would change is left out of that.
@@ -181,10 +182,11 @@ class Study:
         return pd.concat([part for part in parts if part is not None] or [pd.DataFrame(columns=ERROR_COLUMNS)])
 
     def _errors(self) -> pd.DataFrame | None:
-        served = [name for name in JUDGED if self.serves(name)]
-        if not all(is_done(network) or self.published.holds(network) for network in self.plan.of(*served)):
+        networks = {name: self.plan.of(name) for name in JUDGED if self.serves(name)}
+        made = [n for n, each in networks.items() if all(is_done(it) or self.published.holds(it) for it in each)]
+        if not made:
             return None
-        rows = average(self.scores(*served), ["fold"])
+        rows = average(self.scores(*made), ["fold"])
         parts = [rows]
         for _, members in rows[rows["experiment"].isin(MEMBERS)].groupby("seed"):
             if set(MEMBERS) <= {*members["experiment"]}:

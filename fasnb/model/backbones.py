@@ -240,5 +240,5 @@ def global_average_pool(features: Tensor) -> Tensor:
 
 def initial_weights(module: nn.Module) -> None:
     """He et al. 2015 for the convolutions; everything else keeps PyTorch's defaults."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # which PyTorch would import its compiler for
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fasnb.model.backbones import BACKBONES, Branch, Stages, global_average_pool, initial_weights
+from fasnb.model.student import EarlyFusion, Student
 from fasnb.paper.experiments import MODALITIES
 from fasnb.paper.recipe import Normalisation
 
@@ -154,6 +155,6 @@ class ThreeBranchNetwork(nn.Module):
         return self.head(self.embed(rgb, depth, ir))
 
 
-def build(architecture: Architecture) -> ThreeBranchNetwork:
+def build(architecture: Architecture | EarlyFusion) -> ThreeBranchNetwork | Student:
     """A network with random weights drawn from PyTorch's global generator, in training mode."""
-    return ThreeBranchNetwork(architecture)
+    return Student(architecture) if isinstance(architecture, EarlyFusion) else ThreeBranchNetwork(architecture)

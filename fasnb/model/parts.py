@@ -6,9 +6,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
+from fasnb.model.student import EarlyFusion, Student
 
 
-def describe(architecture: Architecture, size: int = 112) -> pd.DataFrame:
+def describe(architecture: Architecture | EarlyFusion, size: int = 112) -> pd.DataFrame:
     """Every part with its output shape, parameters and multiply-adds for one frame of ``size`` x ``size`` pixels.
 
     Columns: part (str), output (tuple without the batch), parameters (int), multiply_adds (int, of convolutions and
@@ -28,16 +29,16 @@ def describe(architecture: Architecture, size: int = 112) -> pd.DataFrame:
         raise ValueError(
             f"{what}; take larger ones{'' if architecture.small_images else ' or small_images=True'}"
         ) from error
-    counts = counter.get_flop_counts()  # two operations a multiply-add
+    counts, whole = counter.get_flop_counts(), type(network).__name__  # two operations a multiply-add
     rows = [
-        (title, shapes[title], _parameters(part), sum(counts.get(f"ThreeBranchNetwork.{name}", {}).values()) // 2)
+        (title, shapes[title], _parameters(part), sum(counts.get(f"{whole}.{name}", {}).values()) // 2)
         for title, (name, part) in parts.items()
     ]
     rows.append(("total", (2,), _parameters(network), counter.get_total_flops() // 2))
     return pd.DataFrame(rows, columns=["part", "output", "parameters", "multiply_adds"])
 
 
-def multiply_adds(architecture: Architecture, size: int) -> int:
+def multiply_adds(architecture: Architecture | EarlyFusion, size: int) -> int:
     """Multiply-adds of one frame of ``size`` x ``size`` pixels; raises ValueError as ``describe`` does."""
     return int(describe(architecture, size).multiply_adds.iloc[-1])
 
@@ -46,8 +47,11 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _parts(network: ThreeBranchNetwork) -> dict[str, tuple[str, nn.Module]]:
+def _parts(network: ThreeBranchNetwork | Student) -> dict[str, tuple[str, nn.Module]]:
     """The rows of the table, title -> name and part: the children of branches and shared stages, all others whole."""
+    if isinstance(network, Student):
+        rows = {name: (f"trunk.{name}", part) for name, part in network.trunk.named_children()}
+        return rows | {"head": ("head", network.head)}
     rows = {}
     for n, (branch, modality) in enumerate(zip(network.branches, network.architecture.modalities, strict=True)):
         children = branch.named_children()

@@ -19,6 +19,7 @@ from torch import Tensor
 from fasnb.model.backbones import Backbone, Stages
 from fasnb.model.dlib_file import read_dlib
 from fasnb.model.network import Architecture, ThreeBranchNetwork, build
+from fasnb.model.student import EarlyFusion, Student
 from fasnb.tools.files import replace_file
 
 State = Mapping[str, Tensor]
@@ -75,7 +76,7 @@ def write(content: dict, path: str | Path) -> None:
     replace_file(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
-def save_network(network: ThreeBranchNetwork | Backbone, path: str | Path, **about) -> None:
+def save_network(network: ThreeBranchNetwork | Student | Backbone, path: str | Path, **about) -> None:
     """Save what a network or a backbone is, its weights and, in ``about``, plain values, such as the ``key``."""
     made = {"backbone": network.stages} if isinstance(network, Backbone) else {"architecture": network.architecture}
     known = {name: asdict(value) for name, value in made.items()}
@@ -84,7 +85,7 @@ def save_network(network: ThreeBranchNetwork | Backbone, path: str | Path, **abo
     write(known | {"state_dict": state, "about": about}, path)
 
 
-def load_network(path: str | Path) -> ThreeBranchNetwork:
+def load_network(path: str | Path) -> ThreeBranchNetwork | Student:
     """A network ready to score (evaluation mode, float32, CPU), from our file or the authors'. Errors as ``read``."""
     content = read(path)
     if "model_state_dict" in content:
@@ -92,7 +93,8 @@ def load_network(path: str | Path) -> ThreeBranchNetwork:
     if not {"architecture", "state_dict"} <= content.keys():
         raise WeightsError(f"{path}: it holds no network of ours or of the authors; take a checkpoint of either")
     try:
-        architecture = Architecture(**content["architecture"])
+        kind = EarlyFusion if "channels" in content["architecture"] else Architecture
+        architecture = kind(**content["architecture"])
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its architecture is unknown ({error}); take a file of this version") from error
     return _assemble(architecture, _tensors(content["state_dict"], f"{path}: its state_dict"), str(path), {})
@@ -178,12 +180,12 @@ def _tensors(given, what: str) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in given.items()}
 
 
-def _assemble(architecture: Architecture, given: State, name: str, parts: Mapping[str, str]) -> ThreeBranchNetwork:
+def _assemble(architecture, given: State, name: str, parts: Mapping[str, str]) -> ThreeBranchNetwork | Student:
     """A network in evaluation mode with copies of ``given``, in float32; ``parts`` of keys have other names there."""
     with torch.device("meta"):
         network = build(architecture)
     expected = network.state_dict()
-    state = _matched(expected, given, parts, name, f"this ThreeBranchNetwork ({architecture})")
+    state = _matched(expected, given, parts, name, f"this network ({architecture})")
     copies = {key: value.to("cpu", expected[key].dtype, copy=True) for key, value in state.items()}
     network.load_state_dict(copies, assign=True)
     return network.eval()

@@ -7,6 +7,7 @@ from fasnb.paper.experiments import (
     PEOPLE_EXPERIMENTS,
     PREPROCESSING_EXPERIMENTS,
     REAL_FACES_EXPERIMENTS,
+    STUDENTS,
 )
 from fasnb.paper.profile import ProfileError, load
 from fasnb.paper.published import (

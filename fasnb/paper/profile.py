@@ -115,7 +115,7 @@ class Profile:
         second = SECOND_STAGE if self.recipe == "released" and "A" in (experiment.id, experiment.like) else {}
         changed = {key: value for key, value in self._changed(experiment).items() if key not in SIZES}
         made = RECIPES[self.recipe].with_(**second | changed | dict(experiment.recipe))
-        times = {name: experiment.longer * getattr(made, name) for name in ("epochs", "schedule_epochs")}
+        times = {n: max(1, round(experiment.longer * getattr(made, n))) for n in ("epochs", "schedule_epochs")}
         return made.with_(**times)
 
     def size_of(self, experiment: Experiment) -> tuple[float, int]:

@@ -19,12 +19,13 @@ from torch.nn import functional
 from fasnb.data.augment import batches, evaluation
 from fasnb.model.dlib_file import calibrate
 from fasnb.model.network import ThreeBranchNetwork, build
-from fasnb.model.weights import initialise, read, write
+from fasnb.model.student import Student
+from fasnb.model.weights import initialise, load_network, read, write
 from fasnb.paper.recipe import Recipe
 from fasnb.tools.machine import arithmetic, autocast, choose_device
 from fasnb.training.plan import Network
 from fasnb.training.pretraining import PretrainingTask
-from fasnb.training.scoring import folded, margins
+from fasnb.training.scoring import folded, margins, score
 
 MEASURED = 256  # training frames on which affine layers are measured
 
@@ -75,17 +76,18 @@ class LivenessTask:
         self.modules = {"network": self.module}
         self.rate = lambda step: learning_rate(self.recipe, step, self.steps)
         self.adam = {"betas": (self.recipe.beta1, self.recipe.beta2), "weight_decay": self.recipe.weight_decay}
+        self.targets = soft_targets(network, device) if network.teachers else None
 
     def losses(self, epoch: int) -> Iterator[Tensor]:
         """The losses of the batches of an epoch (from 0)."""
         it, norm = self.network, self.module.architecture.normalisation
-        options = {"seed": it.seed, "epoch": epoch, "device": self.device, "drop_last": True}
+        options = {"seed": it.seed, "epoch": epoch, "device": self.device, "drop_last": True, "targets": self.targets}
         drawn = batches(self.store, it.frames.rows, stage(self.recipe, epoch), norm, **options)
-        for step, (rgb, depth, ir, label) in enumerate(drawn, epoch * self.steps):
+        for step, (rgb, depth, ir, target) in enumerate(drawn, epoch * self.steps):
             torch.manual_seed(int(np.random.SeedSequence((it.seed, step)).generate_state(1)[0]))  # of dropout
             with autocast(self.device, it.precision == "bf16"):
                 embedding = self.module.embed(rgb, depth, ir)
-            yield functional.cross_entropy(self.module.head(embedding.float()), label)
+            yield functional.cross_entropy(self.module.head(embedding.float()), target)
 
     def watch(self) -> dict:
         """Loss and AUC on the watched frames, at the training's precision; nothing where none are watched."""
@@ -101,7 +103,24 @@ class LivenessTask:
         return {"valid_loss": float(loss), "valid_auc": float(roc_auc_score(label, margin))}
 
 
-def initial_network(network: Network) -> ThreeBranchNetwork:
+_SAID = {}  # the last scores in ``soft_targets``: students of a world share teachers, and asking these takes longest
+
+
+def soft_targets(network: Network, device: torch.device | str) -> Tensor:
+    """Probabilities of (attack, bona fide) that a student learns of its frames, the ensemble's: float32 (n, 2).
+
+    They are the mean over its teachers of what each says of the frame as it is tested. Raises as ``Network.weights``.
+    """
+    store, rows = network.frames.open(), network.frames.rows
+    known = store.fingerprint, rows.tobytes(), *(it.key for it in network.teachers)
+    if known not in _SAID:
+        said = [score(load_network(it.weights()), store, rows, it.recipe, device=device) for it in network.teachers]
+        _SAID.clear()
+        _SAID[known] = np.mean(said, axis=0)
+    return torch.tensor(np.stack([1 - _SAID[known], _SAID[known]], axis=1), dtype=torch.float32)
+
+
+def initial_network(network: Network) -> ThreeBranchNetwork | Student:
     """A network before the first step: random weights by the seed, then those of its start (Section 5.5).
 
     Of dlib's network the batch norms are set by frames of the training set, see ``calibrate``.

@@ -25,7 +25,8 @@ from fasnb.data.store import Source, Store, build_store
 from fasnb.model.backbones import Stages
 from fasnb.model.dlib_file import installed
 from fasnb.model.network import Architecture
-from fasnb.paper.experiments import EXPERIMENTS, MODALITY_EXPERIMENTS, Experiment
+from fasnb.model.student import EarlyFusion
+from fasnb.paper.experiments import EXPERIMENTS, MEMBERS, MODALITY_EXPERIMENTS, Experiment
 from fasnb.paper.profile import Profile
 from fasnb.paper.recipe import Recipe
 from fasnb.tools.files import file_sha256, whole
@@ -50,6 +51,8 @@ WEIGHT_FILES = {
     "gender": "afad-lite-resnet34.pth",
 }
 """Initialisation -> file below the weights folder, for the casia-surf source (Table 2)."""
+
+TRAINED_ON = {"synthetic": "drawings (SynthSURF)", "casia-surf": "CASIA-SURF", "frames": "frames of one's own"}
 
 STAND_INS = {
     "imagenet": ("generic", {}),
@@ -91,13 +94,15 @@ class Network:
     experiment: str  # a row of the paper's tables, or the initialisation that a backbone is for
     fold: int  # held out of the training frames; 0 where none is
     seed: int  # of first weights, order and augmentation of frames, and dropout
-    architecture: Architecture | Stages
+    architecture: Architecture | EarlyFusion | Stages
     recipe: Recipe | Pretraining
     frames: Frames | source_tasks.SourceTask  # trained on
     precision: str = "fp32"  # or "bf16": autocast where the hardware has it
     start: "Network | Path | None" = None  # whose weights it begins with; None: random ones
     splits: Mapping[str, Frames] = field(default_factory=dict)  # split -> frames to score
     watched: np.ndarray | None = None  # rows of the training store looked at after every epoch
+    teachers: "tuple[Network, ...]" = ()  # whose mean score it learns; none: it learns the labels
+    source: str = ""  # what kind of frames these are, for whoever meets the weights elsewhere
     out: Path = Path("results")
 
     @property
@@ -122,7 +127,8 @@ class Network:
         values |= {"architecture": asdict(self.architecture), "recipe": asdict(self.recipe)}
         values |= {"frames": self.frames.fingerprint, "rows": hashlib.sha256(rows.tobytes()).hexdigest()}
         start = self.start.key if isinstance(self.start, Network) else self.start and _sha256(self.start)
-        return values | {"precision": self.precision, "start": start or "random"}
+        taught = {"teachers": [teacher.key for teacher in self.teachers]} if self.teachers else {}
+        return values | {"precision": self.precision, "start": start or "random"} | taught
 
     @cached_property
     def key(self) -> str:
@@ -139,6 +145,12 @@ class Network:
         return whole(self.folder, NETWORK_FILE)
 
 
+def with_teachers(networks: Iterable[Network]) -> list[Network]:
+    """Networks, each once, the teachers of each before it."""
+    taught = [each for network in networks for each in (*network.teachers, network)]
+    return list({network.key: network for network in taught}.values())
+
+
 def backbones_of(networks: Iterable[Network]) -> list[Network]:
     """The backbones that networks start from and that are pre-trained here, each once."""
     starts = (network.start for network in networks if isinstance(network.start, Network))
@@ -152,7 +164,7 @@ class Plan:
     networks: list[Network]
     left_out: dict[str, str]  # experiment -> why it cannot be trained here
     sources: Mapping[str, Source]  # split -> its frames
-    folds: Mapping[str, pd.Series]  # "subject" or "attack" -> the fold that holds out each training frame
+    folds: Mapping[str, pd.Series]  # an experiment's ``folds`` -> the fold that holds out each training frame
 
     def of(self, *experiments: str) -> list[Network]:
         """The networks of some experiments, in their order. Raises MissingData where one cannot be trained here."""
@@ -195,6 +207,7 @@ def plan(profile: Profile, out: Path, sources: Mapping[str, Source] | None = Non
         folds["attack"] = folds["thirds"] if typed.isna().any() or typed.nunique() < 3 else attack_folds(frames, seed)
     else:
         folds |= {"attack": attack_folds(frames, seed), "subject": subject_folds(frames, seed)}
+    folds["none"] = pd.Series(-1, index=frames.index)  # held out by no network
     made = Plan([], {}, sources, folds)
     for experiment in EXPERIMENTS.values():
         try:
@@ -213,13 +226,15 @@ def _networks_of(profile: Profile, experiment: Experiment, made: Plan, start, ou
     scored = ("valid", "test") if experiment.member and made.labelled("test") else ("valid",)
     splits = {split: _frames(split, made.sources[split]) for split in scored}
     shared = {"precision": precision_of(profile, experiment), "start": start, "splits": splits, "out": out}
+    shared["source"] = TRAINED_ON[profile.source]
+    shared["teachers"] = tuple(made.of(*MEMBERS)) if experiment.taught else ()
     architecture, recipe = architecture_of(profile, experiment), profile.recipe_of(experiment)
     architecture = replace(architecture, modalities=_seen(experiment.modalities, cameras_of(source.frames)))
     networks = []
-    for seed, k in product(profile.seeds_of(experiment), range(1, experiment.fold_count + 1)):
+    for seed, k in product(profile.seeds_of(experiment), experiment.fold_numbers):
         rows, watched = np.flatnonzero((fold != k) & seen), np.flatnonzero(fold == k)
         limit = min(WATCHED, max(FEW, len(rows) // 8))  # so that watching takes a twentieth of the time
-        watched = np.sort(np.random.default_rng(0).permutation(watched)[:limit])
+        watched = np.sort(np.random.default_rng(0).permutation(watched)[:limit]) if len(watched) else None
         frames = _frames("train", source, rows)
         networks.append(Network(experiment.id, k, seed, architecture, recipe, frames, watched=watched, **shared))
     return networks
@@ -301,8 +316,10 @@ def sources_of(profile: Profile) -> dict[str, Source]:
     return {s: CasiaSurf(layout.frames([s]), root, size) for s in SPLITS if s in layout.lists}
 
 
-def architecture_of(profile: Profile, experiment: Experiment) -> Architecture:
-    """The network of one experiment at the profile's size."""
+def architecture_of(profile: Profile, experiment: Experiment) -> Architecture | EarlyFusion:
+    """The network of one experiment at the profile's size; a student has one size."""
+    if experiment.backbone == "student":
+        return EarlyFusion(experiment.modalities)
     recipe, (width, blocks) = profile.recipe_of(experiment), profile.size_of(experiment)
     fusion = "zhang" if experiment.baseline else recipe.fusion
     size = {"width": width, "blocks": (blocks,) * 4 if blocks else None, "small_images": recipe.crop < SMALL_IMAGES}
@@ -311,5 +328,6 @@ def architecture_of(profile: Profile, experiment: Experiment) -> Architecture:
 
 def precision_of(profile: Profile, experiment: Experiment) -> str:
     """fp32 or bf16, of an experiment's training."""
-    fitting = "bf16" if profile.size_of(experiment)[0] >= BF16_WIDTH else "fp32"
+    wide = profile.size_of(experiment)[0] >= BF16_WIDTH and experiment.backbone != "student"
+    fitting = "bf16" if wide else "fp32"
     return fitting if profile.precision == "auto" else profile.precision

@@ -18,7 +18,7 @@ from fasnb.tools import machine
 from fasnb.tools.files import locked, replace_file, seal, write_text
 from fasnb.training.archive import facts_of, is_done, load_history, score_file
 from fasnb.training.fit import fit
-from fasnb.training.plan import NETWORK_FILE, Network, backbones_of
+from fasnb.training.plan import NETWORK_FILE, Network, backbones_of, with_teachers
 from fasnb.training.scoring import score
 
 STATE_FILE, LOCK = "state.pt", "run.lock"
@@ -31,23 +31,27 @@ def train(
     device: str | None = None,
     say: Callable[[str], object] = tqdm.write,
 ) -> dict[str, float]:
-    """Build the stores, then pre-train the backbones, then train and score the networks, as far as they are not done.
+    """Build the stores, pre-train the backbones, train and score the networks, last those that have teachers.
+
+    What is done is left as it is; teachers are made for those that are not.
 
     Args:
         executor: "local", or "ray": a task a network, a GPU each where there are any; all machines share the files.
         workers: processes at once, with one thread each. 0: one a core, or one a GPU; more on a GPU share it.
         say: takes a line for each network that is done; a bar shows how many are.
 
-    Returns the seconds of each part that had to be made: frames, pre-training, networks. RuntimeError where a network,
-    which the message names, or a process failed; the rest goes on when called again.
+    Returns the seconds of each part that had to be made: frames, pre-training, networks, students. RuntimeError where a
+    network, which the message names, or a process failed; the rest goes on when called again.
     """
-    pending, spent, started = [network for network in networks if not is_done(network)], {}, time.monotonic()
+    pending, spent, started = with_teachers(n for n in networks if not is_done(n)), {}, time.monotonic()
+    pending = [network for network in pending if not is_done(network)]
     for frames in {f.folder: f for n in pending for f in (n.frames, *n.splits.values())}.values():
         frames.open()
         spent["frames"] = time.monotonic() - started
     backbones = [b for b in backbones_of(n for n in pending if facts_of(n) is None) if not is_done(b)]
     with tqdm(total=len(backbones) + len(pending), unit="network", disable=not pending) as bar:
-        for part, missing in (("pre-training", backbones), ("networks", pending)):
+        alone, taught = ([n for n in pending if bool(n.teachers) is has] for has in (False, True))
+        for part, missing in (("pre-training", backbones), ("networks", alone), ("students", taught)):
             started = time.monotonic()
             for line in _executed(missing, executor, workers, device):
                 bar.update()
@@ -90,7 +94,8 @@ def _with_ray(networks: list[Network], device: str | None) -> Iterator[str]:
     gpus = 1 if device != "cpu" and ray.cluster_resources().get("GPU") else 0
     waiting = []
     for network in networks:
-        memory = int(2**30 * (1 + 4 * network.architecture.width))  # of the host, about what a training takes
+        width = getattr(network.architecture, "width", 0)
+        memory = int(2**30 * (1 + 4 * width))  # of the host, about what a training takes
         task = ray.remote(num_cpus=1, num_gpus=gpus, memory=memory, max_retries=3)(_ensured)
         waiting.append(task.remote((network, "cuda" if gpus else "cpu")))
     while waiting:
@@ -136,7 +141,8 @@ def _train(network: Network, device: torch.device) -> dict:
     module, history = fit(network, device, folder / STATE_FILE)
     replace_file(folder / "history.csv", partial(history.to_csv, index=False))
     about = {name: config[name] for name in ("experiment", "fold", "seed", "key", "recipe")}
-    save_network(module, folder / NETWORK_FILE, **about, scales=dict(getattr(network.frames, "scales", {})))
+    about_data = {"source": network.source, "scales": dict(getattr(network.frames, "scales", {}))}
+    save_network(module, folder / NETWORK_FILE, **about, **about_data)
     facts = {name: value for name, value in about.items() if name != "recipe"}
     facts |= {"run": folder.name, "device": made["device"], "commit": made["commit"]}
     facts |= {"frames": len(network.frames), "epochs": len(history), "seconds": float(history["seconds"].sum())}
