@@ -271,7 +271,10 @@ def plan(timed, **chosen) -> None:
 @profile_options
 @click.argument("experiment", default="A", type=click.Choice(list(EXPERIMENTS)), metavar="EXPERIMENT")
 def networks(experiment, **chosen) -> None:
-    """Parts, shapes and cost of an experiment's network; of a student, which has one size, for the paper's images."""
+    """Parts, shapes and cost of an experiment's network.
+
+    At the profile's size; a student has one size, and is shown for the paper's images.
+    """
     from fasnb.model.parts import describe
     from fasnb.training.plan import architecture_of
 
