@@ -14,7 +14,7 @@ from fasnb.data import read_list, write_submission
 from fasnb.data.pictures import scales_of
 from fasnb.data.scores import NETWORK
 from fasnb.paper import profile as profiles
-from fasnb.paper.experiments import EXPERIMENTS
+from fasnb.paper.experiments import EXPERIMENTS, STUDENTS
 from fasnb.tools.machine import OutOfTime, time_limit
 
 NOTES = (
@@ -288,7 +288,10 @@ def plan(timed, **chosen) -> None:
 @profile_options
 @click.argument("experiment", default="A", type=click.Choice(list(EXPERIMENTS)), metavar="EXPERIMENT")
 def networks(experiment, **chosen) -> None:
-    """Parts, shapes and cost of an experiment's network."""
+    """Parts, shapes and cost of an experiment's network.
+
+    At the profile's size; a student has one size, and is shown for the paper's images.
+    """
     from fasnb.model.parts import describe
     from fasnb.training.plan import architecture_of
 
@@ -296,8 +299,9 @@ def networks(experiment, **chosen) -> None:
     if profile.source == "released":
         raise ValueError("the released source has scores only: there is no network to describe")
     architecture = architecture_of(profile, EXPERIMENTS[experiment])
-    print(f"{EXPERIMENTS[experiment].title}, of profile {profile.name}: {architecture}\n")
-    print(describe(architecture, profile.recipe_of(EXPERIMENTS[experiment]).crop).to_string(index=False))
+    pixels = 112 if experiment in STUDENTS else profile.recipe_of(EXPERIMENTS[experiment]).crop
+    print(f"{EXPERIMENTS[experiment].title}, of profile {profile.name}, {pixels} pixels: {architecture}\n")
+    print(describe(architecture, pixels).to_string(index=False))
 
 
 @cli.command()
