@@ -15,18 +15,18 @@ PACKAGE = Path(fasnb.__file__).parent
 
 ROOMS = {
     "tools": 301,
-    "paper": 433,
-    "data": 1347,
-    "model": 625,
-    "training": 963,
+    "paper": 458,
+    "data": 1350,
+    "model": 868,
+    "training": 1024,
     "metrics": 662,
-    "lab": 885,
-    "command": 1125,
+    "lab": 888,
+    "command": 1428,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 6353, "synthsurf": 1900, "tests": 5530, "benchmarks": 900, "notebooks": 350}
+BUDGETS = {"fasnb": 6991, "synthsurf": 1900, "tests": 5861, "benchmarks": 947, "notebooks": 384}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 
