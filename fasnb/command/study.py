@@ -215,7 +215,7 @@ def _make_smaller(output: NotebookNode) -> None:
         image = Image.open(io.BytesIO(b64decode(png))).convert("RGB")
         kind = "jpeg" if len(png) > LARGE else "png"
         image = image if kind == "jpeg" else image.quantize(dither=Image.Dither.NONE)
-        image.save(file := io.BytesIO(), kind, quality=80, optimize=True)
+        image.save(file := io.BytesIO(), kind, quality=70, optimize=True)
         output.data[f"image/{kind}"] = b64encode(file.getvalue()).decode()
 
 
