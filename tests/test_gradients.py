@@ -27,7 +27,8 @@ def kinds(*profiles):
     for profile in map(load, profiles):
         for experiment in EXPERIMENTS.values():
             architecture = architecture_of(profile, experiment)
-            if architecture.modalities == ("rgb", "depth", "ir"):
+            trained = not experiment.switch or getattr(profile, experiment.switch)
+            if trained and architecture.modalities == ("rgb", "depth", "ir"):
                 found[architecture, profile.recipe_of(experiment).crop, precision_of(profile, experiment)] = None
     return list(found)
 

@@ -305,7 +305,7 @@ def test_a_second_run_trains_nothing(clone):
 
 def test_a_class_gets_copies_without_answers_that_run_elsewhere(smoke, tmp_path, monkeypatch, capsys):
     given = ["notebooks", "--student", str(tmp_path / "class"), "--profile", "smoke", "--out", str(smoke)]
-    assert main(given) == 0 and capsys.readouterr().out.startswith("10 notebooks without answers: ")
+    assert main(given) == 0 and capsys.readouterr().out.startswith("11 notebooks without answers: ")
     copies = {path.name[:2]: nbformat.read(path, as_version=4) for path in (tmp_path / "class").iterdir()}
     cells = [cell for notebook in copies.values() for cell in notebook.cells]
     text = "\n".join(cell.source for cell in cells)
