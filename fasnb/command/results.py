@@ -58,9 +58,8 @@ def publish(study: Study) -> Path:
             if path.suffix in always or path.suffix == named and SHOWN_ALONE.search(path.name):
                 to = made / path.relative_to(study.out)
                 to.parent.mkdir(parents=True, exist_ok=True)
-                if path.suffix == ".png":
-                    image = Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-                    image.save(to, optimize=True)  # a third of the bytes, and the same to the eye
+                if path.suffix == ".png":  # a third of the bytes, and the same to the eye
+                    Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
                 else:
                     shutil.copyfile(path, to)
         if several:
