@@ -40,6 +40,7 @@ def lone(tmp_path, monkeypatch):
     """A repository with one notebook, 00_data, whose cells are given as (source, tags)."""
     (tmp_path / "fasnb" / "paper").mkdir(parents=True)
     (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)  # its fasnb is a folder and no package
     monkeypatch.chdir(tmp_path)
 
     def write(*cells) -> dict:
