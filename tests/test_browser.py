@@ -259,7 +259,13 @@ def walk(scope, page, explorer, smoke: Path) -> None:
         choose(scope, "filter-class", str(k % 2))
         choose(scope, "target-fpr", "1e-1")
         scope.get_by_role("button", name=taken["title"], exact=True).click()
-        controls = {"method": methods[-1], "against": "", "sort": "disagreement", "filter-error": "", "filter-class": ""}
+        controls = {
+            "method": methods[-1],
+            "against": "",
+            "sort": "disagreement",
+            "filter-error": "",
+            "filter-class": "",
+        }
         controls |= taken["controls"]
         assert scope.get_by_test_id("look").inner_text() == taken["look"]
         assert {name: scope.get_by_test_id(name).input_value() for name in controls} == controls

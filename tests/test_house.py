@@ -26,7 +26,7 @@ ROOMS = {
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 6994, "synthsurf": 1900, "tests": 5864, "benchmarks": 947, "notebooks": 384}
+BUDGETS = {"fasnb": 6994, "synthsurf": 1900, "tests": 5870, "benchmarks": 947, "notebooks": 384}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 
