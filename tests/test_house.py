@@ -15,18 +15,18 @@ PACKAGE = Path(fasnb.__file__).parent
 
 ROOMS = {
     "tools": 301,
-    "paper": 458,
+    "paper": 457,
     "data": 1350,
     "model": 868,
     "training": 1024,
     "metrics": 662,
     "lab": 888,
-    "command": 1431,
+    "command": 1433,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 
 ROOT = PACKAGE.parent
-BUDGETS = {"fasnb": 6994, "synthsurf": 1900, "tests": 5870, "benchmarks": 947, "notebooks": 384}
+BUDGETS = {"fasnb": 6995, "synthsurf": 1900, "tests": 5870, "benchmarks": 947, "notebooks": 384}
 
 LONGEST = 40  # lines of a function, its docstring not counted
 

@@ -338,7 +338,8 @@ def paper(**chosen) -> None:
 @cli.command()
 @click.option("--profile", help="Read every byte of this profile's study and name what is damaged.")
 @click.option("--out", type=FILE, help="Its results folder; default results/<profile>.")
-def doctor(profile, out) -> None:
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="A value that it was run with.")
+def doctor(profile, out, changes) -> None:
     """What is missing here; of a study, what is damaged."""
     from fasnb.command import doctor
 
@@ -346,7 +347,7 @@ def doctor(profile, out) -> None:
         for found, text in doctor.inventory():
             print(f"{'ok     ' if found else 'missing'} {text}")
         return
-    damages = list(doctor.damages(_study(profile=profile, out=out)))
+    damages = list(doctor.damages(_study(profile=profile, out=out, changes=changes)))
     print("\n".join(map(_plain, damages)) or "all that is there is as it was written")
     if damages:
         raise ValueError(f"{len(damages):,} damaged or missing; nothing was changed")

@@ -20,6 +20,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from fasnb.command.checkpoint import decoded, trained
+from fasnb.data.casia_surf import CasiaSurf
 from fasnb.data.scores import NETWORK, score_table
 from fasnb.model.student import TAKEN, Student
 from fasnb.paper.experiments import MODALITIES
@@ -30,7 +31,7 @@ from fasnb.training.scoring import folded, margins, meaningful
 
 OPSET = 17
 LIMIT = 1e-5  # largest difference from PyTorch's scores that an exported file may have
-CHANNELS = {"rgb": 3, "depth": 1, "ir": 1}
+CHANNELS = CasiaSurf.channels
 
 
 class Scorer(nn.Module):
@@ -69,20 +70,20 @@ def export(checkpoints: Sequence[Path], path: Path) -> tuple[dict, float]:
     """Write the graph of one checkpoint, or of the mean of several: over folds, then seeds, then experiments.
 
     Returns what the file says of itself, and the largest ``difference`` of its scores from PyTorch's. Raises
-    ValueError where networks take images of different sizes or one is named twice, RuntimeError where a package is
+    ValueError where networks take images of different sizes or ranges or one is named twice, RuntimeError where a package is
     missing or the difference is above ``LIMIT``; the file is then not written.
     """
     known = [trained(checkpoint) for checkpoint in checkpoints]
     names = pd.DataFrame([[about[name] for name in NETWORK] for *_, about in known], columns=list(NETWORK))
-    sizes = sorted({recipe.resize for _, recipe, _ in known})
-    if len(sizes) > 1 or names.duplicated().any():
-        wrong = f"networks for images of {sizes} pixels" if len(sizes) > 1 else "a network twice"
+    sizes, scales = sorted({recipe.resize for _, recipe, _ in known}), [each.get("scales", {}) for *_, each in known]
+    if len(sizes) > 1 or names.duplicated().any() or any(each != scales[0] for each in scales):
+        wrong = f"networks for images of {sizes} pixels" if len(sizes) > 1 else "a network twice, or of other ranges"
         raise ValueError(f"{path} is not written: given are {wrong}; give each network of one study once")
     of, seeds = names.groupby("experiment"), names.groupby(["experiment", "seed"])
     shares = 1 / (of.ngroups * of["seed"].transform("nunique") * seeds["fold"].transform("size"))
     about = {"experiment": names["experiment"][0] if of.ngroups == 1 else "ensemble", "pixels": sizes[0]}
     about |= {name: int(names[name][0]) if names[name].nunique() == 1 else 0 for name in ("fold", "seed")}
-    about |= {"channels": CHANNELS, "scales": known[0][2].get("scales", {}), "commit": commit_name(), "networks": []}
+    about |= {"channels": CHANNELS, "scales": scales[0], "commit": commit_name(), "networks": []}
     about["cameras"] = sorted({name for network, *_ in known for name in network.architecture.modalities})
     for (network, recipe, each), share in zip(known, shares, strict=True):
         said = {"key": each.get("key", ""), "source": each.get("source", "not recorded"), "share": share}

@@ -15,9 +15,8 @@ class Experiment:
     title: str
     backbone: str = "face_resnet34"
     initialisation: str = "face"  # random, or the name of a source task
-    folds: str = (
-        "attack"  # 3 folds (Section 4.1); "subject": 5 (Section 5.3); "thirds": 3 by subject; "none": all frames
-    )
+    # "attack": 3 (Section 4.1); "subject": 5 (Section 5.3); "thirds": 3 by subject; "none": all frames
+    folds: str = "attack"
     mlfa: bool = True
     baseline: bool = False  # fusion of Zhang et al.: after their res3, with its own head
     modalities: tuple[str, str, str] = MODALITIES
