@@ -1,14 +1,15 @@
 """One command for a machine with a GPU: its tests, the benchmarks, then as much of the study as the time allows.
 
-    python benchmarks/gpu.py [--device cuda] [--profile gpu] [--minutes 12] [--batch 256] [--out results/gpu]
+    python benchmarks/gpu.py [--device cuda] [--profile gpu] [--minutes 12] [--batch 256] [--rounds 5]
 
-In this order: the tests that need CUDA, which hold trainings and scores against float32 on the CPU; training steps and
+In this order: the tests that need CUDA, which hold gradients and scores against float64 on the CPU; training steps and
 scoring of the full-width networks beside the plain way (train.py, score.py); ``fasnb run`` with the time that is left,
-the ensemble's networks first. At the end one table. What is said is kept in ``OUT/gpu.txt``. The archive ``OUT.tar``
-holds the study without weights and pictures, at most 16 MiB: unpack it in ``results/`` of another machine, and the same
-``fasnb run`` goes on from there.
+the ensemble's networks first. At the end one table, and ``results/<profile>.tar``, at most 16 MiB: what is said here,
+report, notebooks and tables, and the scores and histories of all networks that are done. Unpack it in ``results/`` of
+another machine; ``fasnb run --profile <profile> --from-scores`` takes them as they are, trains what is not among them and
+makes report and figures, and ``fasnb publish`` publishes.
 
-Small sizes go through every step without a GPU: ``--device cpu --profile smoke --batch 4 --rounds 1 --minutes 10``.
+Small sizes go through every step without a GPU: ``--device cpu --profile smoke --batch 4 --rounds 1``.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -24,72 +27,88 @@ import score
 import torch
 import train
 
+from fasnb.lab.session import Study
 from fasnb.model.weights import RELEASED_ARCHITECTURES
 from fasnb.paper import profile as profiles
 from fasnb.tools.files import replace_file
 from fasnb.tools.machine import home
+from fasnb.training.archive import is_done, write_published
 
 LIMIT = 16 * 2**20  # bytes of the archive
-LEFT_OUT = (
-    "network.pt",
-    "state.pt",
-    ".lock",
-    ".png",
-    ".pdf",
-)  # ends of names; of the study itself nothing else is large
-LAST = ("notebooks", "explorer", "report.html")  # taken only where there is room
+# of a study; its figures are made anew from scores
+KEPT = ("gpu.txt", "tables", "report.html", "notebooks", "explorer")
 
 
 class Log:
-    """What is said, on the screen and in a file."""
+    """What is said, on the screen and in a file; and the most memory of the GPU that was in use."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, device: str):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        path.unlink(missing_ok=True)
+        self.path, self.peak = path, 0
+        if device == "cuda":
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            free, total = torch.cuda.mem_get_info()
+            self.peak = max(self.peak, total - free)
+            time.sleep(0.5)
 
     def __call__(self, text: str) -> None:
         print(text, flush=True)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(f"{text}\n")
 
+    def row(self, step: str, started: float, status: str = "done") -> dict:
+        """A row of the last table for a step that has ended."""
+        peak, self.peak = self.peak, 0
+        row = {"step": step, "status": status, "seconds": round(time.monotonic() - started)}
+        return row | ({"peak memory, GiB": round(peak / 2**30, 1)} if peak else {})
+
     def run(self, name: str, *command: str, **environment: str) -> dict:
-        """Run Python with these arguments, say all that it says; one row of the last table."""
+        """Run Python with these arguments and say all that it says; its row of the last table."""
         self(f"\n== {name}: python {' '.join(command)}")
         started, options = time.monotonic(), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        given = os.environ | environment
-        process = subprocess.Popen([sys.executable, *command], cwd=home(), env=given, **options)
+        process = subprocess.Popen([sys.executable, *command], cwd=home(), env=os.environ | environment, **options)
         for line in process.stdout:
             self(line.rstrip("\n"))
         status = {0: "done", 3: "out of time, the same command goes on"}.get(process.wait(), "FAILED")
-        return {"step": name, "status": status, "seconds": round(time.monotonic() - started)}
+        return self.row(name, started, status)
 
 
 def benchmarks(options: argparse.Namespace, log: Log) -> list[dict]:
     """Rows of training and scoring of the full-width networks."""
-    device, rows = torch.device(options.device), []
+    device, rows, started = torch.device(options.device), [], time.monotonic()
     log(f"\n== benchmarks: {train.machine(device)}")
     for name in RELEASED_ARCHITECTURES:
-        started = time.monotonic()
         rows.append(train.compare(name, options.batch, options.rounds, device))
         rows += score.compare(name, options.batch, options.rounds, device)
-        log(f"{name}: {time.monotonic() - started:.0f} s")
+        log(f"{name}: after {time.monotonic() - started:.0f} s")
     if device.type == "cuda":
         torch.cuda.empty_cache()  # the study needs it
-    return rows
+    return [log.row("benchmarks", started), *rows]
 
 
-def archive(out: Path) -> Path:
-    """``<out>.tar`` of a results folder, below ``LIMIT``."""
-    files = [path for path in sorted(out.rglob("*")) if path.is_file() and not path.name.endswith(LEFT_OUT)]
-    files.sort(key=lambda path: path.relative_to(out).parts[0] in LAST)
+def archive(study: Study) -> Path:
+    """``results/<profile>.tar``: what ``KEPT`` names, and all done networks in the form of published results."""
+    first, count = study.profile.world, study.profile.worlds
+    worlds = [study.in_world(number) for number in range(first, first + count)]
+    networks = [network for world in worlds for network in world.plan.networks if is_done(network)]
 
     def write(path: Path) -> None:
-        with tarfile.open(path, "w") as tar:
-            for file in files:
-                if tar.offset + file.stat().st_size + 10_240 < LIMIT:
-                    tar.add(file, Path(out.name) / file.relative_to(out))
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(path, "w") as tar:
+            if networks:
+                write_published(networks, Path(folder))
+            for file in sorted(Path(folder).iterdir()):
+                tar.add(file, Path("published") / study.profile.name / file.name)
+            for name in KEPT:
+                if (study.out / name).exists():
+                    tar.add(study.out / name, Path(study.out.name) / name)
+        if (size := path.stat().st_size) > LIMIT:
+            raise RuntimeError(f"the archive has {size:,} bytes, more than {LIMIT:,}; all lies in {study.out}")
 
-    return replace_file(out.with_name(f"{out.name}.tar"), write)
+    return replace_file(study.out.with_name(f"{study.out.name}.tar"), write)
 
 
 def main() -> int:
@@ -99,22 +118,18 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=12, help="for everything")
     parser.add_argument("--batch", type=int, default=256, help="frames of a step in the benchmarks")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of a benchmark")
-    parser.add_argument("--out", type=Path, help="results folder; default results/<profile>")
     options = parser.parse_args()
-    started, out = time.monotonic(), (options.out or home() / "results" / options.profile).absolute()
-    log = Log(out / "gpu.txt")
+    started, study = time.monotonic(), Study(options.profile, {"device": options.device})
+    log = Log(study.out / "gpu.txt", options.device)
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py")
-    steps = [log.run("tests", *tests, FASNB_TEST_DEVICE=options.device)]
-    rows = benchmarks(options, log)
+    rows = [log.run("tests", *tests, FASNB_TEST_DEVICE=options.device), *benchmarks(options, log)]
     left = max(1.0, options.minutes - (time.monotonic() - started) / 60)
-    study = ("--profile", options.profile, "--set", f"device={options.device}", "--out", str(out))
-    steps.append(log.run("study", "-m", "fasnb", "run", *study, "--minutes", f"{left:.1f}"))
-    done, begun = (len(list(out.glob(f"runs/*/{name}"))) for name in ("done.json", "config.json"))
-    log(f"\n{pd.DataFrame(rows).to_string(index=False, na_rep='')}\n\n{pd.DataFrame(steps).to_string(index=False)}")
-    log(f"networks done: {done} of {begun} begun")
-    made = archive(out)
-    log(f"archive: {made}, {made.stat().st_size / 2**20:.1f} MiB")
-    return int(any(step["status"] == "FAILED" for step in steps))
+    command = ("run", "--profile", options.profile, "--set", f"device={options.device}", "--minutes", f"{left:.1f}")
+    rows.append(log.run("study", "-m", "fasnb", *command))
+    log(f"\n{pd.DataFrame(rows).to_string(index=False, na_rep='')}")
+    made = archive(study)
+    print(f"archive: {made}, {made.stat().st_size / 2**20:.1f} MiB")
+    return int(any(row.get("status") == "FAILED" for row in rows))
 
 
 if __name__ == "__main__":
