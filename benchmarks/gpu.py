@@ -119,6 +119,8 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=256, help="frames of a step in the benchmarks")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of a benchmark")
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no CUDA device here; small sizes go through every step with --device cpu, see --help")
     started, study = time.monotonic(), Study(options.profile, {"device": options.device})
     log = Log(study.out / "gpu.txt", options.device)
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py")
