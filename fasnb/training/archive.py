@@ -67,8 +67,10 @@ class Published:
 
     def history(self, network: Network) -> pd.DataFrame:
         """One row an epoch, of a network or a backbone. Raises KeyError where it is not here."""
-        found = self._table("history.csv").loc[[network.key]].drop(columns="run")
-        return found.dropna(axis=1, how="all").reset_index(drop=True)
+        others = ["run", "valid_loss", "valid_auc"] if network.is_backbone else ["run", "accuracy"]
+        return (
+            self._table("history.csv").loc[[network.key]].drop(columns=others, errors="ignore").reset_index(drop=True)
+        )
 
 
 NOTHING = Published(Path("nowhere"))
