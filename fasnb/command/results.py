@@ -71,7 +71,7 @@ def publish(study: Study) -> Path:
             elif (target / "paper.pdf").is_file():
                 raise ValueError(f"there is no pdflatex here, and {target}/paper.pdf would be lost; install LaTeX")
             if study.plan.networks:
-                write_published(study.plan.networks, made)
+                write_published(study.plan.networks, made, study.published)
                 write_student(study, made)
         shown = _to_docs(study.out / "report.html", target.name)
         files = [path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE]
@@ -92,11 +92,11 @@ def _to_docs(report: Path, name: str) -> Path:
 def write_student(study: Study, folder: Path) -> None:
     """Write ``student.pt``, the first student of a study of drawings, with its threshold for the headline FPR.
 
-    What real data taught stays with whoever has the data.
+    What real data taught stays with whoever has the data, and weights are not always where scores are.
     """
-    if study.profile.source != "synthetic" or not study.serves("student"):
+    network = study.plan.of("student")[0] if study.serves("student") else None
+    if study.profile.source != "synthetic" or network is None or not is_done(network):
         return
-    network = study.plan.of("student")[0]
     scores, content = load_scores([network], "valid"), read(network.weights())
     fpr, about = study.profile.headline_fpr, content["about"] | {"profile": study.profile.name}
     about |= {"threshold": float(threshold_at_fpr(scores["label"], scores["score"], fpr)), "fpr": fpr}

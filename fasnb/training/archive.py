@@ -112,14 +112,14 @@ def load_history(network: Network, published: Published = NOTHING) -> pd.DataFra
     return pd.read_csv(whole(network.folder, "history.csv")) if is_done(network) else published.history(network)
 
 
-def write_published(networks: Sequence[Network], folder: Path) -> None:
-    """Write the results of networks and of the backbones they start from. MissingScores: one is not done."""
-    tables = [load_scores([n], split).assign(split=split, key=n.key) for n in networks for split in n.splits]
+def write_published(networks: Sequence[Network], folder: Path, published: Published = NOTHING) -> None:
+    """Write the results of networks and of the backbones they start from. MissingScores: one has none."""
+    tables = [load_scores([n], split, published).assign(split=split, key=n.key) for n in networks for split in n.splits]
     # all networks' scores of a frame together: what is known of it is then said once, which saves a fifth of the file
     scores = pd.concat(tables).rename_axis("frame").sort_values(["split", "frame"], kind="stable")
     write_scores(scores.astype({"split": "string", "key": "string"}), folder / "scores.parquet")
     every = [*networks, *backbones_of(networks)]
-    history = pd.concat([load_history(n).assign(run=n.folder.name, key=n.key) for n in every])
-    for name, table in (("runs.csv", load_facts(networks)), ("history.csv", history)):
+    history = pd.concat([load_history(n, published).assign(run=n.folder.name, key=n.key) for n in every])
+    for name, table in (("runs.csv", load_facts(networks, published)), ("history.csv", history)):
         replace_file(folder / name, partial(table.to_csv, index=False))
     seal(folder, {}, ("scores.parquet", "runs.csv", "history.csv"))
