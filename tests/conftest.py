@@ -54,3 +54,25 @@ def smoke(tmp_path_factory) -> Path:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return out
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> None:
+    """A folder of the test's own for the frames that the command keeps."""
+    monkeypatch.setenv("FASNB_CACHE", str(tmp_path / "cache"))
+
+
+def said(capsys, *arguments, status: int = 0) -> str:
+    """What the command prints; where it is to fail, what it complains of."""
+    from fasnb.command.main import main
+
+    assert main([str(each) for each in arguments]) == status, capsys.readouterr().err
+    out, error = capsys.readouterr()
+    return error if status else out
+
+
+def refused(capsys, *arguments) -> str:
+    """What the command says of wrong input: one sentence, in characters that can be seen."""
+    _, began, error = said(capsys, *arguments, status=2).rpartition("fasnb: ")  # before it the bar of decoding, if any
+    assert began and error.strip().isprintable()
+    return error

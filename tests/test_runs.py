@@ -4,7 +4,7 @@ import json
 import os
 import pickle
 import signal
-import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,40 +46,19 @@ def files(network) -> set[str]:
     return {path.name for path in network.folder.iterdir()} - {runs.LOCK}
 
 
-def child(action: str, network, results: Path, *more):
-    """A process that does one of the functions below."""
-    results.mkdir(exist_ok=True)
-    path = results / f"{action}.pickle"
-    path.write_bytes(pickle.dumps(network))
-    return begun(f"import test_runs; test_runs.{action}({str(path)!r}, {str(results)!r}, *{more!r})")
-
-
-def train_and_be_killed(task: str, results: str, epoch: int, batch: int) -> None:
-    """Train; SIGKILL comes when ``batch`` of ``epoch`` is drawn."""
+def train_and_be_killed(task: str) -> None:
+    """Train; SIGKILL comes when the third batch of the second epoch is drawn."""
     ordinary = training.batches
 
     def deadly(*given, **options):
         for number, drawn in enumerate(ordinary(*given, **options)):
-            if (options["epoch"], number) == (epoch, batch):
+            if (options["epoch"], number) == (1, 2):
                 os.kill(os.getpid(), signal.SIGKILL)
             yield drawn
 
     training.batches = deadly
     torch.set_num_threads(1)
     ensure(pickle.loads(Path(task).read_bytes()), "cpu")
-
-
-def train_at_once(task: str, results: str, me: int) -> None:
-    """Wait for the other process, then make the network; say whether this one trained."""
-    ordinary, trained = runs.fit, []
-    runs.fit = lambda *given: trained.append(True) or ordinary(*given)
-    torch.set_num_threads(1)
-    (Path(results) / f"ready-{me}").touch()
-    while not (Path(results) / f"ready-{1 - me}").exists():
-        time.sleep(0.005)
-    network = pickle.loads(Path(task).read_bytes())
-    ensure(network, "cpu")
-    print(json.dumps({"trained": bool(trained), "scores": list(load_scores([network], "valid")["score"])}))
 
 
 def test_a_network_is_trained_once_and_loaded_after(made, tmp_path):
@@ -92,7 +71,6 @@ def test_a_network_is_trained_once_and_loaded_after(made, tmp_path):
     assert network.folder == tmp_path / "runs" / f"A-1-7-{network.key[:8]}"
     config = json.loads((network.folder / "config.json").read_text())
     assert {name: config[name] for name in network.as_dict()} == json.loads(json.dumps(network.as_dict()))
-
     table = load_scores([network], "valid")
     assert tuple(table.columns) == SCORE_COLUMNS and len(table) == 40
     assert set(zip(table["experiment"], table["fold"], table["seed"], strict=True)) == {("A", 1, 7)}
@@ -100,7 +78,6 @@ def test_a_network_is_trained_once_and_loaded_after(made, tmp_path):
     assert np.array_equal(table["score"], score(module, store, np.arange(40), RECIPE, device="cpu"))
     history, [facts] = load_history(network), load_facts([network]).to_dict("records")
     assert (facts["frames"], facts["epochs"], facts["seconds"]) == (64, 2, history["seconds"].sum())
-
     made_at = network.weights().stat().st_mtime_ns
     ensure(network, "cpu")
     assert made_at == network.weights().stat().st_mtime_ns
@@ -110,9 +87,9 @@ def test_killed_within_an_epoch_the_training_goes_on_to_the_same_bits(made, tmp_
     recipe = replace(RECIPE, flip=0.5, rotation=20.0)
     whole, network = (made(tmp_path / name, recipe=recipe, architecture=ZHANG) for name in ("whole", "killed"))
     ensure(whole, "cpu")
-    process = child("train_and_be_killed", network, tmp_path / "killed", 1, 2)
-    process.communicate(timeout=100)
-    assert process.returncode == -signal.SIGKILL and not is_done(network)
+    (tmp_path / "task").write_bytes(pickle.dumps(network))
+    process = begun("import sys, test_runs; test_runs.train_and_be_killed(sys.argv[1])", tmp_path / "task")
+    assert process.wait(100) == -signal.SIGKILL and not is_done(network)
     assert len(torch.load(network.folder / "state.pt", weights_only=True)["history"]) == 1
     (network.folder / ".state-0123abcd.pt").write_bytes(b"half")
     ensure(network, "cpu")
@@ -122,20 +99,12 @@ def test_killed_within_an_epoch_the_training_goes_on_to_the_same_bits(made, tmp_
     assert files(network) == files(whole)
 
 
-def test_two_processes_on_one_network_train_it_once(made, tmp_path):
-    network = made(tmp_path, recipe=replace(RECIPE, epochs=10, schedule_epochs=10))
-    processes = [child("train_at_once", network, tmp_path, me) for me in (0, 1)]
-    one, other = (json.loads(process.communicate(timeout=100)[0].splitlines()[-1]) for process in processes)
-    assert {one["trained"], other["trained"]} == {True, False} and one["scores"] == other["scores"]
-
-
-def test_missing_networks_are_all_named(made, tmp_path):
-    networks = [made(tmp_path, seed) for seed in (7, 8, 9)]
-    ensure(networks[1], "cpu")
-    with pytest.raises(MissingScores, match="2 of 3 .*: A fold 1 seed 7; A fold 1 seed 9"):
-        load_scores(networks, "valid")
-    with pytest.raises(MissingScores, match="1 of 1 networks have no scores on test"):
-        load_scores(networks[1:2], "test")
+def test_two_at_once_on_one_network_train_it_once(made, tmp_path, monkeypatch, capsys):
+    network, ordinary, trained = made(tmp_path), runs.fit, []
+    monkeypatch.setattr(runs, "fit", lambda *given: trained.append(given) or ordinary(*given))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ensure, [network] * 2, ["cpu"] * 2))
+    assert len(trained) == 1 and is_done(network) and "another process works on it" in capsys.readouterr().out
 
 
 def test_networks_in_processes_have_the_bits_of_one_in_this_process(made, tmp_path):
@@ -171,17 +140,6 @@ def test_one_flipped_bit_is_noticed_in_every_file(made, tmp_path):
         path.write_bytes(content)
 
 
-def test_scores_without_weights_and_frames_are_enough(made, tmp_path, splits):
-    network = made(tmp_path)
-    ensure(network, "cpu")
-    network.weights().unlink()
-    elsewhere = replace(network, frames=replace(network.frames, folder=tmp_path / "nowhere", source=None))
-    ensure(elsewhere)
-    assert len(load_scores([elsewhere], "valid")) == 40
-    with pytest.raises(FileNotFoundError, match="network.pt"):
-        ensure(replace(network, splits=splits))
-
-
 def test_new_and_changed_splits_are_scored_without_training_labelled_or_not(made, tmp_path, splits):
     network, public = made(tmp_path), Stripes(20, "test")
     ensure(network, "cpu")
@@ -198,10 +156,12 @@ def test_new_and_changed_splits_are_scored_without_training_labelled_or_not(made
 
 def test_published_scores_are_those_of_the_networks_and_need_none(made, tmp_path, splits):
     networks = [made(tmp_path, seed, splits=splits) for seed in (7, 704)]
-    with pytest.raises(MissingScores, match="networks have no scores on valid: A fold 1 seed 7"):
+    with pytest.raises(MissingScores, match="2 of 2 networks .* on valid: A fold 1 seed 7; A fold 1 seed 704"):
+        load_scores(networks, "valid")
+    ensure(networks[0], "cpu")
+    with pytest.raises(MissingScores, match="networks have no scores on valid: A fold 1 seed 704"):
         archive.write_published(networks, tmp_path / "published")
-    for network in networks:
-        ensure(network, "cpu")
+    ensure(networks[1], "cpu")
     archive.write_published(networks, tmp_path / "published")
     published = Published(tmp_path / "published")
     elsewhere = [replace(network, out=tmp_path / "clone") for network in networks]

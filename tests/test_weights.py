@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import re
 import zlib
 
@@ -11,16 +10,16 @@ import pytest
 import torch
 import torchvision
 
+from fasnb.command.checkpoint import score_frames
+from fasnb.data import casia_surf, read_list
 from fasnb.model import weights
 from fasnb.model.backbones import Backbone
 from fasnb.model.network import Architecture, build
 from fasnb.model.weights import WeightsError
+from synthsurf.dataset import SynthSurf
 
 HEAD = {"weight": [2, 512], "bias": [2]}
 TINY = {"width": 0.125, "blocks": (1, 1, 1, 1), "small_images": True}
-
-
-# The deterministic weights and images of the reference files
 
 
 def golden_value(part, key, kind, shape):
@@ -71,7 +70,7 @@ def assert_golden(network, expected):
 
 
 @pytest.mark.parametrize("name", ["resnet34_mlfa_released", "ir50_mlfa_released"])
-def test_golden_outputs_from_the_authors_file_and_from_ours(reference, tmp_path, name):
+def test_golden_outputs_from_the_authors_file_and_from_ours(reference, cache, tmp_path, name):
     expected = json.loads((reference / "golden.json").read_text())[name]
     model = {k: golden_value("model", k, kind, shape) for k, (kind, *shape) in layout_of(reference, name).items()}
     head = {key: golden_value("classifier", key, "linear", shape) for key, shape in HEAD.items()}
@@ -84,16 +83,17 @@ def test_golden_outputs_from_the_authors_file_and_from_ours(reference, tmp_path,
     assert all(value.requires_grad for value in parameters)
     weights.save_network(network.to(memory_format=torch.channels_last), tmp_path / "ours.pt")
     assert_golden(weights.load_network(tmp_path / "ours.pt"), expected)
-
-
-# Initialisation
+    casia_surf.write(SynthSurf("valid", 1, 1, size=32), tmp_path)
+    listed = casia_surf.find(tmp_path).lists["valid"]
+    table = score_frames(tmp_path / "released.pt", read_list(listed)[:2], listed.parent, "cpu", "fp32")
+    assert table[["experiment", "fold", "seed"]].to_numpy().tolist() == 2 * [["released", 0, 0]]
 
 
 @pytest.mark.parametrize(("backbone", "name"), [("face_resnet34", "resnet34"), ("ir50", "ir50")])
 def test_face_backbones_go_where_the_authors_put_them(reference, backbone, name):
     """Against the authors' own names, which the two reference layouts share but for IR-50's flat numbering."""
     source = {key: torch.randn(shape) for key, (_, *shape) in layout_of(reference, f"face_{name}_backbone").items()}
-    offsets, tripled = {"1": 0, "2": 3, "3": 7, "4": 21}, []
+    offsets = {"1": 0, "2": 3, "3": 7, "4": 21}
 
     def theirs(key, shape):
         key_there = re.sub(r"^(rgb|depth|ir)_backbone\.", "", key)
@@ -101,10 +101,7 @@ def test_face_backbones_go_where_the_authors_put_them(reference, backbone, name)
         if backbone == "ir50":
             key_there = re.sub(r"^layer(\d)\.(\d+)", lambda m: f"body.{offsets[m[1]] + int(m[2])}", key_there)
         value = source[key_there]
-        if list(value.shape) != shape:
-            tripled.append(key)
-            value = torch.cat([value] * 3, dim=1 if value.dim() == 4 else 0)
-        return value
+        return value if list(value.shape) == shape else torch.cat([value] * 3, dim=1 if value.dim() == 4 else 0)
 
     model = {
         key: torch.zeros(shape) if re.match(r"agg_layer\d\.conv1\.", key) else theirs(key, shape)
@@ -112,12 +109,6 @@ def test_face_backbones_go_where_the_authors_put_them(reference, backbone, name)
     }
     head = {key: torch.zeros(shape) for key, shape in HEAD.items()}
     expected = weights.load_released({"model_state_dict": model, "classifier_state_dict": head}).state_dict()
-    first = ["layer4.0.weight"]
-    if backbone == "ir50":
-        norm = [f"layer4.0.res_layer.0.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
-        first = ["layer4.0.shortcut_layer.0.weight", *norm, "layer4.0.res_layer.1.weight"]
-    assert tripled == first
-
     network = build(Architecture(backbone, "concat", True))
     before = {key: value.clone() for key, value in network.state_dict().items()}
     weights.initialise(network, source)
@@ -140,12 +131,15 @@ def test_imagenet_file_initialises_all_but_the_new_parts(tmp_path):
     assert torch.equal(network.head.weight, head) and torch.equal(network.fusion.excitations[1].fc1.weight, squeeze)
 
 
-def test_baseline_of_zhang_repeats_its_shared_stage_three():
-    backbone = Backbone("resnet18", **TINY)
-    network = weights.initialise(build(Architecture("resnet18", "zhang", False, **TINY)), backbone)
-    source = backbone.stage3[0].conv1.weight
-    assert torch.equal(network.shared.stage3[0].conv1.weight, torch.cat([source] * 3, dim=1))
-    assert torch.equal(network.shared.stage4[0].conv1.weight, backbone.stage4[0].conv1.weight)
+def test_zhangs_shared_stage_repeats_its_inputs_and_aggregation_starts_at_random_where_asked():
+    backbone, ours = Backbone("resnet18", **TINY), build(Architecture("resnet18", "se", True, **TINY))
+    zhang = weights.initialise(build(Architecture("resnet18", "zhang", False, **TINY)), backbone)
+    assert torch.equal(zhang.shared.stage3[0].conv1.weight, backbone.stage3[0].conv1.weight.tile(1, 3, 1, 1))
+    assert torch.equal(zhang.shared.stage4[0].conv1.weight, backbone.stage4[0].conv1.weight)
+    before = ours.aggregation[0].stage[0].conv1.weight.clone()
+    weights.initialise(ours, backbone, aggregation=False)
+    assert torch.equal(ours.aggregation[0].stage[0].conv1.weight, before)
+    assert torch.equal(ours.branches[0].stage2[0].conv1.weight, backbone.stage2[0].conv1.weight)
 
 
 def test_own_backbone_file_initialises_networks_of_its_kind_alone(tmp_path):
@@ -155,36 +149,15 @@ def test_own_backbone_file_initialises_networks_of_its_kind_alone(tmp_path):
     for branch in network.branches:
         assert all(torch.equal(value, backbone.state_dict()[key]) for key, value in branch.state_dict().items())
     other = build(Architecture("ir50", "se", True, **TINY | {"small_images": False}))
+    before = other.branches[0].stem.conv.weight.clone()
     for source in (backbone, tmp_path / "face.pt"):  # of the same shapes, with strides in other places
         with pytest.raises(WeightsError, match=r"small_images': True}, the network takes .*small_images=False\)"):
             weights.initialise(other, source)
-
-
-def test_aggregation_stages_start_at_random_where_asked():
-    backbone, network = Backbone("resnet18", **TINY), build(Architecture("resnet18", "se", True, **TINY))
-    before = network.aggregation[0].stage[0].conv1.weight.clone()
-    weights.initialise(network, backbone, aggregation=False)
-    assert torch.equal(network.aggregation[0].stage[0].conv1.weight, before)
-    assert torch.equal(network.branches[0].stage2[0].conv1.weight, backbone.stage2[0].conv1.weight)
-
-
-# Wrong input: one sentence with the name and the remedy, and nothing changed
+    assert torch.equal(other.branches[0].stem.conv.weight, before)
 
 
 def small_network():
     return build(Architecture("resnet18", "se", False, **TINY))
-
-
-def test_another_architecture_is_told_apart_with_counts_and_first_keys():
-    network = build(Architecture("resnet34", "se", False))
-    before = network.state_dict()["branches.0.stem.conv.weight"].clone()
-    said = (
-        r"do not fit the backbone resnet34 at width 1: .* extra \(layer1\.0\.bn3\.bias, .*\); take weights made for it$"
-    )
-    with pytest.raises(WeightsError, match=said) as error:
-        weights.initialise(network, torchvision.models.resnet50().state_dict())
-    assert "layer1.0.conv1.weight (64, 64, 1, 1) instead of (64, 64, 3, 3)" in str(error.value)
-    assert torch.equal(network.state_dict()["branches.0.stem.conv.weight"], before)
 
 
 def test_missing_extra_and_wrong_shapes_of_a_checkpoint(tmp_path):
@@ -202,36 +175,28 @@ def test_missing_extra_and_wrong_shapes_of_a_checkpoint(tmp_path):
     assert "1 not finite (branches.0.stem.norm.weight)" in str(error.value)
 
 
-@pytest.mark.parametrize("damage", ["cut", "one bit"])
-def test_damage_is_noticed(tmp_path, damage):
+def test_a_flipped_bit_is_noticed(tmp_path):
     weights.save_network(Backbone("resnet18", **TINY), tmp_path / "face.pt")
     data = bytearray((tmp_path / "face.pt").read_bytes())
-    data[len(data) // 2] ^= damage == "one bit"
-    (tmp_path / "face.pt").write_bytes(data[: -50 if damage == "cut" else None])
+    data[len(data) // 2] ^= 1
+    (tmp_path / "face.pt").write_bytes(data)
     with pytest.raises(WeightsError, match=r"face\.pt: it cannot be read .*truncated"):
         weights.initialise(small_network(), tmp_path / "face.pt")
 
 
 class _Attack:
-    def __init__(self, target):
-        self.target = target
-
     def __reduce__(self):
-        return os.mkdir, (str(self.target),)
+        return os.mkdir, ("executed",)
 
 
-@pytest.mark.parametrize("archive", [True, False])
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, archive):
-    target = tmp_path / "executed"
-    content = {"model_state_dict": {"rgb_backbone.conv1.weight": _Attack(target)}, "classifier_state_dict": {}}
-    if archive:
-        torch.save(content, tmp_path / "evil.pt")
-    else:
-        (tmp_path / "evil.pt").write_bytes(pickle.dumps(content, protocol=2))
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = {"model_state_dict": {"rgb_backbone.conv1.weight": _Attack()}, "classifier_state_dict": {}}
+    torch.save(content, "evil.pt")
     for load in (weights.load_released, weights.load_network):
         with pytest.raises(WeightsError, match=r"evil\.pt: it is not a plain weights file and was not opened"):
             load(tmp_path / "evil.pt")
-    assert not target.exists()
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize(
@@ -242,7 +207,6 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, archive):
         ({"a": torch.zeros(1)}, "it holds no network of ours or of the authors"),
         ({"model_state_dict": {}}, "it has no model_state_dict and classifier_state_dict"),
         ({"model_state_dict": {"x": torch.zeros(1)}, "classifier_state_dict": {}}, "1 extra (x)"),
-        ({"model_state_dict": 3, "classifier_state_dict": {}}, "its model_state_dict is not a dictionary of names"),
         ({"architecture": {"backbone": "resnet18"}, "state_dict": 3}, "its state_dict is not a dictionary of names"),
         ({"architecture": {"backbone": "vgg"}, "state_dict": {}}, "its architecture is unknown (backbone 'vgg'"),
     ],
