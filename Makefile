@@ -1,5 +1,5 @@
 # make study   the study of one profile: notebooks executed, report written (PROFILE=tiny by default; WORLDS=4: in as many worlds)
-# make test    all tests
+# make test    all tests, also of the extras faces and onnx, which it installs (250 MB)
 # make lab     JupyterLab on the notebooks
 # make paper   Tables 1 to 5 and Figures 1 to 4 of a finished study, as LaTeX and, where pdflatex is there, on one page
 # make test-browser   every notebook in JupyterLab and the explorer, in Chromium (CHROMIUM=path); screenshots/ shows them
@@ -21,6 +21,7 @@ study: setup
 	$(BIN)/fasnb run --profile $(PROFILE)$(if $(WORLDS), --set worlds=$(WORLDS))
 
 test: setup
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[faces,onnx]"
 	$(BIN)/ruff check .
 	$(BIN)/pytest
 	FASNB_PUBLISHED=1 $(BIN)/pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 600 results/published/tiny/notebooks
