@@ -36,10 +36,10 @@ def publish(study: Study) -> Path:
     """Copy what the repository shows of a finished study to ``results/published/<profile>``, in one step at the end.
 
     That is the executed notebooks, tables as CSV, the paper's figures as PNG, ``paper.pdf`` where there is LaTeX, and
-    one table each of scores, of runs and of histories, and a student; of a study of several worlds the tables of its claims and the
-    errors of every world. The report goes to ``docs/<profile>.html`` and is sealed with the rest. Raises ValueError where
-    the study is not whole or was not made by the present commit, or LaTeX is missing that was here before; Damaged where
-    something of it is not what was written.
+    one table each of scores, of runs and of histories, and a student; of a study of several worlds the tables of its
+    claims and, where all of them have been judged, the errors of every world. The report goes to ``docs/<profile>.html``
+    and is sealed with the rest. Raises ValueError where the study is not whole or was not made by the present commit, or
+    LaTeX is missing that was here before; Damaged where something of it is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")
@@ -63,7 +63,8 @@ def publish(study: Study) -> Path:
                 else:
                     shutil.copyfile(path, to)
         if several:
-            replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
+            if study.errors["world"].nunique() == study.profile.worlds:
+                replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
         else:
             page = write_paper(study)
             if page.suffix == ".pdf":
