@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 import torch
 from conftest import begun
-from test_training import RECIPE, ZHANG, Stripes, equal, frames_of, one_thread, striped  # noqa: F401
+from test_training import RECIPE, STAGES, ZHANG, Stripes, equal, frames_of, one_thread, striped  # noqa: F401
 
 from fasnb.data.scores import SCORE_COLUMNS
+from fasnb.model.backbones import Stages
 from fasnb.model.weights import load_network
 from fasnb.tools.files import sealed
 from fasnb.tools.machine import OutOfTime, time_limit
@@ -23,8 +24,11 @@ from fasnb.training import archive
 from fasnb.training import fit as training
 from fasnb.training import run as runs
 from fasnb.training.archive import MissingScores, Published, is_done, load_facts, load_history, load_scores
+from fasnb.training.plan import Network
+from fasnb.training.pretraining import Pretraining
 from fasnb.training.run import ensure, train
 from fasnb.training.scoring import score
+from synthsurf import source_tasks
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +159,10 @@ def test_new_and_changed_splits_are_scored_without_training_labelled_or_not(made
 
 
 def test_published_scores_are_those_of_the_networks_and_need_none(made, tmp_path, splits):
-    networks = [made(tmp_path, seed, splits=splits) for seed in (7, 704)]
+    task = Pretraining(epochs=1, batch_size=8, held_out=0), source_tasks.faces(4, 4, 28)
+    start = Network("face", 0, 0, Stages(*STAGES), *task, out=tmp_path)
+    ensure(start, "cpu")
+    networks = [made(tmp_path, seed, splits=splits, start=start) for seed in (7, 704)]
     with pytest.raises(MissingScores, match="2 of 2 networks .* on valid: A fold 1 seed 7; A fold 1 seed 704"):
         load_scores(networks, "valid")
     ensure(networks[0], "cpu")
@@ -163,11 +170,14 @@ def test_published_scores_are_those_of_the_networks_and_need_none(made, tmp_path
         archive.write_published(networks, tmp_path / "published")
     ensure(networks[1], "cpu")
     archive.write_published(networks, tmp_path / "published")
-    published = Published(tmp_path / "published")
-    elsewhere = [replace(network, out=tmp_path / "clone") for network in networks]
+    away = replace(start, out=tmp_path / "clone")
+    elsewhere = [replace(network, out=tmp_path / "clone", start=away) for network in networks]
+    archive.write_published(elsewhere, tmp_path / "again", Published(tmp_path / "published"))
+    published = Published(tmp_path / "again")
     for split in ("valid", "test"):
         assert load_scores(elsewhere, split, published).equals(load_scores(networks, split))
-    assert load_history(elsewhere[1], published).equals(load_history(networks[1]))
+    for there, here in ((elsewhere[1], networks[1]), (away, start)):  # its accuracy too, of which there is none
+        assert load_history(there, published).equals(load_history(here))
     ours, theirs = load_facts(networks), load_facts(elsewhere, published)
     pd.testing.assert_frame_equal(theirs[ours.columns], ours)
     assert not published.holds(made(tmp_path, 8)) and not Published(tmp_path / "nowhere").holds(networks[0])
