@@ -61,13 +61,10 @@ def test_the_exercises_are_those_that_the_chapters_ask_for():
     assert all(len(names) != 1 for names in asked)  # own cameras have no key
 
 
-@pytest.fixture
-def check(tmp_path):
-    return open_study("smoke", {}, str(tmp_path))[2]
-
-
-def test_what_cannot_be_judged_is_said_in_a_sentence(check, capsys):
+def test_every_answer_gets_one_sentence_and_a_solution_shows_its_source(tmp_path, capsys):
+    check = open_study("smoke", {}, str(tmp_path))[2]
     for name, answer, said in (
+        ("00-3", np.float32(70.004), "Right (00-3). "),  # to a hundredth
         ("00-9", 1, "'00-9' is no exercise; there are 00-1, "),
         ("00-1", "nine", "Exercise 00-1 cannot be judged: ValueError: "),
         ("00-1", float("nan"), "Not yet (00-1). "),
@@ -78,12 +75,6 @@ def test_what_cannot_be_judged_is_said_in_a_sentence(check, capsys):
         check(name, answer)
         printed = capsys.readouterr().out
         assert printed.startswith(said) and printed.count("\n") == 1, printed
-
-
-def test_numbers_are_right_to_a_hundredth_and_a_solution_shows_its_source(check, capsys):
-    for name, answer in (("00-3", 70), ("00-3", np.float32(70.004))):
-        check(name, answer)
-        assert capsys.readouterr().out.startswith("Right")
     check.solution("01-1")
     assert "def se_parameters(channels):" in capsys.readouterr().out
 

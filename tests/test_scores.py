@@ -3,23 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import flip, listed
 
 from fasnb.data import scores
-from fasnb.data.frames import frame_table
 
 
 def table(values):
-    names = [f"{i}-color.jpg" for i in range(len(values))]
-    frames = frame_table(sample=names, rgb=names, depth=names, ir=names, label=[i % 2 for i in range(len(values))])
-    return scores.score_table(frames, values, "A", fold=1, seed=7)
+    return scores.score_table(listed(len(values)), values, "A", fold=1, seed=7)
 
 
 def test_a_network_gives_one_finite_score_for_each_frame():
-    frames = frame_table(sample=["a", "b"])
-    with pytest.raises(ValueError, match="1,.* scores for 2 frames"):
-        scores.score_table(frames, [0.5], "A", 1, 7)
-    with pytest.raises(ValueError, match="A fold 1 seed 7: .* for 2 frames, 1 of them NaN"):
-        scores.score_table(frames, [0.5, np.nan], "A", 1, 7)
+    for values, message in (([0.5], "1,.* scores for 2 frames"), ([0.5, np.nan], "for 2 frames, 1 of them NaN")):
+        with pytest.raises(ValueError, match=f"A fold 1 seed 7: .*{message}"):
+            scores.score_table(listed(2), values, "A", 1, 7)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -62,37 +58,31 @@ def test_tables_of_others_are_read(tmp_path, text):
     assert found["label"].to_list() == [1, 0] and found["score"].to_list() == [0.91, 0.12]
 
 
-@pytest.mark.parametrize(("name", "value"), [("label", [1, 2]), ("score", pd.Timestamp("2020-01-01"))], ids=str)
-def test_cells_that_hold_no_number_are_refused(tmp_path, name, value):
-    pd.DataFrame({"label": [1, 0], "score": [0.9, 0.1]} | {name: [value] * 2}).to_parquet(tmp_path / "s.parquet")
-    with pytest.raises(ValueError, match=r"s\.parquet"):
-        scores.read_scores(tmp_path / "s.parquet")
-
-
 @pytest.mark.parametrize(
     ("label", "score"),
     [(["1", "0"], np.array([0.5, 0.25], np.float32)), ([True, False], ["0.5", "0.25"]),
      (pd.array([1, 0], "Int8"), pd.array([0.5, 0.25], "Float32"))],
 )  # fmt: skip
-def test_numbers_in_any_form_are_read(tmp_path, label, score):
+def test_numbers_in_any_form_are_read_and_dates_refused(tmp_path, label, score):
     pd.DataFrame({"label": label, "score": score}).to_parquet(tmp_path / "s.parquet")
     found = scores.read_scores(tmp_path / "s.parquet")
     assert found["label"].to_list() == [1, 0] and found["score"].to_list() == [0.5, 0.25]
+    pd.DataFrame({"label": label, "score": [pd.Timestamp("2020-01-01")] * 2}).to_parquet(tmp_path / "s.parquet")
+    with pytest.raises(ValueError, match=r"s\.parquet"):
+        scores.read_scores(tmp_path / "s.parquet")
 
 
 def test_a_damaged_parquet_is_one_sentence(tmp_path):
     good = tmp_path / "s.parquet"
     scores.write_scores(table(np.linspace(0, 1, 100)), good)
-    raw, draw, refused = good.read_bytes(), np.random.default_rng(0), 0
-    expected = scores.read_scores(good)
-    for _ in range(150):
-        damaged = bytearray(raw)
-        damaged[draw.integers(4, len(raw))] ^= 1 << draw.integers(8)
-        good.write_bytes(damaged)
+    expected, refused = scores.read_scores(good), 0
+    for bit in np.random.default_rng(0).integers(32, 8 * good.stat().st_size, 150):
+        flip(good, bit)
         try:
             found = scores.read_scores(good)
         except ValueError as error:
             refused += str(good) in str(error)
         else:  # a bit that no value hangs on
             assert found["score"].equals(expected["score"]) and found["label"].equals(expected["label"])
+        flip(good, bit)
     assert refused > 50
