@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 import nbformat
 import pytest
+from conftest import REPOSITORY as ROOT
 
 from fasnb import metrics
 from fasnb.command.main import cli
 from fasnb.lab import Explorer, Study, plots
 
-ROOT = Path(__file__).resolve().parent.parent
 CODE = sorted([*ROOT.glob("fasnb/**/*.py"), *ROOT.glob("synthsurf/*.py"), *ROOT.glob("notebooks/*.py")])
 GUIDES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md"), ROOT / "Makefile", *ROOT.glob("notebooks/*.ipynb")])
 OTHERS = "--depth --porcelain --quiet --disable-pip-version-check --no-compile --nbval-lax --nbval-current-env"
@@ -81,11 +81,7 @@ def test_what_people_are_told_to_type_is_there(path):
 
 
 def test_misspelt_commands_options_and_names_are_found():
-    text = (
-        "fasnb evalute; fasnb run --minuts 3; fasnb plan --minutes 3; call `avarage(x)` or fasnb.average, study.score"
-    )
+    text = "fasnb evalute; fasnb run --minuts 3; fasnb plan --minutes 3; `avarage(x)` or fasnb.average, study.score"
     found = ["--minuts", "fasnb evalute", "run --minuts", "plan --minutes", "fasnb.average", "study.score", "avarage"]
     assert lost(text) == found
-    assert not lost(
-        "fasnb run --minutes 3; fasnb data check --root DIR; `average(x)`, fasnb.metrics.average, study.scores"
-    )
+    assert not lost("fasnb run --minutes 3; fasnb data check --root DIR; `average(x)`, metrics.average, study.scores")

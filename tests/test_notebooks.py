@@ -5,14 +5,14 @@ import re
 import subprocess
 import sys
 from itertools import product
-from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import REPOSITORY
 
 from fasnb.lab import NOTEBOOKS
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = REPOSITORY / "notebooks"
 SOURCE_TAGS = {"synthetic", "casia-surf", "released"}
 WORDS = 2500  # at most, in the text of a chapter
 THIRD_TEAM = {"third-team", "no-third-team"}  # whether its files are on the machine
@@ -45,8 +45,7 @@ def test_a_source_is_whole_and_holds_no_outputs_and_no_long_cells(notebook):
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     assert all(not cell.outputs and cell.execution_count is None for cell in code(notebook))
-    ids = [cell.id for cell in notebook.cells]
-    assert len(ids) == len(set(ids))
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert not [cell.id for cell in code(notebook) if len(cell.source.splitlines()) > 25]
 
 
