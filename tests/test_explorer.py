@@ -39,7 +39,7 @@ def unpacked(page: str) -> tuple[dict, np.ndarray]:
     return json.loads(packed[4 : 4 + length]), np.frombuffer(packed[4 + length :], "<f8")
 
 
-def test_methods_are_the_experiments_their_ensemble_and_the_networks():
+def test_methods_are_experiments_their_ensemble_and_networks_or_one_alone_that_knows_nothing_besides(tmp_path):
     explorer, given = Explorer(table()), table()
     assert list(explorer.methods) == ["A", "B", "ensemble"]
     assert list(explorer.singles) == ["A fold 1 seed 7", "A fold 2 seed 7"]  # B is one network: no second time
@@ -47,9 +47,6 @@ def test_methods_are_the_experiments_their_ensemble_and_the_networks():
     assert (explorer.table["ensemble"] == whole[explorer.table.index]).all()
     explorer.picked = [3, 1]
     assert list(explorer.selection.index) == [NAMES[3], NAMES[1]]
-
-
-def test_one_method_alone_will_do_without_pictures_attacks_and_subjects(tmp_path):
     for given in (table([("A", 1, 7)]), average(table([("A", 1, 7)]))):
         explorer = Explorer(given)
         assert list(explorer.methods) == ["A"] and explorer.singles.empty
