@@ -34,7 +34,7 @@ def in_worlds(least=1e-4, **logs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["world", "experiment", "error", "least"])
 
 
-def test_a_methods_value_is_the_mean_over_its_seeds():
+def test_a_methods_value_is_the_mean_over_its_seeds_and_its_row_the_report_of_its_scores():
     one, two, other = model("A", 1, 1.5, 0), model("A", 2, 1.5, 1), model("B", 1, 1.0, 2)
     rows = metrics.measure(pd.concat([one, two, other]), [0.1], replicates=50).set_index("experiment")
     assert rows.loc["A", "measured"] == pytest.approx((tpr(one) + tpr(two)) / 2)
@@ -46,9 +46,6 @@ def test_a_methods_value_is_the_mean_over_its_seeds():
     single = metrics.measure(pd.concat([one, two, other]), [0.1], ["experiment", "seed"], 50)
     assert list(single)[:3] == ["experiment", "seed", "FPR"] and "seeds" not in single
     assert single["measured"].tolist() == pytest.approx([tpr(one), tpr(two), tpr(other)])
-
-
-def test_a_row_is_the_report_of_its_scores():
     table = model("A", 1, 2.0, 0, subject=[f"s{i % 40}" for i in range(N)])
     row = metrics.measure(table, [0.1, 0.01], replicates=50).set_index("FPR").loc[0.1]
     point = metrics.evaluate(table["label"], table["score"], [0.1], None, table["subject"], 50).points[0]
@@ -84,8 +81,7 @@ def test_a_ratio_by_hand():
     assert (row["worlds"], row["verdict"]) == (6, "shown")
 
 
-def test_verdicts():
-    """Of one world there is a ratio and no verdict."""
+def test_verdicts_take_several_worlds():
     level, close = np.zeros(8), 0.02 * np.array([1, -1, 1, -1, 1, -1, 1, -2])
     wild = np.array([2.0, -2.0, 1.5, -1.5, 1.0, -1.2, 2.0, -1.9])
     table = in_worlds(good=level - 1 + close, base=level, equal=level + close, wild=wild, perfect=np.log(level + 1e-4))
