@@ -37,7 +37,7 @@ def test_backbone_is_torchvisions_resnet(name):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])
 def test_parts_have_the_multiply_adds_and_parameters_that_torchvision_publishes(name):
-    """Theirs classifies 1000 things; ours takes 512 channels more into its last stage, by a 3x3 and a 1x1 convolution."""
+    """Theirs has 1000 classes; ours takes 512 channels more into its last stage, by a 3x3 and a 1x1 convolution."""
     published, more = torchvision.models.get_model_weights(name).DEFAULT.meta, 512 * 512 * (9 + 1)
     table = describe(Architecture(name, fusion="concat", mlfa=False), size=224).set_index("part")
     counts = table[table.index.str.match("branch 2|shared")].sum(numeric_only=True)
