@@ -32,15 +32,6 @@ def trained(tmp_path_factory):
         yield study
 
 
-def test_scores_are_trained_once_and_then_read(trained):
-    networks = trained.plan.of("zhang")
-    before = {n.key: (n.folder / "done.json").stat().st_mtime_ns for n in networks}
-    table = trained.scores("zhang")
-    assert len(networks) == 5 and len(table) == 5 * 24
-    assert {n.key: (n.folder / "done.json").stat().st_mtime_ns for n in networks} == before
-    assert all(len(history) == 1 for history in trained.histories("zhang").values())
-
-
 def test_published_scores_come_in_the_place_of_missing_ones_and_alone_where_asked_for(trained, tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "fasnb" / "paper").mkdir(parents=True)
@@ -59,6 +50,9 @@ def test_a_study_says_what_it_cannot_show_and_leaves_claims_open_while_networks_
         trained.scores("nobody")
     assert trained.served("A", "zhang") == ["A", "zhang"] and not trained.serves("A", "nowhere")
     assert repr(trained) == "profile smoke: SynthSURF, a synthetic stand-in for CASIA-SURF"
+    for given in ({"settings": "{'epochs': 3}"}, {"out": 7}, {"settings": {"epoch": 3}}):
+        with pytest.raises(ProfileError):
+            Study("smoke", **given)
     assert set(trained.errors["experiment"]) == {"zhang"} and set(trained.claims()["verdict"]) == {"not measured"}
     assert set(trained.claims("5.4")["section"]) == {"5.4"}
 
@@ -70,12 +64,6 @@ def test_released_scores_serve_the_members_alone_and_judge_their_claims(released
     assert set(study.errors["experiment"]) == {"A", "B", "C", "D", "ensemble", "A, B, C"}  # of the first seeds
     found = study.claims().set_index("claim").loc["The ensemble is better than its best member"]
     assert (found["worlds"], found["verdict"]) == (1, "one world") and found["ratio"] == 1  # both at half a frame
-
-
-@pytest.mark.parametrize("given", [{"settings": "{'epochs': 3}"}, {"out": 7}, {"settings": {"epoch": 3}}])
-def test_values_that_cannot_be_used_are_refused_in_one_sentence(given):
-    with pytest.raises(ProfileError):
-        Study("smoke", **given)
 
 
 def shown(show, what, capsys, **options) -> str:
@@ -91,7 +79,7 @@ def test_a_caption_says_source_profile_seeds_and_frames_of_each_class(tmp_path, 
     assert "Source: the paper." in shown(show, table, capsys, of="the paper")
 
 
-def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsys):
+def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsys, monkeypatch):
     table = pd.DataFrame({"experiment": ["zhang", "A"], EVIL: [EVIL, "b"], "measured": [99.126, np.nan], "FPR": 1e-4})
     table = table.assign(seed=[2019, 7], frames=[9608, 1], nothing=np.nan)
     shown(Show(load("smoke"), tmp_path), table, capsys)
@@ -105,9 +93,6 @@ def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsy
     assert "<script" not in markdown(cells) and r"\*a\*" in markdown(cells)
     latex = (tmp_path / "tables" / "x.tex").read_text()
     assert r"\textbackslash{}input\{x\}" in latex and r"\$x\_1\$ 100\%" in latex and r"{llrrrr}" in latex
-
-
-def test_html_of_a_table_is_escaped(monkeypatch):
     found = []
     monkeypatch.setattr("fasnb.lab.show.display", lambda what, **_: found.append(what))
     Show(load("smoke"), None)(pd.DataFrame({EVIL: [EVIL]}), "x", EVIL, of=EVIL)
