@@ -5,7 +5,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from fasnb.data.frames import frame_table
+from fasnb.data.scores import score_table
+
+
+def listed(names, **known) -> pd.DataFrame:
+    """Frames of these names or of so many, attack and bona fide in turn unless ``known`` says other things of them."""
+    names = [f"{number}-color.jpg" for number in range(names)] if isinstance(names, int) else names
+    columns = dict.fromkeys(("sample", "rgb", "depth", "ir"), names) | {"label": np.arange(len(names)) % 2}
+    return frame_table(**columns | known)
+
+
+def random_scores(networks=(("A", 1, 7), ("B", 1, 704)), names=40, **known) -> pd.DataFrame:
+    """Scores that networks, each an experiment, a fold and a seed, give to such frames by chance."""
+    frames, rng = listed(names, **known), np.random.default_rng(0)
+    return pd.concat([score_table(frames, rng.random(len(frames)), *network) for network in networks])
+
+
+def flip(path: Path, bit: int) -> None:
+    """Turn one bit of a file round; a second time puts it back."""
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PYTHONPATH = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])

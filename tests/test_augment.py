@@ -1,5 +1,6 @@
-"""Batches against torchvision and PIL on the same images, and against themselves for reproducibility."""
+"""Batches against torchvision and PIL on the same images."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -119,14 +120,13 @@ def test_boxes_are_drawn_as_torchvision_draws_them():
     drawn = [transforms.RandomResizedCrop.get_params(frame, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(20000)]
     theirs = torch.tensor(drawn)[:, [1, 0, 3, 2]].float()
     assert (boxes[:, :2] + boxes[:, 2:] <= 125).all() and (boxes[:, :2] >= 0).all()
-    for ours, other in zip(boxes.T, theirs.T, strict=True):
-        for share in (0.1, 0.5, 0.9):
-            assert abs(ours.quantile(share) - other.quantile(share)) < 2.5
+    ours, other = (drawn.quantile(torch.tensor([0.1, 0.5, 0.9]), dim=0) for drawn in (boxes, theirs))
+    assert (ours - other).abs().max() < 2.5
     areas = boxes[:, 2] * boxes[:, 3] / 125**2
     assert 0.19 < areas.min() < 0.21 and areas.max() == 1
 
 
-def test_colour_changes_rgb_only_and_as_often_as_the_recipe_says(images):
+def test_colour_changes_rgb_only_as_often_and_as_much_as_the_recipe_says(images):
     many = images.repeat(100, 1, 1, 1)[:, :, 40:60, 40:60].contiguous()
     recipe = PAPER.with_(resize=20, crop=20, flip=0.0, jitter=0.5, jitter_probability=0.2)
     plain = augment.evaluation(many, recipe, PLAIN)
@@ -138,35 +138,17 @@ def test_colour_changes_rgb_only_and_as_often_as_the_recipe_says(images):
     expected = V.rgb_to_grayscale(many[share][:, :3].float())
     assert 0.16 < share.float().mean() < 0.24
     assert (grey[0][share][:, :1] * 255 - expected).abs().max() < 0.51
-
-
-def test_jitter_is_drawn_from_the_recipes_range():
-    """Of an even grey image only brightness can change; four frames share a draw."""
-    even = torch.full((400, 5, 8, 8), 100, dtype=torch.uint8)
+    even = torch.full((400, 5, 8, 8), 100, dtype=torch.uint8)  # where only brightness can change; four share a draw
     recipe = PAPER.with_(resize=8, crop=8, jitter=0.5, jitter_probability=1.0)
     found = 255 * augment.training(even, recipe, PLAIN, generator())[0].mean(dim=(1, 2, 3))
     assert 50 <= found.min() < 55 and 145 < found.max() <= 150 and abs(found.mean() - 100) < 8
     assert torch.equal(found[::4], found[3::4]) and 60 < len(found.unique()) <= 100
 
 
-def test_same_seed_same_batches_whatever_was_drawn_before(surf):
-    def epoch(number, seed=5, **options):
-        torch.rand(3)
-        options |= {"seed": seed, "epoch": number, "device": "cpu"}
-        return list(augment.batches(surf[1], range(24), RELEASED.with_(batch_size=7), RESNET, **options))
-
-    first, again, other, seeded = epoch(3), epoch(3), epoch(4), epoch(3, seed=6)
-    assert [len(batch[3]) for batch in first] == [7, 7, 7, 3]
-    for one, two in zip(first, again, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-    assert not torch.equal(first[0][1], other[0][1]) and not torch.equal(first[0][1], seeded[0][1])
-    assert len(epoch(3, drop_last=True)) == 3
-
-
-def test_an_epoch_holds_every_frame_once_with_its_label(surf):
-    recipe, options = PAPER.with_(batch_size=6, flip=0.0), {"seed": 0, "epoch": 0, "device": "cpu"}
-    index = torch.arange(3, 23).numpy()
-    drawn = list(augment.batches(surf[1], index, recipe, PLAIN, **options))
+def test_an_epoch_holds_every_frame_once_with_its_label_and_another_comes_in_another_order(surf):
+    recipe, index, options = PAPER.with_(batch_size=6, flip=0.0), np.arange(3, 23), {"seed": 0, "device": "cpu"}
+    drawn, other = (list(augment.batches(surf[1], index, recipe, PLAIN, epoch=epoch, **options)) for epoch in (0, 1))
+    assert [len(batch[3]) for batch in drawn] == [6, 6, 6, 2] and not torch.equal(drawn[0][1], other[0][1])
     rgb, labels = torch.cat([batch[0] for batch in drawn]), torch.cat([batch[3] for batch in drawn])
     expected = augment.evaluation(surf[1].read(index), recipe, PLAIN)[0]
     place = [int((expected == view).flatten(1).all(dim=1).nonzero()[0]) for view in rgb]

@@ -3,23 +3,21 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import listed
 from scipy import stats
 from sklearn.metrics import roc_curve
 
 from fasnb import metrics
-from fasnb.data.frames import frame_table
 from fasnb.data.scores import score_table
 
 N = 300
 LABEL = np.arange(N) % 3 == 0
-NAMES = [f"{i}-color.jpg" for i in range(N)]
 
 
 def model(experiment, seed, strength, noise, **known):
     """One model's scores: the larger ``strength``, the better; ``noise`` seeds its luck; ``known`` of the frames."""
-    frames = frame_table(sample=NAMES, rgb=NAMES, depth=NAMES, ir=NAMES, label=LABEL.astype(int), **known)
     score = 1 / (1 + np.exp(-(strength * LABEL + np.random.default_rng(noise).normal(size=N))))
-    return score_table(frames, score, experiment, 1, seed)
+    return score_table(listed(N, label=LABEL.astype(int), **known), score, experiment, 1, seed)
 
 
 def tpr(table, fpr=0.1):
@@ -36,7 +34,7 @@ def in_worlds(least=1e-4, **logs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["world", "experiment", "error", "least"])
 
 
-def test_a_methods_value_is_the_mean_over_its_seeds():
+def test_a_methods_value_is_the_mean_over_its_seeds_and_its_row_the_report_of_its_scores():
     one, two, other = model("A", 1, 1.5, 0), model("A", 2, 1.5, 1), model("B", 1, 1.0, 2)
     rows = metrics.measure(pd.concat([one, two, other]), [0.1], replicates=50).set_index("experiment")
     assert rows.loc["A", "measured"] == pytest.approx((tpr(one) + tpr(two)) / 2)
@@ -48,9 +46,6 @@ def test_a_methods_value_is_the_mean_over_its_seeds():
     single = metrics.measure(pd.concat([one, two, other]), [0.1], ["experiment", "seed"], 50)
     assert list(single)[:3] == ["experiment", "seed", "FPR"] and "seeds" not in single
     assert single["measured"].tolist() == pytest.approx([tpr(one), tpr(two), tpr(other)])
-
-
-def test_a_row_is_the_report_of_its_scores():
     table = model("A", 1, 2.0, 0, subject=[f"s{i % 40}" for i in range(N)])
     row = metrics.measure(table, [0.1, 0.01], replicates=50).set_index("FPR").loc[0.1]
     point = metrics.evaluate(table["label"], table["score"], [0.1], None, table["subject"], 50).points[0]
@@ -58,15 +53,12 @@ def test_a_row_is_the_report_of_its_scores():
     assert found.tolist() == pytest.approx([point.tpr, point.method_low, point.method_high])
 
 
-def test_an_error_is_the_mean_bpcer_up_to_the_fpr():
+def test_an_error_is_the_mean_bpcer_up_to_the_fpr_and_at_least_half_a_bona_fide_frame():
     table = model("A", 1, 1.5, 0)
     fpr, rate, _ = roc_curve(table["label"], table["score"], drop_intermediate=False)
     at = np.linspace(0, 0.1, 100_001)
     found = metrics.mean_error(table["label"], table["score"], 0.1)
     assert found == pytest.approx(1 - np.interp(at, fpr, rate).mean(), abs=1e-5)
-
-
-def test_the_least_error_is_half_a_bona_fide_frame():
     perfect = model("A", 1, 0.0, 0).assign(score=LABEL.astype(float))
     found = metrics.errors(pd.concat([perfect, model("B", 1, 0.0, 1), model("B", 2, 0.0, 2)]))
     assert found["least"].eq(0.5 / 100).all() and found.loc[0, "error"] == 0.5 / 100
@@ -89,7 +81,7 @@ def test_a_ratio_by_hand():
     assert (row["worlds"], row["verdict"]) == (6, "shown")
 
 
-def test_verdicts():
+def test_verdicts_take_several_worlds():
     level, close = np.zeros(8), 0.02 * np.array([1, -1, 1, -1, 1, -1, 1, -2])
     wild = np.array([2.0, -2.0, 1.5, -1.5, 1.0, -1.2, 2.0, -1.9])
     table = in_worlds(good=level - 1 + close, base=level, equal=level + close, wild=wild, perfect=np.log(level + 1e-4))
@@ -99,37 +91,28 @@ def test_verdicts():
     assert judged.loc[0, "ratio"] == pytest.approx(1 / judged.loc[1, "ratio"]) and judged.loc[4, "worlds"] == 0
     assert metrics.judge([claim(("perfect", "perfect"))], table).loc[0, "verdict"] == "undecided"  # there is no room
     assert "verdict" not in metrics.judge(claims, table, verdicts=False)
-
-
-def test_one_world_gives_a_ratio_and_no_verdict():
     row = metrics.judge([claim(("A", "B"))], in_worlds(A=[-3.0], B=[-2.0])).loc[0]
     assert row["ratio"] == pytest.approx(np.e) and row[["low", "high", "p", "detectable"]].isna().all()
     assert row["verdict"] == "one world" and row["worlds"] == 1
 
 
-def test_a_verdict_counts_all_claims():
+def test_a_verdict_counts_all_claims_that_were_tested_and_keeps_the_order_of_their_p_values():
     table = in_worlds(A=-GAINS, B=0 * GAINS, C=np.array([2.0, -2.0, 1.5, -1.5, 1.0, -1.2]))
     alone, among = (metrics.judge([claim(("A", "B")), *[claim(("C", "B"))] * n], table) for n in (0, 60))
     assert (alone.loc[0, "verdict"], among.loc[0, "verdict"]) == ("shown", "undecided")
     assert among.loc[0, "detectable"] > alone.loc[0, "detectable"]
+    adjusted = metrics.holm({0: 0.04, 1: 0.01, 2: np.nan, 3: 0.03, 4: 0.9})
+    assert [adjusted[i] for i in (1, 3, 0, 4)] == pytest.approx([0.04, 0.09, 0.09, 0.9]) and np.isnan(adjusted[2])
 
 
-def test_a_claim_of_several_pairs_is_that_of_its_weakest_in_each_world():
+def test_a_claim_is_that_of_its_weakest_pair_and_of_the_mean_of_its_seeds_in_each_world():
     table = in_worlds(best=[-3.0, -3.0], A=[-2.0, -1.0], B=[-1.0, -2.5])
     each = metrics.ratios([claim(("best", "A"), ("best", "B"))], table)
     assert np.log(each["ratio"]).tolist() == pytest.approx([1.0, 0.5]) and list(each["world"]) == [0, 1]
     without = table[(table["world"] == 0) | (table["experiment"] != "B")]  # the claim lacks a pair in world 1
     assert list(metrics.ratios([claim(("best", "A"), ("best", "B"))], without)["world"]) == [0]
-
-
-def test_seeds_of_one_world_count_as_one():
     table = pd.concat([in_worlds(A=[-3.0, -2.0]), in_worlds(A=[-1.0, -2.0], B=[-1.0, -1.0])])
     assert np.log(metrics.ratios([claim(("A", "B"))], table)["ratio"]).tolist() == pytest.approx([1.0, 1.0])
-
-
-def test_holm_keeps_the_order_of_p_values_and_leaves_out_what_was_not_tested():
-    adjusted = metrics.holm({0: 0.04, 1: 0.01, 2: np.nan, 3: 0.03, 4: 0.9})
-    assert [adjusted[i] for i in (1, 3, 0, 4)] == pytest.approx([0.04, 0.09, 0.09, 0.9]) and np.isnan(adjusted[2])
 
 
 def test_errors_at_each_methods_own_threshold():

@@ -8,9 +8,8 @@ from base64 import b64decode
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import random_scores
 
-from fasnb.data.frames import frame_table
-from fasnb.data.scores import score_table
 from fasnb.lab.explorer import Explorer, Walk, frame
 from fasnb.metrics import average, threshold_at_fpr
 
@@ -30,9 +29,7 @@ class Pictures:
 
 
 def table(networks=(("A", 1, 7), ("A", 2, 7), ("B", 1, 7)), **known) -> pd.DataFrame:
-    frames = frame_table(sample=NAMES, rgb=NAMES, depth=NAMES, ir=NAMES, label=np.arange(40) % 2, **known)
-    rng = np.random.default_rng(0)
-    return pd.concat([score_table(frames, rng.random(40), *network) for network in networks])
+    return random_scores(networks, NAMES, **known)
 
 
 def unpacked(page: str) -> tuple[dict, np.ndarray]:
@@ -42,7 +39,7 @@ def unpacked(page: str) -> tuple[dict, np.ndarray]:
     return json.loads(packed[4 : 4 + length]), np.frombuffer(packed[4 + length :], "<f8")
 
 
-def test_methods_are_the_experiments_their_ensemble_and_the_networks():
+def test_methods_are_experiments_their_ensemble_and_networks_or_one_alone_that_knows_nothing_besides(tmp_path):
     explorer, given = Explorer(table()), table()
     assert list(explorer.methods) == ["A", "B", "ensemble"]
     assert list(explorer.singles) == ["A fold 1 seed 7", "A fold 2 seed 7"]  # B is one network: no second time
@@ -50,15 +47,11 @@ def test_methods_are_the_experiments_their_ensemble_and_the_networks():
     assert (explorer.table["ensemble"] == whole[explorer.table.index]).all()
     explorer.picked = [3, 1]
     assert list(explorer.selection.index) == [NAMES[3], NAMES[1]]
-
-
-@pytest.mark.parametrize("averaged", [False, True])
-def test_one_method_alone_will_do_without_pictures_attacks_and_subjects(averaged, tmp_path):
-    given = table([("A", 1, 7)])
-    explorer = Explorer(average(given) if averaged else given)
-    assert list(explorer.methods) == ["A"] and explorer.singles.empty
-    header, _ = unpacked(explorer.write_page(tmp_path / "page.html").read_text())
-    assert not header["images"] and header["attacks"] == {} and header["subjects"] == []
+    for given in (table([("A", 1, 7)]), average(table([("A", 1, 7)]))):
+        explorer = Explorer(given)
+        assert list(explorer.methods) == ["A"] and explorer.singles.empty
+        header, _ = unpacked(explorer.write_page(tmp_path / "page.html").read_text())
+        assert not header["images"] and header["attacks"] == {} and header["subjects"] == []
     explorer = Explorer(pd.DataFrame({"label": [1, 0, 0], "score": [1.0, 0.2, 0.3], "attack": [None, "print", "mask"]}))
     header, _ = unpacked(explorer.write_page(tmp_path / "own.html").read_text())
     assert header["attacks"] == {"1": "mask", "2": "print"} and header["attack"] == [-1, 2, 1]
@@ -78,18 +71,13 @@ def test_a_page_holds_every_score_to_the_last_bit_and_no_markup_from_names(tmp_p
     assert "default-src 'none'" in page and not re.search(r"https?://", page)
 
 
-@pytest.mark.parametrize(
-    "change, options, reason",
-    [
-        (lambda t: t.assign(label=pd.array([pd.NA] * len(t), dtype="Int8")), {}, "label"),
-        (lambda t: t.assign(label=1), {}, "attack"),
-        (lambda t: t.iloc[:-1], {}, "networks scored different frames"),
-        (lambda t: t, {"fpr": 2.0}, "must lie in"),
-    ],
-)
-def test_what_cannot_be_counted_is_refused(change, options, reason):
-    with pytest.raises(ValueError, match=reason):
-        Explorer(change(table()), **options)
+def test_what_cannot_be_counted_is_refused():
+    unlabelled = table().assign(label=pd.array([pd.NA] * 120, dtype="Int8"))
+    for given, reason in ((unlabelled, "label"), (table().iloc[:-1], "networks scored different frames")):
+        with pytest.raises(ValueError, match=reason):
+            Explorer(given)
+    with pytest.raises(ValueError, match="must lie in"):
+        Explorer(table(), fpr=2.0)
 
 
 @pytest.mark.parametrize("change", [{"frames": ["x"]}, {"controls": {"method": "C"}}, {"controls": {"against": "C"}}])
@@ -100,11 +88,8 @@ def test_a_walk_names_what_the_explorer_has(change):
         Explorer(table(), walks=[Walk("One", "Look.", **change)])
 
 
-def test_where_nothing_shows_widgets_there_is_a_sentence_and_no_widget():
+def test_without_widgets_there_is_a_sentence_or_a_page_apart_from_the_document_around_it(tmp_path):
     explorer = Explorer(table())
     assert set(explorer._repr_mimebundle_()) == {"text/plain"} and explorer.comm is None
-
-
-def test_a_frame_holds_a_page_apart_from_the_document_around_it(tmp_path):
-    code = frame(Explorer(table()).write_page(tmp_path / "page.html"), 'a "title"')
+    code = frame(explorer.write_page(tmp_path / "page.html"), 'a "title"')
     assert code.count("<") == 2 and "allow-same-origin" not in code and "&lt;main&gt;" in code

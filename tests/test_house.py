@@ -1,15 +1,23 @@
-"""How the package is built: rooms import downward only, no circles, names apart from each other, short functions."""
+"""How the package is built: rooms import downward only, no circles, names apart from each other, short functions; and
+what messages, help and guides tell a reader to type is there: every command, option and name of the package."""
 
 import ast
 import importlib.util
+import pkgutil
 import re
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from itertools import combinations
 from pathlib import Path
 
+import click
+import nbformat
 import pytest
 
 import fasnb
+from fasnb import metrics
+from fasnb.command.main import cli
+from fasnb.lab import Explorer, Study, plots
 
 PACKAGE = Path(fasnb.__file__).parent
 
@@ -44,18 +52,15 @@ def room_of(module: str) -> str:
     return (module.split(".") + [""])[1]
 
 
-def imported(module: str, nodes) -> set[str]:
+def imported(nodes) -> set[str]:
     """Modules of the package that import statements name, packages of which something else is taken included."""
-    package = module if PATHS[module].name == "__init__.py" else module.rpartition(".")[0]
     found = set()
     for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            source = ".".join([*base, *filter(None, [node.module])])
-            submodules = {f"{source}.{alias.name}" for alias in node.names} & PATHS.keys()
-            found |= submodules or {source}
+            assert not node.level, f"from .{node.module or ''}: name the package in full"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & PATHS.keys() or {node.module}
     return {name for name in found if name.split(".")[0] == "fasnb"}
 
 
@@ -72,16 +77,14 @@ def test_every_room_has_its_place_and_says_what_it_is_for():
     assert all(ast.get_docstring(TREES[f"fasnb.{room}"]) for room in ROOMS)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_itself_and_those_before_it(room):
+def test_a_module_imports_only_what_is_there_in_its_room_and_those_before_it():
     """Imports inside functions count too. What the package itself holds, such as its version, is free to all."""
-    allowed = {"", *list(ROOMS)[: list(ROOMS).index(room) + 1]}
-    inside = {name: tree for name, tree in TREES.items() if room_of(name) == room}
+    order = ["", *ROOMS, "__main__"]
     upward = [
         f"{name} imports {other}"
-        for name, tree in inside.items()
-        for other in sorted(imported(name, ast.walk(tree)))
-        if room_of(other) not in allowed
+        for name, tree in TREES.items()
+        for other in sorted(imported(ast.walk(tree)))
+        if other not in PATHS or order.index(room_of(other)) > order.index(room_of(name))
     ]
     assert not upward, "\n".join(upward)
 
@@ -90,14 +93,9 @@ def _lines(paths) -> int:
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
 
-@pytest.mark.parametrize(("room", "most"), ROOMS.items())
-def test_a_room_stays_within_its_budget(room, most):
+@pytest.mark.parametrize(("folder", "most"), [*((f"fasnb/{room}", ROOMS[room]) for room in ROOMS), *BUDGETS.items()])
+def test_a_room_and_a_folder_stay_within_their_budgets(folder, most):
     """A line added needs two notebooks or a command that use it; a room that grows past this holds too many ideas."""
-    assert _lines((PACKAGE / room).rglob("*.py")) <= most
-
-
-@pytest.mark.parametrize(("folder", "most"), BUDGETS.items())
-def test_a_folder_stays_within_its_budget(folder, most):
     assert _lines((ROOT / folder).rglob("*.py")) <= most
     assert _lines([PACKAGE / "lab" / "explorer.js"]) <= 500
 
@@ -108,18 +106,9 @@ def test_codecheck_names_what_the_repository_shows():
     assert not [name for name in named if not (ROOT / name).is_file()]
 
 
-def test_every_import_names_a_module_that_is_there():
-    lost = [
-        f"{name} imports {other}"
-        for name, tree in TREES.items()
-        for other in sorted(imported(name, ast.walk(tree)) - PATHS.keys())
-    ]
-    assert not lost, "\n".join(lost)
-
-
 def test_no_modules_import_each_other_in_a_circle():
     """A package's ``__init__`` is looked at as a module of its own, not as part of each of its modules."""
-    graph = {name: imported(name, at_import(tree)) & PATHS.keys() - {name} for name, tree in TREES.items()}
+    graph = {name: imported(at_import(tree)) & PATHS.keys() - {name} for name, tree in TREES.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -155,3 +144,71 @@ def test_benchmarks_find_what_they_import(path, monkeypatch):
     monkeypatch.syspath_prepend(path.parent)
     spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+CODE = sorted([*ROOT.glob("fasnb/**/*.py"), *ROOT.glob("synthsurf/*.py"), *ROOT.glob("notebooks/*.py")])
+GUIDES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md"), ROOT / "Makefile", *ROOT.glob("notebooks/*.ipynb")])
+OTHERS = "--depth --porcelain --quiet --disable-pip-version-check --no-compile --nbval-lax --nbval-current-env"
+OTHERS = {*OTHERS.split(), "--nbval-cell-timeout", "--help", "--version"}  # of git, pip, nbval; of every command
+OTHERS |= {o for path in ROOT.glob("benchmarks/*.py") for o in re.findall(r'"(--[a-z-]+)"', path.read_text())}
+NO_COMMAND = {"import", "needs", "synthsurf"}  # words that follow "fasnb" elsewhere
+OBJECTS = {"study": {*dir(Study), *vars(Study("smoke"))}, "explorer": {*dir(Explorer), "js"}}  # as notebooks call them
+OBJECTS |= {"plots": dir(plots), "metrics": dir(metrics), "check": ["solution"]}
+
+
+def commands(group: click.Group, before: str = "") -> dict[str, set[str]]:
+    """``run``, ``data make`` and so on -> the command's options."""
+    found = {}
+    for name, command in group.commands.items():
+        found[f"{before}{name}"] = {option for parameter in command.params for option in parameter.opts}
+        found |= commands(command, f"{before}{name} ") if isinstance(command, click.Group) else {}
+    return found
+
+
+def texts(path: Path) -> Iterator[str]:
+    """What a file tells people: literals of code, docstrings among them; a guide; a notebook's text."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        yield from (cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "markdown")
+    elif path.suffix == ".py":
+        nodes = list(ast.walk(ast.parse(text)))
+        yield from (ast.unparse(node) for node in nodes if isinstance(node, ast.JoinedStr))
+        yield from (n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    else:
+        yield text
+
+
+COMMANDS = commands(cli)
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+DOTTED = re.compile(rf"(?<![\w./])(?:fasnb|{'|'.join(OBJECTS)})(?:\.[A-Za-z_]\w*)+(?!-)\b")
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name leads to something: fasnb.metrics.errors to its end, study.plan.of as far as ``study.plan``."""
+    root, first, *_ = name.split(".")
+    try:
+        return first in OBJECTS[root] if root in OBJECTS else pkgutil.resolve_name(name) is not None
+    except (ImportError, AttributeError):
+        return False
+
+
+def lost(text: str) -> list[str]:
+    """What a text tells to type and is not there."""
+    found = [option for option in OPTION.findall(text) if option not in OTHERS.union(*COMMANDS.values())]
+    for first, second, rest in re.findall(r"\bfasnb ([a-z]+)(?: ([a-z]+))?([^`\n;]*)", text):
+        name = f"{first} {second}" if f"{first} {second}" in COMMANDS else first
+        found += [f"{name} {option}" for option in OPTION.findall(rest) if option not in COMMANDS.get(name, OTHERS)]
+        found += [f"fasnb {first}"] if name not in COMMANDS and first not in NO_COMMAND else []
+    return found + [name for name in DOTTED.findall(text) if not is_there(name)]
+
+
+@pytest.mark.parametrize("path", [*CODE, *GUIDES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_people_are_told_to_type_is_there(path):
+    assert not [name for text in texts(path) for name in lost(text)]
+
+
+def test_misspelt_commands_options_and_names_are_found():
+    text = "fasnb evalute; fasnb run --minuts 3; fasnb plan --minutes 3; fasnb.average, study.score"
+    found = ["--minuts", "fasnb evalute", "run --minuts", "plan --minutes", "fasnb.average", "study.score"]
+    assert lost(text) == found
+    assert not lost("fasnb run --minutes 3; fasnb data check --root DIR; fasnb.metrics.average, study.scores")

@@ -1,19 +1,15 @@
 """A study opened, and what it shows: scores by their source, captions, tables and figures, nothing read as markup."""
 
-from contextlib import nullcontext
-from types import SimpleNamespace
-
 import matplotlib
 import nbclient
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import random_scores
 from matplotlib import pyplot as plt
 
-from fasnb.data.frames import frame_table
-from fasnb.data.scores import score_table
-from fasnb.lab import Show, Study, plots, session
+from fasnb.lab import Show, Study, plots
 from fasnb.lab.show import MARKS, markdown, readable
 from fasnb.metrics import IncompleteError
 from fasnb.paper import ProfileError, load
@@ -25,12 +21,6 @@ TINY = {"train_frames": 48, "valid_frames": 24, "train_subjects": 12, "valid_sub
 TINY |= {"pretrain_epochs": 1, "epochs": 1, "batch_size": 8, "replicates": 20, "workers": 1}
 
 
-def scores(networks=(("A", 1, 7), ("B", 1, 704))) -> pd.DataFrame:
-    names, rng = [f"{i}-color.jpg" for i in range(40)], np.random.default_rng(0)
-    frames = frame_table(sample=names, rgb=names, depth=names, ir=names, label=np.arange(40) % 2)
-    return pd.concat([score_table(frames, rng.random(40), *network) for network in networks])
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A study with the networks of one row trained."""
@@ -40,15 +30,6 @@ def trained(tmp_path_factory):
         study = Study("smoke", TINY, folder / "results")
         study.scores("zhang")
         yield study
-
-
-def test_scores_are_trained_once_and_then_read(trained):
-    networks = trained.plan.of("zhang")
-    before = {n.key: (n.folder / "done.json").stat().st_mtime_ns for n in networks}
-    table = trained.scores("zhang")
-    assert len(networks) == 5 and len(table) == 5 * 24
-    assert {n.key: (n.folder / "done.json").stat().st_mtime_ns for n in networks} == before
-    assert all(len(history) == 1 for history in trained.histories("zhang").values())
 
 
 def test_published_scores_come_in_the_place_of_missing_ones_and_alone_where_asked_for(trained, tmp_path, monkeypatch):
@@ -64,14 +45,14 @@ def test_published_scores_come_in_the_place_of_missing_ones_and_alone_where_aske
     assert not any(map(is_done, study.plan.networks)) and not list(tmp_path.rglob("done.json"))[1:]
 
 
-def test_a_study_says_what_it_cannot_show(trained, capsys):
+def test_a_study_says_what_it_cannot_show_and_leaves_claims_open_while_networks_are_missing(trained):
     with pytest.raises(IncompleteError, match="resnet34-attack"):
         trained.scores("nobody")
     assert trained.served("A", "zhang") == ["A", "zhang"] and not trained.serves("A", "nowhere")
     assert repr(trained) == "profile smoke: SynthSURF, a synthetic stand-in for CASIA-SURF"
-
-
-def test_claims_stay_open_while_networks_are_missing(trained):
+    for given in ({"settings": "{'epochs': 3}"}, {"out": 7}, {"settings": {"epoch": 3}}):
+        with pytest.raises(ProfileError):
+            Study("smoke", **given)
     assert set(trained.errors["experiment"]) == {"zhang"} and set(trained.claims()["verdict"]) == {"not measured"}
     assert set(trained.claims("5.4")["section"]) == {"5.4"}
 
@@ -85,20 +66,6 @@ def test_released_scores_serve_the_members_alone_and_judge_their_claims(released
     assert (found["worlds"], found["verdict"]) == (1, "one world") and found["ratio"] == 1  # both at half a frame
 
 
-@pytest.mark.parametrize("given", [{"settings": "{'epochs': 3}"}, {"out": 7}, {"settings": {"epoch": 3}}])
-def test_values_that_cannot_be_used_are_refused_in_one_sentence(given):
-    with pytest.raises(ProfileError):
-        Study("smoke", **given)
-
-
-def test_a_misspelt_parameter_is_refused(monkeypatch):
-    for injected in ("PAPERMILL_INPUT_PATH = 'x'", "out = None", "profle = 'smoke'"):
-        cells = ["", "profile = 'tiny'\nout = None", f"# Parameters\n{injected}\n", "later = 1"]
-        monkeypatch.setattr(session, "get_ipython", lambda cells=cells: SimpleNamespace(user_ns={"In": cells}))
-        with pytest.raises(ProfileError, match="did you mean 'profile'") if "profle" in injected else nullcontext():
-            session.refuse_unknown_parameters()
-
-
 def shown(show, what, capsys, **options) -> str:
     show(what, "x", "One sentence at FPR = {fpr}", **options)
     return capsys.readouterr().out
@@ -106,13 +73,13 @@ def shown(show, what, capsys, **options) -> str:
 
 def test_a_caption_says_source_profile_seeds_and_frames_of_each_class(tmp_path, capsys):
     show, table = Show(load("smoke"), tmp_path), pd.DataFrame({"experiment": ["A"], "measured": [1.0]})
-    text = shown(show, table, capsys, of=scores())
+    text = shown(show, table, capsys, of=random_scores())
     assert "One sentence at FPR = 1e-1. Source: SynthSURF, a synthetic stand-in for CASIA-SURF; profile smoke; " in text
     assert "seeds 7, 704; 40 frames (20 bona fide, 20 attack)." in text
     assert "Source: the paper." in shown(show, table, capsys, of="the paper")
 
 
-def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsys):
+def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsys, monkeypatch):
     table = pd.DataFrame({"experiment": ["zhang", "A"], EVIL: [EVIL, "b"], "measured": [99.126, np.nan], "FPR": 1e-4})
     table = table.assign(seed=[2019, 7], frames=[9608, 1], nothing=np.nan)
     shown(Show(load("smoke"), tmp_path), table, capsys)
@@ -120,17 +87,12 @@ def test_tables_are_read_by_people_and_nothing_of_them_is_markup(tmp_path, capsy
     assert list(cells["experiment"]) == ["resnet-18, Zhang et al.", "A"] and "nothing" not in cells
     assert list(cells["measured"]) == ["99.13", "–"] and list(cells["FPR"]) == ["1e-4"] * 2
     assert list(cells["seed"]) == ["2019", "7"] and list(cells["frames"]) == ["9,608", "1"]
-    limits = readable(
-        pd.DataFrame({"ratio": [2.0, 1.0, 3.0], "low": [1.5, np.nan, np.nan], "high": [2.5, np.nan, 4.0]})
-    )
-    assert limits.to_dict("list") == {"ratio": ["2.00 [1.50, 2.50]", "1.00", "3.00 [–, 4.00]"]}
+    limits = pd.DataFrame({"ratio": [2.0, 1.0, 3.0], "low": [1.5, np.nan, np.nan], "high": [2.5, np.nan, 4.0]})
+    assert readable(limits).to_dict("list") == {"ratio": ["2.00 [1.50, 2.50]", "1.00", "3.00 [–, 4.00]"]}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables" / "x.csv"), table)  # every digit, identifiers
     assert "<script" not in markdown(cells) and r"\*a\*" in markdown(cells)
     latex = (tmp_path / "tables" / "x.tex").read_text()
     assert r"\textbackslash{}input\{x\}" in latex and r"\$x\_1\$ 100\%" in latex and r"{llrrrr}" in latex
-
-
-def test_html_of_a_table_is_escaped(monkeypatch):
     found = []
     monkeypatch.setattr("fasnb.lab.show.display", lambda what, **_: found.append(what))
     Show(load("smoke"), None)(pd.DataFrame({EVIL: [EVIL]}), "x", EVIL, of=EVIL)
@@ -157,18 +119,14 @@ def test_pictures_are_there_whatever_backend_the_caller_has_set(backend, tmp_pat
     assert all(any("image/png" in output.get("data", ()) for output in cell.outputs) for cell in notebook.cells[1:])
 
 
-def test_a_bpcer_of_zero_is_not_drawn_as_a_line():
+def test_a_bpcer_of_zero_is_not_drawn_as_a_line_and_hinders_no_drawing():
     labels, rng = np.arange(400) % 2, np.random.default_rng(0)
     table = pd.DataFrame({"A": np.where(labels == 1, 0.9, 0.1) + 0.05 * rng.random(400), "B": rng.random(400)})
     det = plots.roc_det(table, labels, [0.1]).axes[1]
     curve, other = (line for line in det.lines if line.get_marker() == "None")
     assert np.isnan(curve.get_ydata()).all()  # A refuses none at any FPR
     assert np.nanmin(other.get_ydata()) >= 100 / 200
-
-
-def test_methods_that_refuse_none_are_drawn():
-    labels = np.arange(40) % 2
-    assert plots.roc_det(pd.DataFrame({"A": labels / 2 + 0.2}), labels, [0.1]).axes[1].get_yscale() == "log"
+    assert plots.roc_det(table[["A"]], labels, [0.1]).axes[1].get_yscale() == "log"
 
 
 def test_pictures_are_as_stored_and_mark_where_a_face_has_no_depth():

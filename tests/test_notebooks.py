@@ -1,18 +1,27 @@
-"""The rules that every chapter keeps, and that papermill alone refuses a misspelt parameter."""
+"""The rules that every chapter keeps, that papermill alone refuses a misspelt parameter, and exercises: each answer of
+``notebooks/exercises.py``, from a study, is accepted, and refused once it is changed."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
+from functools import cache
 from itertools import product
-from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from conftest import REPOSITORY
+from sklearn.metrics import cohen_kappa_score
 
-from fasnb.lab import NOTEBOOKS
+from fasnb.lab import NOTEBOOKS, open_study
+from fasnb.metrics.pad import apcer_by_attack
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = REPOSITORY / "notebooks"
+spec = importlib.util.spec_from_file_location("exercises", FOLDER / "exercises.py")
+exercises = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(exercises)
 SOURCE_TAGS = {"synthetic", "casia-surf", "released"}
 WORDS = 2500  # at most, in the text of a chapter
 THIRD_TEAM = {"third-team", "no-third-team"}  # whether its files are on the machine
@@ -37,16 +46,11 @@ def notebook(chapter):
     return nbformat.read(FOLDER / f"{chapter}.ipynb", as_version=4)
 
 
-def test_every_notebook_is_known():
-    assert sorted(path.stem for path in FOLDER.rglob("*.ipynb")) == list(NOTEBOOKS)
-
-
 def test_a_source_is_whole_and_holds_no_outputs_and_no_long_cells(notebook):
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
     assert all(not cell.outputs and cell.execution_count is None for cell in code(notebook))
-    ids = [cell.id for cell in notebook.cells]
-    assert len(ids) == len(set(ids))
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert not [cell.id for cell in code(notebook) if len(cell.source.splitlines()) > 25]
 
 
@@ -59,28 +63,15 @@ def test_tags_are_known_and_name_sources_that_the_chapter_serves(chapter, notebo
         assert named != set(NOTEBOOKS[chapter].sources), f"{cell.id} is for all sources: it needs no tag"
 
 
-def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter, notebook):
+def test_no_cell_uses_a_name_that_only_another_sources_cells_make(chapter, notebook, tmp_path):
     """Cells of other sources are left out of an execution: what they define is not there."""
-    cells = code(notebook)
-    names = [made_and_used(ast.parse(cell.source)) for cell in cells]
-    for source, third in product(NOTEBOOKS[chapter].sources, THIRD_TEAM):
-        here = [tags(cell) & {source, third} or not tags(cell) & (SOURCE_TAGS | THIRD_TEAM) for cell in cells]
-        elsewhere = {name for (made, _), is_here in zip(names, here, strict=True) if not is_here for name in made}
-        for cell, (made, used), is_here in zip(cells, names, here, strict=True):
-            if is_here:
-                elsewhere -= made
-                assert not used & elsewhere, f"{source}, {third}: {cell.id} uses {used & elsewhere}"
-
-
-def made_and_used(tree) -> tuple[set[str], set[str]]:
-    """Names that a cell assigns, defines or imports, and those that it reads, but arguments of its functions."""
-    nodes = list(ast.walk(tree))
-    read_or_set = [node for node in nodes if isinstance(node, ast.Name)]
-    made = {node.id for node in read_or_set if isinstance(node.ctx, ast.Store)}
-    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    made |= {(node.asname or node.name).partition(".")[0] for node in nodes if isinstance(node, ast.alias)}
-    used = {node.id for node in read_or_set if isinstance(node.ctx, ast.Load)}
-    return made, used - {node.arg for node in nodes if isinstance(node, ast.arg)}
+    for source, third in product(NOTEBOOKS[chapter].sources, sorted(THIRD_TEAM)):
+        others = (SOURCE_TAGS | THIRD_TEAM) - {source, third}
+        here = [cell.source for cell in code(notebook) if tags(cell) & {source, third} or not tags(cell) & others]
+        (tmp_path / f"{source}-{third}.py").write_text("\n".join(here), encoding="utf-8")
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select", "F821", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_chapter_asks_explains_and_lets_predict(notebook):
@@ -104,33 +95,34 @@ def test_each_prediction_has_a_place_to_write_it_and_then_a_folded_answer(chapte
         assert "<details><summary>After you have looked</summary>\n\n" in text, cells[i].id
 
 
-def test_the_parameters_are_literals_each_explained_and_used(notebook):
+def test_parameters_are_literals_explained_and_used_and_what_is_shown_has_the_chapters_number(chapter, notebook):
     cells = code(notebook)
     given = [cell for cell in cells if "parameters" in tags(cell)]
     assert len(given) == 1
     lines, others = given[0].source.splitlines(), [ast.parse(cell.source) for cell in cells if cell not in given]
-    used = {node.id for tree in others for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    nodes = [node for tree in others for node in ast.walk(tree)]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
     for statement in ast.parse(given[0].source).body:
         assert isinstance(statement, ast.Assign)
         ast.literal_eval(statement.value)
         assert statement.targets[0].id in used
         assert "#" in lines[statement.end_lineno - 1], f"no comment for {statement.targets[0].id}"
     assert any("study, show, check = open_study(profile, settings, out)" in cell.source for cell in cells)
+    shown = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "show"]
+    names = [ast.literal_eval(node.args[1]) for node in shown]
+    assert not [name for name in names if not re.fullmatch(rf"{chapter[:2]}-[a-z0-9-]+", name)]
 
 
-def test_tables_and_figures_carry_the_number_of_their_chapter(chapter, notebook):
-    for cell in code(notebook):
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "show":
-                name = ast.literal_eval(node.args[1])
-                assert re.fullmatch(rf"{chapter[:2]}-[a-z0-9-]+", name), name
-
-
-def test_the_plan_for_a_class_names_chapters_sections_and_exercises_that_are_there():
+def test_every_notebook_and_exercise_is_known_and_the_plan_for_a_class_names_what_is_in_them():
+    assert sorted(path.stem for path in FOLDER.rglob("*.ipynb")) == list(NOTEBOOKS)
+    asked = {path.stem[:2]: re.findall(r'check\(\\"(\d\d-\d)\\"', path.read_text()) for path in FOLDER.glob("*.ipynb")}
+    assert sorted(sum(asked.values(), [])) == sorted(exercises.EXERCISES)
+    assert all(name.startswith(chapter) for chapter, names in asked.items() for name in names)
+    assert all(len(names) != 1 for names in asked.values())  # own cameras have no key
     text = (FOLDER / "TEACHING.md").read_text(encoding="utf-8")
     assert len([word for word in text.split() if re.search(r"\w", word)]) <= 1200
     chapters = {name[:2]: (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8") for name in NOTEBOOKS}
-    assert all(f'check(\\"{name}\\"' in chapters[name[:2]] for name in re.findall(r"\d\d-\d\b", text))
+    assert {*re.findall(r"\d\d-\d\b", text)} <= {*exercises.EXERCISES}
     planned = re.findall(r"^\| \d+–\d+ \| (\d\d), ([^|]+) \|", text, re.MULTILINE)
     sections = [(number, title) for number, where in planned for title in re.findall(r"\*(.+?)\*", where)]
     lost = [pair for pair in sections if not re.search(rf'"##+ {re.escape(pair[1])}', chapters[pair[0]])]
@@ -143,3 +135,65 @@ def test_papermill_alone_refuses_a_misspelt_parameter(tmp_path):
     done = subprocess.run([*command, *given], capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert "this notebook has no parameter 'profil'; did you mean 'profile'?" in done.stderr
+
+
+@cache
+def opened(profile, out, **settings):
+    return open_study(profile, settings, out)[0]
+
+
+def study_of(chapter, request):
+    """A study of a source that a chapter serves: the smoke study, else the released scores."""
+    sources = next(it.sources for name, it in NOTEBOOKS.items() if name.startswith(chapter))
+    smoke = str(request.getfixturevalue("smoke"))
+    if "synthetic" in sources:
+        return opened("smoke", smoke)
+    return opened("released", smoke, released_root=str(request.getfixturevalue("released")))
+
+
+def changed(answer):
+    """Something of the same kind that is wrong."""
+    if callable(answer):
+        return lambda *case: changed(answer(*case))
+    if isinstance(answer, dict):
+        return answer | {"worst": answer["worst"] + 1}
+    return np.asarray(answer, dtype=float) + 1
+
+
+@pytest.mark.parametrize("name", exercises.EXERCISES)
+def test_an_answer_is_accepted_and_a_changed_one_refused_with_a_hint(name, request):
+    study = study_of(name[:2], request)
+    wanted, cases = exercises.EXERCISES[name]
+    answer = wanted if cases else wanted(study)
+    right, sentence = exercises.judge(study, name, answer)
+    assert right and re.fullmatch(rf"Right \({name}\)\. .*[.?]", sentence), sentence
+    wrong, sentence = exercises.judge(study, name, changed(answer))
+    assert not wrong and re.fullmatch(rf"Not yet \({name}\)\. .*[.?)]", sentence), sentence
+    waits = exercises.judge(study, name, ...)[1]
+    assert waits.startswith(f"Exercise {name} waits for your answer")
+
+
+def test_every_answer_gets_one_sentence_and_a_solution_shows_its_source(tmp_path, capsys):
+    check = open_study("smoke", {}, str(tmp_path))[2]
+    for name, answer, said in (
+        ("00-3", np.float32(70.004), "Right (00-3). "),  # to a hundredth
+        ("00-9", 1, "'00-9' is no exercise; there are 00-1, "),
+        ("00-1", "nine", "Exercise 00-1 cannot be judged: ValueError: "),
+        ("00-1", float("nan"), "Not yet (00-1). "),
+        ("00-2", lambda *case: 1 / 0, "Exercise 00-2 cannot be judged: ZeroDivisionError: "),
+        ("04-2", [1, 2, 3], "Exercise 04-2 cannot be judged: FileNotFoundError: A's weights are not here; fasnb run "),
+        ("08-1", 1, "Not yet (08-1). "),
+    ):
+        check(name, answer)
+        printed = capsys.readouterr().out
+        assert printed.startswith(said) and printed.count("\n") == 1, printed
+    check.solution("01-1")
+    assert "def se_parameters(channels):" in capsys.readouterr().out
+
+
+def test_answers_agree_with_libraries():
+    for case in exercises.EXERCISES["07-3"][1](None):
+        assert exercises.kappa(*case) == pytest.approx(cohen_kappa_score(*case))
+    for labels, scores, attacks, threshold in exercises.EXERCISES["00-2"][1](None):
+        apcer = apcer_by_attack(labels, scores, threshold, attacks)
+        assert exercises.by_type(labels, scores, attacks, threshold) == apcer | {"worst": max(apcer.values())}

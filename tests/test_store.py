@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import begun
+from conftest import begun, flip
 
 from fasnb.data import store
 from fasnb.tools.files import Damaged
@@ -32,15 +32,12 @@ def built(tmp_path_factory):
     return store.build_store(VALID, tmp_path_factory.mktemp("store") / "valid", workers=1, progress=False)
 
 
-def test_a_store_holds_the_source(built):
+def test_a_store_holds_the_source_and_reads_it_by_the_index(built):
     np.testing.assert_array_equal(built.read(range(640)), VALID.read(range(640)))
     pd.testing.assert_frame_equal(built.frames, VALID.frames, check_dtype=False)
     assert (built.fingerprint, built.size, built.channels, len(built)) == (
         VALID.fingerprint, 24, {"rgb": 3, "depth": 1, "ir": 1}, 640)  # fmt: skip
     np.testing.assert_array_equal(np.load(built.folder / "images.npy", mmap_mode="r")[639], VALID.read([639])[0])
-
-
-def test_reading_follows_the_index(built):
     index = [639, 0, 7, 7, 300]
     images = pickle.loads(pickle.dumps(built)).read(index)
     assert images.dtype == torch.uint8
@@ -51,7 +48,10 @@ def test_reading_follows_the_index(built):
             built.read(wrong)
 
 
-def test_processes_give_the_same_bytes_and_a_second_build_only_opens(built, tmp_path):
+def test_processes_give_the_same_bytes_two_builds_at_once_too_and_a_later_one_only_opens(built, tmp_path):
+    both = [begun(BUILD.format("SynthSurf"), tmp_path / "valid") for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0] and contents(tmp_path / "valid") == contents(built.folder)
+    shutil.rmtree(tmp_path / "valid")
     store.build_store(VALID, tmp_path / "valid", workers=2, progress=False)
     assert contents(tmp_path / "valid") == contents(built.folder)
     stamp = (tmp_path / "valid" / "images.npy").stat().st_mtime_ns
@@ -93,12 +93,6 @@ def test_broken_frames_are_listed_together(tmp_path):
     assert str(error.value).count("is cut off") == 10 and not (tmp_path / "store").exists()
 
 
-def test_two_processes_build_one_store(built, tmp_path):
-    both = [begun(BUILD.format("SynthSurf"), tmp_path / "valid") for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    assert contents(tmp_path / "valid") == contents(built.folder)
-
-
 def test_another_source_and_what_is_no_store_are_refused_and_kept(built, tmp_path):
     shutil.copytree(built.folder, tmp_path / "first")
     (tmp_path / "thesis.txt").write_text("years of work")
@@ -110,22 +104,20 @@ def test_another_source_and_what_is_no_store_are_refused_and_kept(built, tmp_pat
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("place", [3, 100, 300_000, -1])
 @pytest.mark.parametrize("name", ["images.npy", "frames.parquet", "store.json"])
-def test_a_flipped_bit_anywhere_is_noticed(built, tmp_path, name, place):
-    shutil.copytree(built.folder, tmp_path / "valid")
-    content = bytearray((tmp_path / "valid" / name).read_bytes())
-    content[place % len(content)] ^= 4
-    (tmp_path / "valid" / name).write_bytes(content)
-    with pytest.raises(Damaged, match="remove the folder"):
-        store.Store(tmp_path / "valid").check()
+def test_a_flipped_bit_anywhere_is_noticed(built, tmp_path, name):
+    path = shutil.copytree(built.folder, tmp_path / "valid") / name
+    for place in (3, 100, 300_000, -1):
+        flip(path, bit := 8 * (place % path.stat().st_size) + 2)
+        with pytest.raises(Damaged, match="remove the folder"):
+            store.Store(tmp_path / "valid").check()
+        flip(path, bit)
+    store.Store(tmp_path / "valid").check()
 
 
 def test_damage_is_noticed_by_the_first_read_of_its_chunk_alone(built, tmp_path):
     shutil.copytree(built.folder, tmp_path / "valid")
-    with open(tmp_path / "valid" / "images.npy", "r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"\x07\x07")
+    flip(tmp_path / "valid" / "images.npy", -1)
     damaged = store.Store(tmp_path / "valid")
     assert torch.equal(damaged.read([0, 300]), built.read([0, 300]))
     with pytest.raises(Damaged, match="is damaged, images.npy: of frames 512 to 639; remove the folder"):
