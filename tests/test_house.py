@@ -27,7 +27,7 @@ ROOMS = {
     "training": 1026,
     "metrics": 662,
     "lab": 888,
-    "command": 1434,
+    "command": 1433,
 }
 """Room -> how many lines it may have, all counted: what it has. Each imports itself and those before it."""
 

@@ -62,10 +62,9 @@ def publish(study: Study) -> Path:
                     Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
                 else:
                     shutil.copyfile(path, to)
-        if several:
-            if study.errors["world"].nunique() == study.profile.worlds:
-                replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
-        else:
+        if several and study.errors["world"].nunique() == study.profile.worlds:
+            replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
+        elif not several:
             page = write_paper(study)
             if page.suffix == ".pdf":
                 shutil.copyfile(page, made / "paper.pdf")
