@@ -1,6 +1,7 @@
 """dlib's face network: its outputs from its own file, and affine layers that become batch norms."""
 
 import copy
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -32,8 +33,9 @@ def test_golden_descriptor_of_the_real_file():
     found = backbone((torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - mean) / std) @ to_descriptor
     np.testing.assert_allclose(found[0, :4], [-0.033240, 0.100129, 0.011291, -0.011567], atol=1e-5)
     assert np.linalg.norm(found[0]) == pytest.approx(1.308572, abs=1e-5)
-    dlib = pytest.importorskip("dlib").face_recognition_model_v1(str(installed()))
-    np.testing.assert_allclose(found, [dlib.compute_face_descriptor(image) for image in images], atol=1e-4)
+    if find_spec("dlib"):
+        own = import_module("dlib").face_recognition_model_v1(str(installed()))
+        np.testing.assert_allclose(found, [own.compute_face_descriptor(image) for image in images], atol=1e-4)
 
 
 @needs_faces
