@@ -4,10 +4,10 @@
 
 In this order: the tests that need CUDA, which hold gradients and scores against float64 on the CPU; training steps and
 scoring of the full-width networks beside the plain way (train.py, score.py); ``fasnb run`` with the time that is left,
-the ensemble's networks first. At the end one table, and ``results/<profile>.tar``, at most 16 MiB: what is said here,
-report, notebooks and tables, and the scores and histories of all networks that are done. Unpack it in ``results/`` of
-another machine; ``fasnb run --profile <profile> --from-scores`` takes them as they are, trains what is not among them and
-makes report and figures, and ``fasnb publish`` publishes.
+first the frames and backbones of all worlds, then their networks. At the end one table, and ``results/<profile>.tar``,
+at most 16 MiB: scores and histories of all networks that are done, what is said here, tables, report and notebooks.
+Unpack it in ``results/`` of another machine; ``fasnb run --profile <profile> --from-scores`` takes the scores as they
+are, trains what is not among them and makes report and figures, and ``fasnb publish`` publishes. Keep the archive.
 
 Small sizes go through every step without a GPU: ``--device cpu --profile smoke --batch 4 --rounds 1``.
 """
@@ -73,40 +73,46 @@ class Log:
         process = subprocess.Popen([sys.executable, *command], cwd=home(), env=os.environ | environment, **options)
         for line in process.stdout:
             self(line.rstrip("\n"))
-        status = {0: "done", 3: "out of time, the same command goes on"}.get(process.wait(), "FAILED")
-        return self.row(name, started, status)
+        known = {0: "done"} | ({3: "out of time, the same command goes on"} if name == "study" else {})
+        return self.row(name, started, known.get(process.wait(), "FAILED"))
 
 
 def benchmarks(options: argparse.Namespace, log: Log) -> list[dict]:
     """Rows of training and scoring of the full-width networks."""
     device, rows, started = torch.device(options.device), [], time.monotonic()
     log(f"\n== benchmarks: {train.machine(device)}")
-    for name in RELEASED_ARCHITECTURES:
-        rows.append(train.compare(name, options.batch, options.rounds, device))
-        rows += score.compare(name, options.batch, options.rounds, device)
-        log(f"{name}: after {time.monotonic() - started:.0f} s")
+    try:
+        for name in RELEASED_ARCHITECTURES:
+            rows.append(train.compare(name, options.batch, options.rounds, device))
+            rows += score.compare(name, options.batch, options.rounds, device)
+            log(f"{name}: after {time.monotonic() - started:.0f} s")
+        status = "done"
+    except RuntimeError as error:  # such as a smaller card's memory; the study needs less
+        log(str(error))
+        status = "FAILED"
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # the study needs it
-    return [log.row("benchmarks", started), *rows]
+        torch.cuda.empty_cache()  # for the study
+    return [log.row("benchmarks", started, status), *rows]
 
 
 def archive(study: Study) -> Path:
-    """``results/<profile>.tar``: what ``KEPT`` names, and all done networks in the form of published results."""
-    first, count = study.profile.world, study.profile.worlds
-    worlds = [study.in_world(number) for number in range(first, first + count)]
-    networks = [network for world in worlds for network in world.plan.networks if is_done(network)]
+    """``results/<profile>.tar``: all done networks in the form of published results, and what ``KEPT`` names, as room is."""
+    first, count, published = study.profile.world, study.profile.worlds, study.published
+    every = [n for world in map(study.in_world, range(first, first + count)) for n in world.plan.networks]
+    done = [network for network in every if is_done(network) or published.holds(network)]
+    print(f"of {len(every)} networks {len(done)} are done, and in the archive")
 
     def write(path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(path, "w") as tar:
-            if networks:
-                write_published(networks, Path(folder))
+            if done:
+                write_published(done, Path(folder), published)
             for file in sorted(Path(folder).iterdir()):
                 tar.add(file, Path("published") / study.profile.name / file.name)
             for name in KEPT:
-                if (study.out / name).exists():
-                    tar.add(study.out / name, Path(study.out.name) / name)
-        if (size := path.stat().st_size) > LIMIT:
-            raise RuntimeError(f"the archive has {size:,} bytes, more than {LIMIT:,}; all lies in {study.out}")
+                files = [study.out / name, *(study.out / name).glob("*")]
+                size = sum(file.stat().st_size + 1024 for file in files if file.exists())
+                if files[0].exists() and tar.offset + size + 10_240 < LIMIT:
+                    tar.add(files[0], Path(study.out.name) / name)
 
     return replace_file(study.out.with_name(f"{study.out.name}.tar"), write)
 
@@ -125,9 +131,10 @@ def main() -> int:
     log = Log(study.out / "gpu.txt", options.device)
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_gpu.py")
     rows = [log.run("tests", *tests, FASNB_TEST_DEVICE=options.device), *benchmarks(options, log)]
-    left = max(1.0, options.minutes - (time.monotonic() - started) / 60)
+    left = options.minutes - (time.monotonic() - started) / 60
     command = ("run", "--profile", options.profile, "--set", f"device={options.device}", "--minutes", f"{left:.1f}")
-    rows.append(log.run("study", "-m", "fasnb", *command))
+    if left > 0.1:
+        rows.append(log.run("study", "-m", "fasnb", *command, "--from-scores"))
     log(f"\n{pd.DataFrame(rows).to_string(index=False, na_rep='')}")
     made = archive(study)
     print(f"archive: {made}, {made.stat().st_size / 2**20:.1f} MiB")

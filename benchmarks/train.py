@@ -87,11 +87,12 @@ def stepper(network, frames: list[Tensor], precision: str, **adam) -> Callable[[
     optimiser = torch.optim.Adam(network.parameters(), 2e-5, **adam)
 
     def step() -> Tensor:
-        with arithmetic(precision), autocast(device, precision == "bf16"):
-            embedding = network.embed(*frames)
-        loss = functional.cross_entropy(network.head(embedding.float()), labels)
-        optimiser.zero_grad()
-        loss.backward()
+        with arithmetic(precision):  # of the backward pass too
+            with autocast(device, precision == "bf16"):
+                embedding = network.embed(*frames)
+            loss = functional.cross_entropy(network.head(embedding.float()), labels)
+            optimiser.zero_grad()
+            loss.backward()
         optimiser.step()
         return loss.detach()
 

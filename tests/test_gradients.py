@@ -53,14 +53,14 @@ def largest_error(module, images, precision="fp32", device="cpu") -> tuple[str, 
     functional.cross_entropy(exact(*[x.double() for x in images]), labels).backward()
     module = module.to(device, memory_format=torch.channels_last)
     images = [x.to(device, memory_format=torch.channels_last) for x in images]
-    with arithmetic(precision), autocast(device, precision == "bf16"):
-        out = module(*images)
-    functional.cross_entropy(out.float(), labels.to(device)).backward()
+    with arithmetic(precision):  # of the backward pass too
+        with autocast(device, precision == "bf16"):
+            out = module(*images)
+        functional.cross_entropy(out.float(), labels.to(device)).backward()
     true = {name: parameter.grad for name, parameter in exact.named_parameters()}
     least = LEAST[precision] * max(gradient.norm() for gradient in true.values())
-    found = {name: parameter.grad.cpu() for name, parameter in module.named_parameters()}
-    errors = {name: float((found[name] - true[name]).norm() / max(true[name].norm(), least)) for name in true}
-    return max(errors.items(), key=lambda item: item[1])
+    found = ((name, parameter.grad.cpu()) for name, parameter in module.named_parameters())
+    return max(((n, float((g - true[n]).norm() / max(true[n].norm(), least))) for n, g in found), key=lambda it: it[1])
 
 
 def check(size: str) -> None:

@@ -251,7 +251,7 @@ def test_only_a_whole_study_of_the_present_commit_is_published(clone, published,
     table.write_text(text)
     missing = fasnb(clone, "publish", "--profile", "tiny")
     for done, sentence in (
-        (no_latex, "there is no pdflatex here"),
+        (no_latex, "paper.pdf of "),
         (dirty, "commit, then run the study"),
         (damaged, "08-table3.csv is not what was written"),
         (missing, "finish the study first"),

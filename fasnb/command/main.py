@@ -224,9 +224,7 @@ def released(root, epoch, crop, as_json) -> None:
 @click.option("--submission", type=FILE, help="Also write the challenge's submission file.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", help="bf16 is faster and less exact.")
-def score(
-    checkpoint, graph, frames, root, out, bona_fide_label, depth_mm, ir_range, submission, device, precision
-) -> None:
+def score(checkpoint, graph, frames, root, out, bona_fide_label, depth_mm, ir_range, submission, **how) -> None:
     """Score frames with one trained network, or an exported file."""
     from fasnb.command import checkpoint as trained
     from fasnb.command import onnx_file
@@ -236,7 +234,7 @@ def score(
     listed = read_list(frames, root, bona_fide_label=bona_fide_label, say=_say)
     scales = scales_of(depth_mm, ir_range)
     if graph is None:
-        table = trained.score_frames(checkpoint, listed, root, device, precision, scales)
+        table = trained.score_frames(checkpoint, listed, root, scales=scales, **how)
     else:
         table = onnx_file.score_onnx(graph, listed, root, scales)
     metrics.write_scores(table, out)

@@ -53,9 +53,8 @@ def _probability(network: nn.Module, recipe: Recipe, frames: Tensor) -> Tensor:
     it, edge = network.architecture, round((recipe.resize - recipe.crop) / 2)
     takes = zip(it.modalities, TAKEN if isinstance(network, Student) else (3, 3, 3), strict=True)
     channels = dict(sorted(takes, key=lambda pair: pair[1]))  # camera -> channels of it: the larger number stays
-    mean, std = (
-        torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (it.normalisation.mean, it.normalisation.std)
-    )
+    norm = it.normalisation
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (norm.mean, norm.std))
     scale, shift = (1 / (255 * std)).float(), (-mean / std).float()
     crops, scores = frames[..., edge : edge + recipe.crop, edge : edge + recipe.crop].float(), []
     for view in (crops, crops.flip(-1)) if recipe.mirror else (crops,):
@@ -127,9 +126,7 @@ def difference(path: Path, networks: Sequence[tuple], shares: Sequence[float]) -
     frames[:7] = 0
     frames[0], frames[range(1, 6), range(5)] = 255, 255
     store = SimpleNamespace(read=lambda rows: frames[rows])
-    said = [
-        expit(margins(folded(n), store, np.arange(32), recipe, device="cpu")).mean(axis=0) for n, recipe in networks
-    ]
+    said = [expit(margins(folded(n), store, np.arange(32), it, device="cpu")).mean(axis=0) for n, it in networks]
     found = opened(path).run(None, {"frames": frames.numpy()})[0]
     return float(np.abs(found - np.asarray(shares) @ np.array(said)).max())
 

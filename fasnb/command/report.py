@@ -40,7 +40,7 @@ def write_report(study: Study, seconds: float, spent: Mapping[str, float]) -> Pa
     chapters = [_chapter(path.stem, nbformat.read(path, as_version=4), study.out) for path in paths if path.is_file()]
     made = {"chapters": chapters, "claims": _claims(study.out / "tables"), "facts": _facts(study, seconds, spent)}
     made |= {"picture": _picture(study.out / "figures"), "beside": _beside(study.out / "tables")}
-    made |= {"fpr": fpr_name(study.profile.headline_fpr)}
+    made |= {"fpr": fpr_name(study.profile.headline_fpr), "real_faces": study.profile.real_faces}
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True).from_string(template)
     style = HtmlFormatter().get_style_defs(".highlight")

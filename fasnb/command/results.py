@@ -27,7 +27,8 @@ from fasnb.tools.files import DONE, file_sha256, replace_file, seal, sealed, who
 from fasnb.tools.machine import commit_name, home
 from fasnb.training.archive import is_done, load_scores, write_published
 
-SHOWN_ALONE = re.compile(r"table\d|figure2|00-cameras|08-|claims")  # published as files; others stand in notebooks
+SHOWN_ALONE = re.compile(r"table\d|figure2|00-cameras|03-real|08-|claims")  # as files; others stand in notebooks
+SCORES = "scores.parquet", "runs.csv", "history.csv"  # of several worlds an archive may have brought them
 LARGE = 100_000  # bytes of a figure's PDF; pictures of frames take more, plots less
 SPREADS = 2.0  # deviations between worlds; on the same frames a number moves less
 
@@ -38,8 +39,8 @@ def publish(study: Study) -> Path:
     That is the executed notebooks, tables as CSV, the paper's figures as PNG, ``paper.pdf`` where there is LaTeX, and
     one table each of scores, of runs and of histories, and a student; of a study of several worlds the tables of its
     claims and, where all of them have been judged, the errors of every world. The report goes to ``docs/<profile>.html``
-    and is sealed with the rest. Raises ValueError where the study is not whole or was not made by the present commit, or
-    LaTeX is missing that was here before; Damaged where something of it is not what was written.
+    and is sealed with the rest. Raises ValueError where the study was not made by the present commit or something that was
+    published before would be lost, such as ``paper.pdf`` without LaTeX; Damaged where something is not what was written.
     """
     if not (study.out / "report.html").is_file():
         raise ValueError(f"{study.out} has no report.html; finish the study first with fasnb run")
@@ -58,28 +59,33 @@ def publish(study: Study) -> Path:
             if path.suffix in always or path.suffix == named and SHOWN_ALONE.search(path.name):
                 to = made / path.relative_to(study.out)
                 to.parent.mkdir(parents=True, exist_ok=True)
-                if path.suffix == ".png":  # a third of the bytes, and the same to the eye
-                    Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
-                else:
-                    shutil.copyfile(path, to)
+                _copy(path, to)
         if several and study.errors["world"].nunique() == study.profile.worlds:
             replace_file(made / "worlds.csv", partial(study.errors.to_csv, index=False))
         elif not several:
             page = write_paper(study)
             if page.suffix == ".pdf":
                 shutil.copyfile(page, made / "paper.pdf")
-            elif (target / "paper.pdf").is_file():
-                raise ValueError(f"there is no pdflatex here, and {target}/paper.pdf would be lost; install LaTeX")
             if study.plan.networks:
                 write_published(study.plan.networks, made, study.published)
                 write_student(study, made)
+        files = [path.relative_to(made).as_posix() for path in made.rglob("*.*")]
+        there = {path.relative_to(target).as_posix() for path in target.rglob("*.*")}
+        if lost := there - {DONE, *files, *(SCORES if several else ())}:
+            raise ValueError(f"{min(lost)} of {target} would be lost; finish the study, with LaTeX, or remove it")
         shown = _to_docs(study.out / "report.html", target.name)
-        files = [path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE]
         seal(made, {"sha256": {f"../../../docs/{shown.name}": file_sha256(shown)}}, files)  # as seen from the folder
         if target.exists():
             target.rename(Path(folder) / "before")
         made.rename(target)
     return target
+
+
+def _copy(path: Path, to: Path) -> None:
+    if path.suffix == ".png":  # a third of the bytes, and the same to the eye
+        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
+    else:
+        shutil.copyfile(path, to)
 
 
 def _to_docs(report: Path, name: str) -> Path:
@@ -149,11 +155,9 @@ def _errors(study: Study, here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFra
     moved = np.log(both["here"] / both["published"]).abs()
     worlds = pd.DataFrame({"experiment": [], "error": []}) if study.population is None else study.population
     spread = np.log(worlds["error"].astype(float)).groupby(worlds["experiment"]).std()
-    verdicts = [
-        (both["here"] - both["published"]).abs().round(2) == 0,
-        moved <= SPREADS * both["experiment"].map(spread),
-    ]
-    return both.assign(verdict=np.select(verdicts, ["equal", "within"], "outside"))
+    equal = (both["here"] - both["published"]).abs().round(2) == 0
+    within = moved <= SPREADS * both["experiment"].map(spread)
+    return both.assign(verdict=np.select([equal, within], ["equal", "within"], "outside"))
 
 
 # a table wider than the page is drawn smaller
