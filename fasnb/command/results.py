@@ -69,7 +69,7 @@ def publish(study: Study) -> Path:
             if study.plan.networks:
                 write_published(study.plan.networks, made, study.published)
                 write_student(study, made)
-        files = [path.relative_to(made).as_posix() for path in made.rglob("*.*")]
+        files = [path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE]
         there = {path.relative_to(target).as_posix() for path in target.rglob("*.*")}
         if lost := there - {DONE, *files, *(SCORES if several else ())}:
             raise ValueError(f"{min(lost)} of {target} would be lost; finish the study, with LaTeX, or remove it")
