@@ -173,7 +173,8 @@ def test_plan_networks_and_doctor_tell(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("minutes", "status", "word"), [("9", 130, "interrupted"), ("0.1", 3, "the time is up")])
 def test_ctrl_c_and_the_end_of_the_time_are_one_line(tmp_path, minutes, status, word):
     given = f"run --profile smoke --set epochs=10000 --set schedule_epochs=10000 --minutes {minutes} --out".split()
-    code = "import sys; from fasnb.command.main import main; sys.exit(main())"
+    hears = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # in the background too
+    code = f"{hears}; from fasnb.command.main import main; sys.exit(main())"
     apart = {"cwd": REPOSITORY, "stderr": subprocess.PIPE, "start_new_session": True}
     running = begun(code, *given, tmp_path / "out", **apart)
     while status == 130 and not list(tmp_path.glob("out/runs/*/*")) and running.poll() is None:
