@@ -24,7 +24,7 @@ ROOMS = {
     "paper": 457,
     "data": 1350,
     "model": 868,
-    "training": 1026,
+    "training": 1027,
     "metrics": 662,
     "lab": 888,
     "command": 1433,

@@ -25,10 +25,9 @@ from fasnb.paper import profile as profiles
 from fasnb.paper.experiments import EXPERIMENTS
 from fasnb.tools.files import DONE, file_sha256, replace_file, seal, sealed, whole, write_text
 from fasnb.tools.machine import commit_name, home
-from fasnb.training.archive import is_done, load_scores, write_published
+from fasnb.training.archive import PUBLISHED_FILES, is_done, load_scores, write_published
 
 SHOWN_ALONE = re.compile(r"table\d|figure2|00-cameras|03-real|08-|claims")  # as files; others stand in notebooks
-SCORES = "scores.parquet", "runs.csv", "history.csv"  # of several worlds an archive may have brought them
 LARGE = 100_000  # bytes of a figure's PDF; pictures of frames take more, plots less
 SPREADS = 2.0  # deviations between worlds; on the same frames a number moves less
 
@@ -70,8 +69,9 @@ def publish(study: Study) -> Path:
                 write_published(study.plan.networks, made, study.published)
                 write_student(study, made)
         files = [path.relative_to(made).as_posix() for path in made.rglob("*.*") if path.name != DONE]
+        # of several worlds an archive may have brought scores, which are not published
         there = {path.relative_to(target).as_posix() for path in target.rglob("*.*")}
-        if lost := there - {DONE, *files, *(SCORES if several else ())}:
+        if lost := there - {DONE, *files, *(PUBLISHED_FILES if several else ())}:
             raise ValueError(f"{min(lost)} of {target} would be lost; finish the study, with LaTeX, or remove it")
         shown = _to_docs(study.out / "report.html", target.name)
         seal(made, {"sha256": {f"../../../docs/{shown.name}": file_sha256(shown)}}, files)  # as seen from the folder

@@ -16,6 +16,8 @@ from fasnb.data.scores import SCORE_COLUMNS, read_scores, write_scores
 from fasnb.tools.files import DONE, replace_file, seal, sealed, whole
 from fasnb.training.plan import Network, backbones_of
 
+PUBLISHED_FILES = "scores.parquet", "runs.csv", "history.csv"
+
 
 class MissingScores(ValueError):
     """Scores that neither are here nor published; the message lists the networks."""
@@ -68,9 +70,8 @@ class Published:
     def history(self, network: Network) -> pd.DataFrame:
         """One row an epoch, of a network or a backbone. Raises KeyError where it is not here."""
         others = ["run", "valid_loss", "valid_auc"] if network.is_backbone else ["run", "accuracy"]
-        return (
-            self._table("history.csv").loc[[network.key]].drop(columns=others, errors="ignore").reset_index(drop=True)
-        )
+        found = self._table("history.csv").loc[[network.key]]
+        return found.drop(columns=others, errors="ignore").reset_index(drop=True)
 
 
 NOTHING = Published(Path("nowhere"))
@@ -122,4 +123,4 @@ def write_published(networks: Sequence[Network], folder: Path, published: Publis
     history = pd.concat([load_history(n, published).assign(run=n.folder.name, key=n.key) for n in every])
     for name, table in (("runs.csv", load_facts(networks, published)), ("history.csv", history)):
         replace_file(folder / name, partial(table.to_csv, index=False))
-    seal(folder, {}, ("scores.parquet", "runs.csv", "history.csv"))
+    seal(folder, {}, PUBLISHED_FILES)
